@@ -1,0 +1,51 @@
+# Each target works on a bare machine with Python 3.10+, git and make: it makes .venv and installs into it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet
+STAMP  := $(VENV)/.installed
+PEERS  := $(VENV)/.peers
+
+.PHONY: help venv demo test lint types format benchmark clean
+
+help:
+	@echo "make venv | demo | test | lint | types | format | benchmark | clean"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) -e '.[dev]'
+	@touch $@
+
+# Peers that tests and benchmarks compare with. Their own requirements are out of date, hence --no-deps;
+# learn2learn's C files must be made again by Cython, which needs a C compiler.
+$(PEERS): $(STAMP)
+	$(UV) --no-deps easyfsl==1.5.0
+	@$(UV) --no-deps --config-setting=--build-option=build_ext learn2learn==0.2.0 \
+		|| { test -z "$(CI)" && echo "learn2learn was not built (it needs a C compiler): its parity tests will skip."; }
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python -m fewshot.demo
+
+test: lint types $(PEERS)
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(PEERS)
+	$(BIN)/python benchmarks/end_to_end.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

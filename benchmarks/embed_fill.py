@@ -1,0 +1,121 @@
+"""Filling the embedding cache against the bare model, on real photographs with a real network.
+
+    python benchmarks/embed_fill.py --photographs FOLDER --weights timm_mobilenetv2_100.safetensors
+
+The bare loop decodes the same files in as many threads, runs the same network on batches of the same size,
+and throws the features away. `embed` also reads and hashes every file, checks its canary and commits the rows to
+disk. Both are run in turn, several times; the best of each counts. Times are ratios that matter, not seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from fewshot import embed, load_encoder
+from fewshot.embedding.filling import processors
+from fewshot.embedding.loading import decoding_threads
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def bare(files: list[Path], encoder: Any, batch_size: int, workers: int) -> None:
+    """Decode ahead in threads, stack, forward; nothing else."""
+
+    def decode(path: Path) -> torch.Tensor:
+        with Image.open(path) as image:
+            return encoder.transform(image.convert("RGB"))  # type: ignore[no-any-return]
+
+    def stacked(pool: ThreadPoolExecutor, part: list[Path]) -> list[Future[torch.Tensor]]:
+        return [pool.submit(decode, path) for path in part]
+
+    with decoding_threads(workers) as pool, torch.inference_mode():
+        ahead: deque[list[Future[torch.Tensor]]] = deque()
+        starts = range(0, len(files), batch_size)
+        for number in range(len(starts) + 2):
+            if number < len(starts):
+                ahead.append(stacked(pool, files[starts[number] : starts[number] + batch_size]))
+            if number >= 2:
+                batch = torch.stack([future.result() for future in ahead.popleft()])
+                encoder.encode_images(batch.to(encoder.device)).cpu()
+
+
+def timed(action: Callable[[], Any]) -> tuple[float, float]:
+    """Wall-clock and processor seconds."""
+    wall, processor = time.perf_counter(), time.process_time()
+    action()
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--photographs", type=Path, default=SHARED / "imagenet_samples" / "short256")
+    weights = SHARED / "backbones" / "timm_mobilenetv2_100_same_imagenet_tf2.safetensors"
+    parser.add_argument("--weights", type=Path, default=weights)
+    parser.add_argument("--images", type=int, default=256, help="how many photographs")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--processes", type=int, default=0, help="also with 1 and with so many worker processes")
+    options = parser.parse_args()
+
+    files = sorted(options.photographs.glob("*.jpg"))[: options.images]
+    spec = f"timm:mobilenetv2_100(checkpoint={str(options.weights)!r}, pad_type='same', mean=0.5, std=0.5)"
+    encoder = load_encoder(spec).to(options.device)
+    workers, size = processors(), options.batch_size
+    common: dict[str, Any] = {
+        "batch_size": size, "workers": workers, "device": options.device, "precision": "float32",
+        "progress": False,
+    }  # fmt: skip
+    bare(files[:size], encoder, size, workers)
+    rounds = []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            rounds.append((
+                timed(lambda: bare(files, encoder, size, workers)),
+                timed(lambda: embed(files, encoder, cache=folder, **common)),
+                timed(lambda: embed(files, encoder, cache=folder, **common)),
+            ))  # fmt: skip
+    (loop, loop_cpu), (first, first_cpu), (second, _) = (
+        (min(row[i][0] for row in rounds), min(row[i][1] for row in rounds)) for i in range(3)
+    )
+    count = len(files)
+    print(f"{count} photographs, batches of {size}, {workers} decoding threads, {options.device}")
+    for name, seconds, cpu in (("bare loop", loop, loop_cpu), ("first embed", first, first_cpu)):
+        ratios = f"time {seconds / loop:.2f}, processor time {cpu / loop_cpu:.2f}"
+        print(f"{name:12} {seconds:7.2f} s {count / seconds:8.1f} images/s   {ratios}")
+    times = f"{first / second:.0f} times as fast as the first"
+    print(f"{'second embed':12} {second:7.3f} s {count / second:8.0f} images/s   {times}")
+    if options.processes:
+        alone, together = (by_processes(files, spec, number, size) for number in (1, options.processes))
+        print(f"{options.processes} worker processes {alone / together:.2f} times as fast as one, once started")
+
+
+def by_processes(files: list[Path], spec: str, number: int, batch_size: int) -> float:
+    """Seconds that so many worker processes of one thread each need."""
+    engine = ProcessPoolExecutor(
+        number, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    )
+    with tempfile.TemporaryDirectory() as folder, engine:
+        # The first pass starts the workers, imports and loads the network.
+        embed(files[: 4 * number], spec, cache=folder, engine=engine, workers=1, device="cpu", progress=False)
+        return timed(
+            lambda: embed(
+                files, spec, cache=folder, engine=engine, workers=1, device="cpu", batch_size=batch_size,
+                progress=False,
+            )
+        )[0]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Named datasets. A new one is its file and one line here."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from episodes.registry import Registry
+from episodes.source import Source
+
+HOMES = {
+    "arrays": "episodes.datasets.local:arrays",
+    "cifar-fs": "episodes.datasets.cifar:cifar_fs",
+    "csv": "episodes.datasets.local:csv",
+    "digits": "episodes.datasets.digits:digits",
+    "fashion-mnist": "episodes.datasets.fashion_mnist:fashion_mnist",
+    "fc100": "episodes.datasets.cifar:fc100",
+    "folder": "episodes.datasets.local:folder",
+    "omniglot": "episodes.datasets.omniglot:omniglot",
+    "text-csv": "episodes.datasets.local:text_csv",
+}
+DATASETS = Registry("dataset", HOMES, "episodes.datasets")
+
+
+def list_datasets() -> list[str]:
+    """Names of all datasets, built-in and installed."""
+    return DATASETS.names()
+
+
+def load_dataset(spec: str | Source, **options: Any) -> Source:
+    """Load a dataset by its spec: a name, after ``:`` a part of it or a path, and options in brackets.
+
+    Args:
+        spec: ``"digits"``, ``"omniglot:test"``, ``"omniglot:train+val(rotations=False)"``,
+            ``"cifar-fs:test"``, ``"folder:photos/"``, ``"csv:index.csv"``, ``"text-csv:intents.csv"``,
+            ``"arrays:bank.npz"``, ...; a source is returned as it is.
+        options: of the dataset; they override those in brackets. Each dataset documents its own, for example
+            `episodes.datasets.omniglot.omniglot`. Those to be downloaded take ``download=True`` and ``root``:
+            where they lie, by default the folder named by the environment variable EPISODES_DATA, else
+            ``data``.
+
+    Raises:
+        ValueError: unknown name, part or option (the message suggests near ones), or unreadable data.
+        FileNotFoundError: the files are not there; the message says what belongs where.
+
+    >>> source = load_dataset("digits")
+    >>> len(source), source.class_names[:3], source[0].shape
+    (1797, ['0', '1', '2'], torch.Size([64]))
+    """
+    if not isinstance(spec, str):
+        return spec
+    name, argument, written = parse_dataset(spec)
+    load = DATASETS.get(name)
+    options = {**written, **options}
+    _check(name, argument, options, list(inspect.signature(load).parameters.values()))
+    return load(argument, **options) if argument else load(**options)
+
+
+def _check(name: str, argument: str, options: Mapping[str, Any], parameters: Collection[inspect.Parameter]) -> None:
+    places = [word for word in parameters if word.kind is word.POSITIONAL_OR_KEYWORD]
+    takes = [word.name for word in parameters if word.kind is word.KEYWORD_ONLY]
+    if argument and not places:
+        raise ValueError(f"dataset {name!r} has no parts, but {argument!r} was asked for; write {name!r}.")
+    if not argument and places and places[0].default is inspect.Parameter.empty:
+        raise ValueError(f"dataset {name!r} needs a {places[0].name}; write '{name}:{places[0].name.upper()}'.")
+    if any(word.kind is word.VAR_KEYWORD for word in parameters):
+        return
+    for option in options:
+        if option not in takes:
+            near = difflib.get_close_matches(option, takes, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            listed = ", ".join(takes) if takes else "none"
+            raise ValueError(f"dataset {name!r} has no option {option!r}; {hint}Its options: {listed}.")
+
+
+def parse_dataset(spec: str) -> tuple[str, str, dict[str, Any]]:
+    """Split a spec into name, what follows its colon, and options; option values are Python literals.
+
+    A bracket that is no list of options belongs to the path.
+
+    >>> parse_dataset("omniglot:test(rotations=False)")
+    ('omniglot', 'test', {'rotations': False})
+    >>> parse_dataset("folder:photos (2024)")
+    ('folder', 'photos (2024)', {})
+    """
+    written: dict[str, Any] = {}
+    head, bracket, tail = spec.strip().rpartition("(")
+    if bracket and tail.endswith(")"):
+        try:
+            call = ast.parse(f"f({tail}", mode="eval").body
+            if isinstance(call, ast.Call) and call.keywords and not call.args:
+                written = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        except (SyntaxError, ValueError):
+            written = {}
+    name, _, argument = (head if written else spec.strip()).partition(":")
+    return name.strip(), argument.strip(), written

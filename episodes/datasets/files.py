@@ -1,0 +1,85 @@
+"""Where datasets that come as files lie, and how they get there."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+_SECONDS = 10.0  # to wait for a first sign of the server
+
+
+def data_root(root: str | os.PathLike[str] | None) -> Path:
+    """The folder of all datasets: `root`, else the environment variable EPISODES_DATA, else ``data``."""
+    return Path(root if root is not None else os.environ.get("EPISODES_DATA") or "data")
+
+
+def require(name: str, root: Path, needed: list[str], download: Callable[[], object] | None, url: str) -> None:
+    """Make sure that a dataset's files are there, downloading them if that was asked for.
+
+    Args:
+        name: the dataset.
+        root: the folder of all datasets.
+        needed: files or folders below `root`.
+        download: fetches them, or None where that was not asked for.
+        url: where `download` fetches from; it is tried first, because loaders wait long when offline.
+
+    Raises:
+        FileNotFoundError: they are missing; the message says what belongs where.
+    """
+    missing = [entry for entry in needed if not (root / entry).exists()]
+    if missing and download is not None:
+        reason = _unreachable(url)
+        if reason is None:
+            try:
+                download()
+            except (OSError, RuntimeError) as error:
+                reason = str(error)
+        missing = [entry for entry in needed if not (root / entry).exists()]
+        if missing:
+            raise FileNotFoundError(
+                f"{name!r} could not be downloaded from {url} ({reason or 'the archive lacks files'}). "
+                f"Without a network, place {_listed(missing)} in {os.fspath(root)!r}, "
+                "or say with root= where they are."
+            )
+    if missing:
+        raise FileNotFoundError(
+            f"{name!r} needs {_listed(missing)} in {os.fspath(root)!r}; "
+            "pass download=True to fetch them, or root= to say where they are."
+        )
+
+
+def choose_part(name: str, part: str, parts: list[str]) -> list[str]:
+    """The parts that ``"train+val"`` asks for; all of them for an empty string.
+
+    Raises:
+        ValueError: unknown part; the message lists the known ones.
+    """
+    from episodes.registry import unknown
+
+    chosen = [word.strip() for word in part.split("+")] if part else list(parts)
+    for word in chosen:
+        if word not in parts:
+            raise ValueError(unknown(f"part of {name!r}", word, parts))
+    return [known for known in parts if known in chosen]
+
+
+def full_name(name: str, part: str) -> str:
+    """What results call a part of a dataset."""
+    return f"{name}:{part}" if part else name
+
+
+def _unreachable(url: str) -> str | None:
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_SECONDS).close()
+    except urllib.error.HTTPError:
+        return None  # a server answers: its files are the loader's business
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _listed(entries: list[str]) -> str:
+    return " and ".join(map(repr, entries))

@@ -1,0 +1,116 @@
+"""Your own data: a folder of pictures, a table, an archive of arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.image_source import ImageSource
+from episodes.source import TensorSource
+from episodes.text_source import TextSource
+
+
+def folder(path: str, *, size: int = 84, workers: int | None = None) -> ImageSource:
+    """Pictures in one folder per class; see `ImageSource.from_folder`.
+
+    Args:
+        path: the folder that holds the class folders.
+        size: height and width in pixels where no encoder brings its own transform.
+        workers: decoding threads.
+    """
+    return ImageSource.from_folder(path, size=size, workers=workers)
+
+
+def csv(
+    path: str,
+    *,
+    root: str | None = None,
+    path_column: str | int | None = None,
+    label_column: str | int | None = None,
+    size: int = 84,
+    workers: int | None = None,
+) -> ImageSource:
+    """Pictures named in a table; see `ImageSource.from_csv`.
+
+    Args:
+        path: the table of file names and labels.
+        root: where relative file names start; by default the folder of the table.
+        path_column: name or position of the file names.
+        label_column: name or position of the labels.
+        size: height and width in pixels where no encoder brings its own transform.
+        workers: decoding threads.
+    """
+    return ImageSource.from_csv(
+        path, root, path_column=path_column, label_column=label_column, size=size, workers=workers
+    )
+
+
+def text_csv(path: str, *, text_column: str | int | None = None, label_column: str | int | None = None) -> TextSource:
+    """Texts from a table; see `TextSource.from_csv`.
+
+    Args:
+        path: the table of texts and labels.
+        text_column: name or position of the texts.
+        label_column: name or position of the labels.
+    """
+    return TextSource.from_csv(path, text_column=text_column, label_column=label_column)
+
+
+def arrays(path: str, *, rows: str = "X", labels: str = "y", class_names: str = "class_names") -> TensorSource:
+    """Features or pictures from a NumPy archive (``.npz``) without Python objects in it.
+
+    Args:
+        path: the archive.
+        rows: key of the rows: features ``[M, D]``, or pictures ``[M, H, W]``, ``[M, C, H, W]`` or
+            ``[M, H, W, C]`` with C of 1 or 3.
+        labels: key of the labels ``[M]``: integers or strings.
+        class_names: key of the class names ``[C]``; where it is absent, the distinct labels are the names.
+
+    Raises:
+        ValueError: a key is missing, or the file is no such archive.
+        FileNotFoundError: there is no such file.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {path!r}; give an archive made by numpy.savez.")
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path!r} is not an archive made by numpy.savez ({error}).") from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path!r} holds one array; save rows and labels: numpy.savez(path, X=rows, y=labels).")
+    with archive:
+        names = _array(archive, path, class_names) if class_names in archive.files else None
+        x = _channels_first(_array(archive, path, rows))
+        y = _array(archive, path, labels)
+    return TensorSource(x, y, None if names is None else [str(name) for name in names], name=file.stem)
+
+
+def _array(archive: Any, path: str, key: str) -> NDArray[Any]:
+    if key not in archive.files:
+        raise ValueError(
+            f"{path!r} has no array {key!r}; it has {', '.join(archive.files)}. "
+            "Say which are meant with rows=, labels=, class_names=."
+        )
+    try:
+        array = archive[key]
+        if not isinstance(array, np.ndarray):
+            raise ValueError("not an array")
+        return array
+    except ValueError as error:
+        raise ValueError(
+            f"array {key!r} of {path!r} cannot be read ({error}); save numbers or strings (dtype=str)."
+        ) from None
+
+
+def _channels_first(x: NDArray[Any]) -> NDArray[Any]:
+    """Pictures as ``[M, C, H, W]``; anything else as it is."""
+    if x.ndim == 3:
+        return x[:, None]
+    if x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
+        return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return x

@@ -1,0 +1,139 @@
+"""`Episode`: the question paper of a few-shot exam, and the glossary of the whole library.
+
+======  =========================================  ======  ===================================
+letter  is the number of                           letter  is the number of
+======  =========================================  ======  ===================================
+``E``   episodes in a batch                        ``D``   features of one embedding
+``N``   ways: classes in an episode                ``C``   classes of a dataset
+``K``   shots: labelled examples of a class        ``M``   rows of a dataset
+``S``   support rows of an episode (often N K)     ``T``   templates (prompts) of a class
+``Q``   query rows of an episode                   ``*x``  any item shape: ``D`` or ``3 H W``
+======  =========================================  ======  ===================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A batch of E episodes: labelled support, unlabelled query, and never the answer key.
+
+    Label ``-1`` marks padding, so episodes with unequal shots or fewer ways share one tensor.
+
+    Attributes:
+        support: examples to learn from ``[E, S, *x]``; ``S = 0`` is zero-shot.
+        labels: class of each support row, ``0..way-1`` or ``-1`` (padding) ``[E, S]``, integer.
+        query: examples to classify ``[E, Q, *x]``.
+        way: number of classes N; logits are ``[E, Q, way]``.
+        text: one vector per class ``[E, N, D]``, or None where classes have no names.
+        ids: episode numbers ``[E]``; stochastic learners seed themselves with them.
+        unlabelled: extra rows of unknown class ``[E, U, *x]`` for semi-supervised learners, or None.
+
+    Raises:
+        ValueError: shapes disagree, or a label lies outside ``-1..way-1``.
+
+    >>> import torch
+    >>> episode = Episode(torch.zeros(2, 5, 64), torch.arange(5).expand(2, 5), torch.zeros(2, 75, 64), way=5)
+    >>> len(episode), episode.shots.tolist()[0]
+    (2, [1, 1, 1, 1, 1])
+    """
+
+    support: Tensor
+    labels: Tensor
+    query: Tensor
+    way: int
+    text: Tensor | None = None
+    ids: Tensor | None = None
+    unlabelled: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        support, labels, query = self.support, self.labels, self.query
+        if labels.ndim != 2 or support.shape[:2] != labels.shape:
+            raise ValueError(
+                f"support is {list(support.shape)} and labels {list(labels.shape)}; "
+                "they must be [E, S, *x] and [E, S] with the same E and S."
+            )
+        if query.ndim != support.ndim or len(query) != len(support) or query.shape[2:] != support.shape[2:]:
+            raise ValueError(
+                f"query is {list(query.shape)} and support {list(support.shape)}; "
+                "they must be [E, Q, *x] and [E, S, *x] with the same E and item shape."
+            )
+        if self.way < 1:
+            raise ValueError(f"way={self.way}; an episode needs at least one class.")
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(f"labels are {labels.dtype}; they must be integers 0..way-1, or -1 for padding.")
+        if self.text is not None and self.text.shape[:2] != (len(support), self.way):
+            raise ValueError(
+                f"text is {list(self.text.shape)}; it must be [E, N, D] with E={len(support)}, N={self.way}."
+            )
+        if self.ids is not None and self.ids.shape != (len(support),):
+            raise ValueError(f"ids is {list(self.ids.shape)}; it must be [E] with E={len(support)}.")
+        # Reading values off an accelerator would stall it, so only labels in host memory are checked.
+        if labels.device.type == "cpu" and labels.numel():
+            low, high = labels.aminmax()
+            if low < -1 or high >= self.way:
+                raise ValueError(
+                    f"labels range from {int(low)} to {int(high)}; with way={self.way} they must lie in "
+                    f"0..{self.way - 1}, or be -1 for padding. Renumber the classes of each episode from 0."
+                )
+
+    @property
+    def one_hot(self) -> Tensor:
+        """Labels as indicator rows ``[E, S, N]`` in the support's dtype; padding is a row of zeros."""
+        classes = torch.arange(self.way, device=self.labels.device)
+        dtype = self.support.dtype if self.support.is_floating_point() else torch.get_default_dtype()
+        return (self.labels.unsqueeze(-1) == classes).to(dtype)  # [E, S, N]
+
+    @property
+    def shots(self) -> Tensor:
+        """Number of support rows of each class ``[E, N]``, int64."""
+        classes = torch.arange(self.way, device=self.labels.device)
+        return (self.labels.unsqueeze(-1) == classes).sum(1)  # [E, N]
+
+    def replace(self, **changes: object) -> Episode:
+        """A copy with some fields exchanged; tensors are shared, not copied."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Episode:
+        """The same episodes on another device."""
+        moved: dict[str, Any] = {
+            field.name: value.to(device, non_blocking=non_blocking)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def __len__(self) -> int:
+        """Number of episodes E."""
+        return len(self.support)
+
+    def __getitem__(self, index: int | slice) -> Episode:
+        """Some of the episodes, still as a batch: ``episode[3]`` has E = 1."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"episode {index} of a batch of {len(self)}")
+            index = slice(index % len(self), index % len(self) + 1)
+        chosen: dict[str, Any] = {
+            field.name: value[index] for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **chosen)
+
+    def __iter__(self) -> Iterator[Episode]:
+        """The episodes one by one, each a batch of one."""
+        return (self[e] for e in range(len(self)))
+
+    def __repr__(self) -> str:
+        shapes = {
+            field.name: list(value.shape)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        inner = ", ".join(f"{name}={shape}" for name, shape in shapes.items())
+        return f"Episode(way={self.way}, {inner})"

@@ -1,0 +1,456 @@
+"""`evaluate`: the one loop that lets learners sit an exam and marks it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from episodes.episode import Episode
+from episodes.progress import progress_bar
+from episodes.results import Result, Results, ResultsFile, recipe_hash
+from episodes.sampler import Draw
+from episodes.source import Source, TensorSource
+
+_LOG = logging.getLogger("episodes")
+_BLOCK = 1024  # episodes drawn, moved and kept at a time
+# Rows gathered at a time. On a CPU they should stay in the cache between being gathered and being used.
+_CHUNK_BYTES = {"cpu": 8 * 2**20}
+_CHUNK_BYTES_ACCELERATOR = 256 * 2**20
+_SAVE_SECONDS = 10.0
+_OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+
+
+class Sampler(Protocol):
+    """Anything that draws numbered episodes: `EpisodeSampler` and its variants."""
+
+    def draw(self, first: int, count: int) -> Draw:
+        """Episodes ``first .. first + count - 1`` as row indices."""
+        ...
+
+    def recipe(self) -> dict[str, Any]:
+        """JSON values that determine the episodes."""
+        ...
+
+
+Learns = Callable[[Episode], Tensor]
+
+
+def evaluate(
+    learners: Learns | str | Sequence[Learns | str] | Mapping[str, Learns | str],
+    source: Source | Mapping[str, Source],
+    sampler: Sampler,
+    *,
+    episodes: int = 1000,
+    text: Tensor | None = None,
+    device: torch.device | str = "auto",
+    chunk: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Results:
+    """Let all learners sit the same episodes, and mark them.
+
+    A learner is any callable ``Episode -> logits [E, Q, N]``; it never sees the query labels. Memory is
+    bounded whatever the number of episodes: one chunk of gathered rows (8 MiB on a CPU, 256 MiB on an
+    accelerator, at least one episode), what the learner needs for a chunk, the indices of 1,024 episodes,
+    and 8 bytes per episode and learner. Scores do not depend on the chunk.
+
+    Args:
+        learners: one learner, a list, or a mapping of names to learners; strings are spec strings, which
+            the installed `fewshot` package resolves.
+        source: the rows; or ``{"features": ..., "images": ...}`` when learners differ in their `inputs`.
+        sampler: made from the labels of the same source.
+        episodes: how many; a longer run continues a shorter one in `out`.
+        text: one vector per dataset class ``[C, D]``, for learners that use class text.
+        device: ``"auto"`` is the device of the rows if that is an accelerator, else CUDA if there is one.
+        chunk: episodes per batch; by default as many as keep the gathered rows within the bound above. It
+            is halved when memory runs out.
+        out: a JSON Lines file: finished cells in it are not computed again, new ones are added, and a run that
+            was interrupted goes on where it was.
+        progress: show a bar on a terminal.
+
+    Returns:
+        Per-episode scores with the full recipe.
+
+    Raises:
+        ValueError: sampler and source disagree, a learner asks for rows or text that are not there, or its
+            logits have the wrong shape or are not finite; the message names learner and episodes.
+
+    >>> from episodes import EpisodeSampler, TensorSource
+    >>> source = TensorSource(torch.eye(3).repeat_interleave(20, 0), [0] * 20 + [1] * 20 + [2] * 20)
+    >>> sampler = EpisodeSampler(source.labels, way=2, shot=1, query=5)
+    >>> results = evaluate("prototypes", source, sampler, episodes=10)
+    >>> print(results["prototypes"])
+    100.00 ± 0.00 (95 %, 10 episodes)
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes}; it must be at least 1.")
+    available = getattr(sampler, "available", None)
+    if available is not None and episodes > available:
+        raise ValueError(f"episodes={episodes}, but {sampler!r} has {available}; ask for at most that many.")
+    named = name_learners(learners)
+    sources = dict(source) if isinstance(source, Mapping) else {"": source}
+    first_source = next(iter(sources.values()))
+    _check_rows(sampler, first_source)
+    place = _choose_device(device, first_source)
+    exam = _exam(first_source, sampler, text)
+    environment = _environment(place)
+    file = ResultsFile(out) if out is not None else None
+
+    cells = [_Cell(name, learner, sources, exam, episodes, place, text) for name, learner in named.items()]
+    for cell in cells:
+        if file is not None:
+            known, cell.query_count = file.progress(cell.key)
+            cell.done = min(len(known), episodes)
+            cell.scores[: cell.done] = known[: cell.done]
+    todo = [cell for cell in cells if cell.done < episodes]
+    if len(todo) < len(cells):
+        _LOG.info("%d of %d cells are in %s already.", len(cells) - len(todo), len(cells), out)
+    try:
+        with _evaluation_mode(todo):
+            _run(todo, sampler, episodes, place, text, chunk, file, progress)
+    except BaseException:
+        _save_progress(todo, file)
+        raise
+
+    finished = []
+    for cell in cells:
+        known_cell = file.finished(cell.key) if file is not None else None
+        seconds = cell.seconds + (known_cell.seconds if known_cell else 0.0)
+        result = cell.result(environment, seconds)
+        if file is not None and (known_cell is None or known_cell.episodes < episodes):
+            file.append(result)
+        finished.append(result)
+    return Results(finished)
+
+
+def name_learners(
+    learners: Learns | str | Sequence[Learns | str] | Mapping[str, Learns | str],
+) -> dict[str, Learns]:
+    """Learners by name, spec strings resolved.
+
+    Raises:
+        ValueError: two learners of one name, or none at all.
+    """
+    if isinstance(learners, Mapping):
+        pairs = list(learners.items())
+    else:
+        listed = [learners] if isinstance(learners, str) or callable(learners) else list(learners)
+        pairs = [(_name(learner), learner) for learner in listed]
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not pairs:
+        what = f"two learners are called {twice[0]!r}" if twice else "no learners given"
+        raise ValueError(f'{what}; give a mapping of distinct names, like {{"mine": learner}}.')
+    return {name: _resolve(learner) if isinstance(learner, str) else learner for name, learner in pairs}
+
+
+@dataclass
+class _Cell:
+    """One learner at work on one exam."""
+
+    name: str
+    learner: Learns
+    sources: Mapping[str, Source]
+    exam: dict[str, Any]
+    episodes: int
+    device: torch.device
+    text: Tensor | None
+    done: int = 0
+    seconds: float = 0.0
+    query_count: int | None = None  # None: no episode marked yet; 0: it varies
+    clocks: list[_Clock] = field(default_factory=list)
+    scores: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scores = np.zeros(self.episodes)
+        self.source = self._choose_source()
+        module = self.learner if isinstance(self.learner, torch.nn.Module) else None
+        if module is not None:
+            module.to(self.device)
+        if "text" in getattr(self.learner, "needs", ()) and self.text is None:
+            raise ValueError(
+                f"{self.name!r} needs class text, but none was given; pass text=[C, D], one vector per class."
+            )
+        identity = {"spec": repr(self.learner) if module is not None else _qualified(self.learner)}
+        if module is not None and (weights := _weights(module)):
+            identity["weights"] = weights
+        self.recipe = {"learner": identity, "exam": self.exam}
+        self.key = recipe_hash(self.recipe)
+
+    def _choose_source(self) -> Source:
+        wants = getattr(self.learner, "inputs", None)
+        if "" in self.sources:
+            source = self.sources[""]
+            if wants is not None and wants != source.kind:
+                hint = (
+                    "embed them first (fewshot.embed), with the encoder 'pixels' for raw pixels"
+                    if wants == "features"
+                    else "give the images themselves as source"
+                )
+                raise ValueError(f"{self.name!r} learns from {wants}, but {source.name!r} holds {source.kind}; {hint}.")
+            return source
+        if wants not in self.sources:
+            raise ValueError(f"{self.name!r} learns from {wants}, but the sources given are {sorted(self.sources)}.")
+        return self.sources[str(wants)]
+
+    def result(self, environment: dict[str, Any], seconds: float) -> Result:
+        provenance = {"embedding": report} if (report := getattr(self.source, "report", None)) else {}
+        interval = "disjoint" if self.exam.get("sampler") == "disjoint" else "episodes"
+        count = self.query_count or 0
+        return Result(self.name, self.recipe, self.scores, count, seconds, environment, interval, provenance)
+
+
+def _run(
+    cells: list[_Cell],
+    sampler: Sampler,
+    episodes: int,
+    device: torch.device,
+    text: Tensor | None,
+    chunk: int | None,
+    file: ResultsFile | None,
+    progress: bool,
+) -> None:
+    """Fill the scores of all cells, each from where it stands."""
+    if not cells:
+        return
+    start = min(cell.done for cell in cells)
+    resident = {id(cell.source): _on_device(cell.source, device) for cell in cells}
+    buffers: dict[int, Tensor | None] = {}
+    text = text.to(device) if text is not None else None
+    saved = time.monotonic()
+    with torch.no_grad(), progress_bar(episodes, start, "episodes", show=progress) as bar:
+        for first in range(start, episodes, _BLOCK):
+            count = min(_BLOCK, episodes - first)
+            drawn = sampler.draw(first, count)
+            rows = _to_device(drawn.rows, device)
+            labels = _to_device(drawn.labels, device)
+            targets = _to_device(drawn.targets, device)
+            marked = (drawn.targets >= 0).sum(1)  # [E], in host memory
+            ids = _to_device(drawn.ids, device)
+            class_text = text[_to_device(drawn.classes, device)] if text is not None else None  # [E, N, D]
+            way, cut = drawn.classes.shape[1], drawn.support.shape[1]
+            for group in _by_source(cells):
+                source = resident[id(group[0].source)]
+                size = chunk or _chunk_size(source, rows.shape[1], device)
+                correct = {cell.name: torch.zeros(count, dtype=torch.int64, device=device) for cell in group}
+                done = 0
+                while done < count:
+                    part = slice(done, min(done + size, count))
+                    try:
+                        gathered = _gather(source, rows[part], buffers, size)  # [E, S + Q, *x]
+                        episode = Episode(
+                            gathered[:, :cut], labels[part], gathered[:, cut:], way,
+                            None if class_text is None else class_text[part], ids[part],
+                        )  # fmt: skip
+                        for cell in group:
+                            if first + part.stop > cell.done:
+                                correct[cell.name][part] = _mark(cell, episode, targets[part])
+                    except _OutOfMemory:
+                        if size == 1:
+                            raise
+                        size, chunk = size // 2, size // 2
+                        buffers.clear()
+                        _LOG.warning("out of memory: going on with %d episodes at a time.", size)
+                        continue
+                    done = part.stop
+                for cell in group:
+                    _keep(cell, correct[cell.name], marked, first)
+            bar.update(count)
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                _save_progress(cells, file)
+                saved = time.monotonic()
+
+
+def _save_progress(cells: list[_Cell], file: ResultsFile | None) -> None:
+    for cell in cells:
+        if file is not None and cell.done and cell.query_count is not None:
+            file.save_progress(cell.key, cell.scores[: cell.done], cell.query_count)
+
+
+@contextmanager
+def _evaluation_mode(cells: list[_Cell]) -> Iterator[None]:
+    """Dropout and the like are off while the exam lasts, and as they were afterwards."""
+    modules = [cell.learner for cell in cells if isinstance(cell.learner, torch.nn.Module)]
+    training = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, training, strict=True):
+            module.train(mode)
+
+
+def _mark(cell: _Cell, episode: Episode, targets: Tensor) -> Tensor:
+    """Number of right answers of one learner in each episode ``[E]``; -1 where its logits are not finite.
+
+    Nothing here waits for an accelerator: answers are counted, and bad ones reported, once per block.
+    """
+    clock = _Clock(targets.device)
+    try:
+        logits = cell.learner(episode)
+    except _OutOfMemory:
+        raise
+    except Exception as error:
+        if type(error) in (ValueError, RuntimeError, TypeError, IndexError):
+            where = f"{cell.name!r} failed on {episode!r} ({episode.support.device})"
+            raise type(error)(f"{where}: {error}") from error
+        raise
+    clock.stop()
+    cell.clocks.append(clock)
+    expected = [len(episode), targets.shape[1], episode.way]
+    if list(logits.shape) != expected:
+        raise ValueError(f"{cell.name!r} returned logits {list(logits.shape)}; they must be [E, Q, N] = {expected}.")
+    best, answer = logits.max(-1)  # [E, Q]
+    return torch.where(best.isfinite().all(1), (answer == targets).sum(1), -1)
+
+
+def _keep(cell: _Cell, correct: Tensor, marked: Tensor, first: int) -> None:
+    """Move the marks of one block to the cell."""
+    stop = first + len(correct)
+    if stop <= cell.done:
+        return
+    new = slice(max(cell.done - first, 0), len(correct))
+    right, counts = correct.cpu().numpy()[new], marked.numpy()[new]
+    cell.seconds += sum(clock.seconds() for clock in cell.clocks)
+    cell.clocks.clear()
+    if (right < 0).any():
+        number = first + new.start + int((right < 0).argmax())
+        raise ValueError(
+            f"{cell.name!r} returned NaN or no finite logit in episode {number}; "
+            f"look at its rows there: sampler.draw(first={number}, count=1)."
+        )
+    cell.scores[first + new.start : stop] = right / np.maximum(counts, 1)
+    same = int(counts[0]) if (counts == counts[0]).all() else 0
+    cell.query_count = same if cell.query_count in (None, same) else 0
+    cell.done = stop
+
+
+class _Clock:
+    """Seconds between its making and `stop`, on an accelerator without waiting for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
+        self._begin = time.perf_counter()
+        if self._events:
+            self._events[0].record()
+
+    def stop(self) -> None:
+        self._end = time.perf_counter()
+        if self._events:
+            self._events[1].record()
+
+    def seconds(self) -> float:
+        if self._events:
+            return float(self._events[0].elapsed_time(self._events[1])) / 1000
+        return self._end - self._begin
+
+
+def _gather(source: Source, rows: Tensor, buffers: dict[int, Tensor | None], size: int) -> Tensor:
+    if not isinstance(source, TensorSource):
+        return source[rows].to(rows.device)
+    if id(source) not in buffers or ((out := buffers[id(source)]) is not None and len(out) < rows.numel()):
+        buffers[id(source)] = source.buffer(size * rows.shape[1])
+    return source.gather(rows, buffers[id(source)])
+
+
+def _by_source(cells: Iterable[_Cell]) -> list[list[_Cell]]:
+    groups: dict[int, list[_Cell]] = {}
+    for cell in cells:
+        groups.setdefault(id(cell.source), []).append(cell)
+    return list(groups.values())
+
+
+def _chunk_size(source: Source, rows: int, device: torch.device) -> int:
+    row = source[torch.zeros(1, dtype=torch.int64)]
+    budget = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ACCELERATOR)
+    return max(1, min(_BLOCK, budget // max(1, row.nbytes * rows)))
+
+
+def _on_device(source: Source, device: torch.device) -> Source:
+    return source.to(device) if hasattr(source, "to") else source
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        return tensor
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
+
+
+def _choose_device(device: torch.device | str, source: Source) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    held = getattr(getattr(source, "features", None), "device", torch.device("cpu"))
+    if held.type != "cpu":
+        return held
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _check_rows(sampler: Sampler, source: Source) -> None:
+    rows = getattr(sampler, "rows", len(source))
+    if rows != len(source):
+        raise ValueError(
+            f"the sampler was made for {rows} labels, but {source.name!r} has {len(source)} rows; "
+            "make it from source.labels."
+        )
+
+
+def _exam(source: Source, sampler: Sampler, text: Tensor | None) -> dict[str, Any]:
+    exam = {"dataset": {"name": source.name, "fingerprint": source.fingerprint()}, **sampler.recipe()}
+    if text is not None:
+        import hashlib
+
+        exam["text"] = hashlib.sha256(text.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()[:32]
+    return exam
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "device": f"{device.type} ({name})", "threads": torch.get_num_threads()}  # fmt: skip
+
+
+def _weights(module: torch.nn.Module) -> str:
+    """Digest of parameters and buffers; empty where there are none."""
+    import hashlib
+
+    state = module.state_dict()
+    if not state:
+        return ""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def _name(learner: Learns | str) -> str:
+    if isinstance(learner, (str, torch.nn.Module)):
+        return learner if isinstance(learner, str) else repr(learner)
+    return getattr(learner, "__name__", type(learner).__name__)
+
+
+def _qualified(learner: Learns) -> str:
+    what = learner if hasattr(learner, "__qualname__") else type(learner)
+    return f"{what.__module__}.{what.__qualname__}"
+
+
+def _resolve(spec: str) -> Learns:
+    for point in entry_points(group="episodes.learners"):
+        return point.load()(spec)
+    raise ValueError(
+        f"cannot make a learner of the string {spec!r}: no installed package resolves learner names. "
+        "Install fewshot, or give a callable Episode -> logits."
+    )

@@ -1,0 +1,261 @@
+"""`ImageSource`: labelled pictures that are decoded when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
+from episodes.source import as_float, number_labels
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+class ImageSource:
+    """Pictures by index, from files or from memory, decoded in parallel when they are asked for.
+
+    Labels are known without opening a single file. Pictures are turned upright (EXIF) and made RGB.
+
+    Args:
+        items: ``[M]``: file names, PIL images, or uint8 arrays ``[H, W, 3]`` or ``[H, W]``, also mixed.
+        labels: ``[M]``: integers or strings.
+        class_names: one name per class; by default the distinct labels.
+        transform: PIL image -> tensor ``[3, H, W]``, the same shape for every picture; by default
+            `CentreCrop(size)`: the centre square resized, pixels in 0..1.
+        size: height and width in pixels of the default transform.
+        workers: decoding threads; by default one per available processor.
+        name: what messages and results call it.
+
+    Raises:
+        ValueError: labels do not fit the items, or an item is no picture.
+
+    >>> pictures = [np.full((40, 60, 3), level, np.uint8) for level in (0, 51, 255)]
+    >>> source = ImageSource(pictures, ["night", "dusk", "day"], size=32)
+    >>> source[torch.tensor([[0, 1], [2, 1]])].shape
+    torch.Size([2, 2, 3, 32, 32])
+    """
+
+    kind = "images"
+
+    def __init__(
+        self,
+        items: Sequence[Picture],
+        labels: Tensor | ArrayLike | Sequence[Any],
+        class_names: Sequence[str] | None = None,
+        *,
+        transform: Callable[[Image.Image], Tensor] | None = None,
+        size: int = 84,
+        workers: int | None = None,
+        name: str = "images",
+    ) -> None:
+        self.items = list(items)
+        self.labels, self.class_names = number_labels(labels, class_names, len(self.items), name)
+        self.transform = CentreCrop(size) if transform is None else transform
+        self.workers = workers
+        self.name = name
+        self._digests: list[bytes] | None = None
+
+    @classmethod
+    def from_folder(cls, root: str | os.PathLike[str], **options: Any) -> ImageSource:
+        """One class per folder that holds pictures, named by its path below `root` (``"birds/owl"``).
+
+        Hidden files and folders are ignored, and so are files that are no pictures by their extension.
+
+        Args:
+            root: the folder.
+            options: as for `ImageSource`.
+
+        Raises:
+            ValueError: a class folder is empty, or pictures lie where their class is unclear.
+            FileNotFoundError: there is no such folder.
+        """
+        from episodes.labelled_files import pictures_by_folder
+
+        paths, labels, classes = pictures_by_folder(root)
+        options.setdefault("name", Path(root).resolve().name)
+        return cls(paths, labels, classes, **options)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
+        *,
+        path_column: str | int | None = None,
+        label_column: str | int | None = None,
+        **options: Any,
+    ) -> ImageSource:
+        """Pictures named in a table of file names and labels.
+
+        Args:
+            path: comma-separated (``.tsv``: tab-separated) UTF-8 text, with or without a header.
+            root: where relative file names start; by default the folder of the table.
+            path_column: name (then the first line is a header) or position of the file names. By default a
+                column called path, file, filename, image or the like, else the first one.
+            label_column: likewise of the labels; by default label, class, target or the like, else the
+                second.
+            options: as for `ImageSource`.
+
+        Raises:
+            ValueError: no such column, or a line without file name or label.
+            FileNotFoundError: there is no such table or picture; the message names the line.
+        """
+        from episodes.labelled_files import pictures_by_table
+
+        paths, labels = pictures_by_table(path, root, path_column, label_column)
+        options.setdefault("name", Path(path).stem)
+        return cls(paths, labels, **options)
+
+    def __len__(self) -> int:
+        """Number of pictures M."""
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Pictures for an index array of any shape: ``[...] -> [..., 3, H, W]``, floating point.
+
+        Raises:
+            ValueError: a picture cannot be decoded; the message names it.
+            FileNotFoundError: a file is missing.
+        """
+        index = torch.as_tensor(index).cpu()
+        if index.dtype == torch.bool:
+            index = index.nonzero().squeeze(-1)
+        flat = index.reshape(-1).long()
+        if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= len(self)):
+            raise IndexError(f"rows {int(flat.min())}..{int(flat.max())} of {self.name!r}; it has 0..{len(self) - 1}.")
+        rows, place = torch.unique(flat, return_inverse=True)  # episodes share pictures: decode each once
+        if not len(rows):
+            rows = torch.zeros(min(1, len(self)), dtype=torch.int64)  # only its shape is needed
+        pictures = self._stack(rows.tolist())  # [rows, 3, H, W]
+        if torch.equal(place, torch.arange(len(pictures))):
+            return pictures.reshape(*index.shape, *pictures.shape[1:])
+        return pictures.index_select(0, place).reshape(*index.shape, *pictures.shape[1:])
+
+    def read(self, row: int) -> bytes:
+        """A picture as stored: the bytes of its file, or a PPM file made from a picture in memory.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: the item is no picture.
+        """
+        item = self.items[row]
+        if isinstance(item, str | os.PathLike):
+            try:
+                return Path(item).read_bytes()
+            except OSError as error:
+                raise type(error)(
+                    f"cannot read {self.describe(row)}: {error.strerror}; correct or drop that row."
+                ) from None
+        return self._naming(row, encode_picture, item)
+
+    def decode(self, item: int | bytes, row: int | None = None) -> Image.Image:
+        """A picture, upright and RGB.
+
+        Args:
+            item: a row, or what `read` returned for it.
+            row: which row the bytes belong to; only messages need it.
+
+        Raises:
+            ValueError: it cannot be decoded; the message names file and row.
+        """
+        if not isinstance(item, bytes):
+            item, row = self.read(int(item)), int(item)
+        return self._naming(row, decode_picture, item)
+
+    def select(self, rows: Tensor | ArrayLike, name: str | None = None) -> ImageSource:
+        """Some of the pictures, with the same classes."""
+        index = torch.as_tensor(rows).cpu()
+        index = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index
+        part = object.__new__(type(self))
+        part.__dict__.update(self.__dict__, labels=self.labels.index_select(0, index), name=name or self.name)
+        part.items = [self.items[row] for row in index.tolist()]
+        part._digests = None if self._digests is None else [self._digests[row] for row in index.tolist()]
+        return part
+
+    def digests(self) -> list[bytes]:
+        """One digest ``[M]`` of each picture's bytes as stored; read once, then remembered."""
+        if self._digests is None:
+            self._digests = list(
+                self._parallel(lambda row: hashlib.blake2b(self.read(row), digest_size=16).digest(), range(len(self)))
+            )
+        return self._digests
+
+    def fingerprint(self) -> str:
+        """A digest of all pictures as stored, their labels, and what the transform makes of test pictures."""
+        digest = hashlib.sha256(b"".join(self.digests()))
+        digest.update(self.labels.numpy().data)
+        for picture in probe():
+            seen = self.transform(picture).detach().cpu().contiguous()
+            digest.update(f"{seen.dtype}{list(seen.shape)}".encode())
+            digest.update(seen.view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:32]
+
+    def describe(self, row: int | None) -> str:
+        """A picture's file (where it has one) and row, as messages name it."""
+        if row is None:
+            return f"a picture of {self.name!r}"
+        item = self.items[row]
+        file = f"{os.fspath(item)!r} " if isinstance(item, str | os.PathLike) else ""
+        return f"picture {file}(row {row} of {self.name!r})"
+
+    def _stack(self, rows: list[int]) -> Tensor:
+        if not rows:
+            raise ValueError(f"{self.name!r} holds no pictures.")
+        first = self._load(rows[0])
+        pictures = first.new_empty((len(rows), *first.shape))
+        pictures[0] = first
+
+        def put(place: int) -> None:
+            picture = self._load(rows[place])
+            if picture.shape != first.shape:
+                raise ValueError(
+                    f"the transform makes {list(first.shape)} of {self.describe(rows[0])} but "
+                    f"{list(picture.shape)} of {self.describe(rows[place])}; let it crop to one size."
+                )
+            pictures[place] = picture
+
+        for _ in self._parallel(put, range(1, len(rows))):
+            pass
+        return pictures
+
+    def _load(self, row: int) -> Tensor:
+        return as_float(self.transform(self.decode(row)))
+
+    def _parallel(self, function: Callable[[Given], Made], over: Sequence[Given]) -> Iterator[Made]:
+        workers = min(self.workers or _processors(), len(over))
+        if workers < 2:
+            yield from map(function, over)
+            return
+        # The pool lives only as long as the call: the source holds no threads and can be sent to a process.
+        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+            yield from pool.map(function, over)
+
+    def _naming(self, row: int | None, function: Callable[[Given], Made], given: Given) -> Made:
+        try:
+            return function(given)
+        # Decoders of damaged files raise anything, from SyntaxError to struct.error.
+        except Exception as error:
+            raise ValueError(
+                f"cannot decode {self.describe(row)}: {error}. Replace the picture or drop that row."
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"ImageSource({self.name!r}, {len(self)} pictures, {len(self.class_names)} classes)"
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

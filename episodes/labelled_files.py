@@ -1,0 +1,203 @@
+"""Labels from where files lie (a folder per class) or from a table that names them."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_LOG = logging.getLogger("episodes")
+PICTURES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
+TEXT_NAMES = ("text", "sentence", "query", "utterance", "document", "content")
+LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "intent", "y")
+
+
+def pictures_by_folder(root: str | os.PathLike[str]) -> tuple[list[Path], list[int], list[str]]:
+    """Files, label numbers and class names of a folder tree where each folder of pictures is a class.
+
+    Raises:
+        ValueError: a class folder is empty, or pictures lie where their class is unclear.
+        FileNotFoundError: there is no such folder.
+    """
+    top = Path(root)
+    if not top.is_dir():
+        raise FileNotFoundError(f"there is no folder {os.fspath(root)!r}; give one with a sub-folder per class.")
+    found, other, empty, mixed = _walk(top)
+    if "." in found:
+        raise ValueError(
+            f"{found['.'][0].name!r} and {len(found['.']) - 1} more pictures lie in {os.fspath(root)!r} "
+            "itself; put each into the sub-folder of its class."
+        )
+    if mixed:
+        raise ValueError(
+            f"folder {mixed[0]!r} in {os.fspath(root)!r} holds both pictures and class folders; "
+            "move its own pictures into a sub-folder."
+        )
+    if empty:
+        listed = ", ".join(map(repr, empty[:3])) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
+        raise ValueError(
+            f"class folders without pictures in {os.fspath(root)!r}: {listed}; fill or delete them. "
+            f"Pictures end in {', '.join(PICTURES)}."
+        )
+    if not found:
+        raise ValueError(f"{os.fspath(root)!r} is empty; it must hold a sub-folder of pictures per class.")
+    if other:
+        _LOG.warning("ignored %d files in %s that are no pictures: %s", len(other), top.name, ", ".join(other[:3]))
+    classes = sorted(found)
+    paths = [path for name in classes for path in found[name]]
+    return paths, [number for number, name in enumerate(classes) for _ in found[name]], classes
+
+
+def pictures_by_table(
+    path: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None,
+    path_column: str | int | None,
+    label_column: str | int | None,
+) -> tuple[list[Path], list[str] | list[int]]:
+    """Files and labels from a table; see `ImageSource.from_csv`.
+
+    Raises:
+        ValueError: no such column, or a line without file name or label.
+        FileNotFoundError: there is no such table or picture; the message names the line.
+    """
+    rows = read_table(path, path_column, label_column, "path", PATH_NAMES)
+    start = Path(path).parent if root is None else Path(root)
+    files = [start / row.value for row in rows]
+    missing = [place for place, file in enumerate(files) if not file.is_file()]
+    if missing:
+        row = rows[missing[0]]
+        hint = (
+            "If that line is a header, name its columns: path_column=..., label_column=..."
+            if missing == [0]
+            else "Correct them, or say with root= where relative names start."
+        )
+        raise FileNotFoundError(
+            f"line {row.line} of {os.fspath(path)!r} names {row.value!r}, which is no file in "
+            f"{os.fspath(start)!r} ({len(missing)} of {len(files)} are missing). {hint}"
+        )
+    return files, numbers_if_all([row.label for row in rows])
+
+
+class Row(NamedTuple):
+    """One line of a table of values and labels."""
+
+    line: int
+    value: str
+    label: str
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    value_column: str | int | None,
+    label_column: str | int | None,
+    what: str,
+    known: Collection[str],
+) -> list[Row]:
+    """Values and labels of a comma- or tab-separated table, with or without a header.
+
+    Args:
+        path: the file, UTF-8.
+        value_column: name or position of the values; None: a column named in `known`, else the first.
+        label_column: likewise of the labels; None: a column of a usual name, else the second.
+        what: what the values are, for messages ("path").
+        known: usual names of the value column.
+
+    Raises:
+        ValueError: no such column, or an incomplete line.
+        FileNotFoundError: there is no such file.
+    """
+    shown = os.fspath(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no table {shown!r}; give a CSV file of {what} and label.")
+    delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{shown!r} is not UTF-8 text ({error.reason}); save it as UTF-8.") from None
+    except csv.Error as error:
+        raise ValueError(f"{shown!r} is not a well-formed table: {error}.") from None
+    if not lines:
+        raise ValueError(f"{shown!r} is empty; each line is a {what} and a label.")
+    head = [cell.strip() for cell in lines[0][1]]
+    named = isinstance(value_column, str) or isinstance(label_column, str)
+    # A usual name may also be a label, so one alone makes a header only where values are expected.
+    usual = _find(head, known) is not None and _find(head, LABEL_NAMES) is not None
+    header = named or usual or _find(head[:1], known) is not None
+    value_at = _position(value_column, head if header else [], known, 0, f"{what}_column", shown)
+    label_at = _position(label_column, head if header else [], LABEL_NAMES, 1, "label_column", shown)
+    rows = []
+    for number, cells in lines[1:] if header else lines:
+        if len(cells) <= max(value_at, label_at) or not cells[value_at].strip() or not cells[label_at].strip():
+            raise ValueError(
+                f"line {number} of {shown!r} has no {what} in column {value_at} or no label in column "
+                f"{label_at} (counted from 0): {cells}; complete or delete it, or choose columns with "
+                f"{what}_column=, label_column=."
+            )
+        rows.append(Row(number, cells[value_at].strip(), cells[label_at].strip()))
+    if not rows:
+        raise ValueError(f"{shown!r} has a header but no rows.")
+    return rows
+
+
+def numbers_if_all(labels: Sequence[str]) -> list[str] | list[int]:
+    """Labels as integers where every one is written like one, so that class 10 does not come before 9."""
+    if all(label.isascii() and label.lstrip("-").isdigit() for label in labels):
+        return [int(label) for label in labels]
+    return list(labels)
+
+
+def _walk(top: Path) -> tuple[dict[str, list[Path]], list[str], list[str], list[str]]:
+    """Pictures by folder, other files, empty folders, and folders with both pictures and sub-folders."""
+    found: dict[str, list[Path]] = {}
+    other: list[str] = []
+    empty: list[str] = []
+    mixed: list[str] = []
+    seen = set()
+    for place, folders, files in os.walk(top, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        files = sorted(file for file in files if not file.startswith("."))
+        pictures = [Path(place, file) for file in files if file.lower().endswith(PICTURES)]
+        other += [file for file in files if not file.lower().endswith(PICTURES)]
+        name = Path(place).relative_to(top).as_posix()
+        if pictures:
+            found[name] = pictures
+            mixed += [name] if folders and name != "." else []
+        elif not folders and name != ".":
+            empty.append(name)
+    return found, other, empty, mixed
+
+
+def _find(head: Sequence[str], names: Collection[str]) -> int | None:
+    lowered = [cell.lower() for cell in head]
+    return next((lowered.index(name) for name in names if name in lowered), None)
+
+
+def _position(
+    column: str | int | None,
+    head: Sequence[str],
+    usual: Collection[str],
+    default: int,
+    argument: str,
+    shown: str,
+) -> int:
+    if isinstance(column, int):
+        if column < 0:
+            raise ValueError(f"{argument}={column}; positions count from 0.")
+        return column
+    if column is None:
+        found = _find(head, usual)
+        return default if found is None else found
+    if column not in head:
+        raise ValueError(f"{argument}={column!r}, but the columns of {shown!r} are {', '.join(map(repr, head))}.")
+    return head.index(column)

@@ -1,0 +1,229 @@
+"""`Source`: rows by index, the same face for decoded images, texts and cached embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rows of a dataset by index.
+
+    Attributes:
+        labels: class of each row ``[M]``, int64 in ``0..C-1``, in host memory.
+        class_names: one name per class ``[C]``.
+        name: what messages and results call it.
+        kind: ``"features"`` or ``"images"`` or ``"texts"``: what a row is.
+    """
+
+    labels: Tensor
+    class_names: list[str]
+    name: str
+    kind: str
+
+    def __len__(self) -> int:
+        """Number of rows M."""
+        ...
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Rows for an index array of any shape: ``[...] -> [..., *x]``, floating point."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest of the content: equal for equal rows and labels, wherever they are stored."""
+        ...
+
+
+def number_labels(
+    labels: ArrayLike | Tensor | Sequence[Any], class_names: Sequence[str] | None, rows: int, name: str
+) -> tuple[Tensor, list[str]]:
+    """Labels of any kind as ``0..C-1`` with one name per class.
+
+    Args:
+        labels: integers or strings ``[M]``. With `class_names`, integers are indices into it.
+        class_names: names of classes 0..C-1; by default the sorted distinct labels themselves.
+        rows: M, the number of rows that the labels must cover.
+        name: what error messages call the dataset.
+
+    Raises:
+        ValueError: the wrong number of labels, or a label without a name.
+    """
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.ndim != 1 or len(array) != rows:
+        raise ValueError(
+            f"{name!r} has {rows} rows but labels of shape {list(array.shape)}; give one label per row, [{rows}]."
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.array_equal(array, np.floor(array)):
+            raise ValueError(f"labels of {name!r} are fractions ({array[:3]}...); classes are integers or names.")
+        array = array.astype(np.int64)
+    if class_names is None:
+        distinct, numbers = np.unique(array, return_inverse=True)
+        return torch.from_numpy(numbers.astype(np.int64).reshape(-1)), [str(value) for value in distinct]
+    names = [str(value) for value in class_names]
+    if array.dtype.kind in "US" or array.dtype == object:
+        position = {value: i for i, value in enumerate(names)}
+        unknown = sorted({str(value) for value in array} - set(position))
+        if unknown:
+            raise ValueError(f"labels of {name!r} contain {unknown[:3]}, which class_names do not.")
+        return torch.tensor([position[str(value)] for value in array], dtype=torch.int64), names
+    if array.size and (array.min() < 0 or array.max() >= len(names)):
+        raise ValueError(
+            f"labels of {name!r} range from {array.min()} to {array.max()}, but there are {len(names)} class_names; "
+            f"labels must lie in 0..{len(names) - 1}."
+        )
+    return torch.from_numpy(array.astype(np.int64)), names
+
+
+class TensorSource:
+    """Rows held in one tensor: in memory, on an accelerator, or memory-mapped.
+
+    Args:
+        features: ``[M, *x]``: a tensor, an array or a `numpy.memmap`. Rows are read as floating point:
+            half precision becomes float32, and 8-bit integers (images) become float32 in 0..1.
+        labels: ``[M]``: integers or strings.
+        class_names: one name per class; by default the distinct labels.
+        name: what messages and results call it.
+        kind: ``"features"`` or ``"images"``; by default features if a row is a vector, else images.
+        check_finite: refuse NaN and infinity now, rather than in some episode; a memory-mapped array is
+            not read for this.
+        report: how the rows came to be (`fewshot.embed` leaves its cache counts here).
+
+    Raises:
+        ValueError: labels do not fit the rows, or features are not finite.
+
+    >>> source = TensorSource(torch.eye(4), ["cat", "dog", "cat", "dog"])
+    >>> source.labels.tolist(), source.class_names, source[torch.tensor([[0, 3]])].shape
+    ([0, 1, 0, 1], ['cat', 'dog'], torch.Size([1, 2, 4]))
+    """
+
+    def __init__(
+        self,
+        features: Tensor | ArrayLike,
+        labels: Tensor | ArrayLike | Sequence[Any],
+        class_names: Sequence[str] | None = None,
+        *,
+        name: str = "features",
+        kind: str | None = None,
+        check_finite: bool = True,
+        report: dict[str, Any] | None = None,
+    ) -> None:
+        mapped = isinstance(features, np.memmap)
+        self.features = features if isinstance(features, Tensor) else _as_tensor(features)
+        if self.features.ndim < 2:
+            raise ValueError(f"features of {name!r} are {list(self.features.shape)}; they must be [M, *x].")
+        if not mapped and check_finite and self.features.is_floating_point():
+            _refuse_non_finite(self.features, name)
+        self.labels, self.class_names = number_labels(labels, class_names, len(self.features), name)
+        self.name = name
+        self.kind = kind or ("features" if self.features.ndim == 2 else "images")
+        self.report = dict(report or {})
+        self._digest: tuple[Any, str] | None = None
+
+    def __len__(self) -> int:
+        """Number of rows M."""
+        return len(self.features)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Rows for an index array of any shape: ``[...] -> [..., *x]``."""
+        index = torch.as_tensor(index)
+        if index.dtype == torch.bool:
+            index = index.nonzero().squeeze(-1)
+        flat = index.reshape(-1).to(self.features.device)
+        rows = self.features.index_select(0, flat)
+        return as_float(rows).reshape(*index.shape, *self.features.shape[1:])
+
+    def gather(self, index: Tensor, out: Tensor | None) -> Tensor:
+        """Like indexing, into a buffer that is reused: ``[...] -> [..., *x]``.
+
+        Fresh memory costs more than the copy itself (its pages must be mapped), so the evaluation loop
+        passes the same `out` again and again. It is used where it has the right type and enough room.
+        """
+        features = self.features
+        if out is None or out.dtype != features.dtype or out.device != features.device:
+            return self[index]
+        shape = (*index.shape, *features.shape[1:])
+        rows = out[: index.numel()]
+        torch.index_select(features, 0, index.reshape(-1), out=rows)
+        return rows.view(shape)
+
+    def buffer(self, rows: int) -> Tensor | None:
+        """A buffer for `gather`, or None where rows must be converted anyway."""
+        if self.features.dtype not in (torch.float32, torch.float64):
+            return None
+        return self.features.new_empty((rows, *self.features.shape[1:]))
+
+    def to(self, device: torch.device | str) -> TensorSource:
+        """The same rows on another device (labels stay in host memory)."""
+        if self.features.device == torch.device(device):
+            return self
+        return self._with(self.features.to(device, non_blocking=True))
+
+    def select(self, rows: Tensor | ArrayLike, name: str | None = None) -> TensorSource:
+        """Some of the rows, with the same classes."""
+        index = torch.as_tensor(rows)
+        index = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index
+        part = self._with(self.features.index_select(0, index.to(self.features.device)))
+        part.labels, part.name = self.labels.index_select(0, index.cpu()), name or self.name
+        return part
+
+    def fingerprint(self) -> str:
+        """A digest of rows and labels, taken again when the tensor has been written to."""
+        version = (self.features.data_ptr(), self.features._version, self.labels._version)
+        if self._digest is None or self._digest[0] != version:
+            self._digest = (version, self._hash())
+        return self._digest[1]
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256(f"{self.features.dtype}{list(self.features.shape)}".encode())
+        block = max(1, 2**24 // max(1, self.features[:1].nbytes))
+        for part in self.features.split(block):
+            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(self.labels.numpy().data)
+        return digest.hexdigest()[:32]
+
+    def _with(self, features: Tensor) -> TensorSource:
+        other = object.__new__(TensorSource)
+        other.__dict__.update(self.__dict__, features=features, _digest=None)
+        return other
+
+    def __repr__(self) -> str:
+        shape, classes = list(self.features.shape), len(self.class_names)
+        return f"TensorSource({self.name!r}, {shape}, {classes} classes, {self.features.device})"
+
+
+def as_float(rows: Tensor) -> Tensor:
+    """Rows in the precision that learners compute in: half -> float32, 8-bit pixels -> float32 in 0..1."""
+    if rows.dtype in (torch.float32, torch.float64):
+        return rows
+    return rows.float().div_(255) if rows.dtype == torch.uint8 else rows.float()
+
+
+def _as_tensor(features: ArrayLike) -> Tensor:
+    import warnings
+
+    array = np.asanyarray(features)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"features are {array.dtype}; they must be numbers [M, *x].")
+    with warnings.catch_warnings():  # a read-only map is fine: nothing here ever writes to its rows
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _refuse_non_finite(features: Tensor, name: str) -> None:
+    block = max(1, 2**22 // max(1, features[:1].numel()))
+    for start in range(0, len(features), block):
+        bad = ~features[start : start + block].flatten(1).isfinite().all(1)
+        if bad.any():
+            row = start + int(bad.nonzero()[0])
+            raise ValueError(
+                f"row {row} of {name!r} contains NaN or infinity; drop or impute such rows, "
+                "or look at what produced them."
+            )

@@ -1,0 +1,42 @@
+"""Few-shot and zero-shot learning: batched learners, one embedding cache, scikit-learn estimators."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Learner": "fewshot.learner",
+    "load_learner": "fewshot.learners",
+    "list_learners": "fewshot.learners",
+    "load_encoder": "fewshot.encoders",
+    "list_encoders": "fewshot.encoders",
+    "embed": "fewshot.embedding",
+    "EmbeddingCache": "fewshot.cache",
+    "FewShotClassifier": "fewshot.classifier",
+}
+__all__ = list(_HOME)
+
+if TYPE_CHECKING:
+    from fewshot.cache import EmbeddingCache as EmbeddingCache
+    from fewshot.classifier import FewShotClassifier as FewShotClassifier
+    from fewshot.embedding import embed as embed
+    from fewshot.encoders import list_encoders as list_encoders
+    from fewshot.encoders import load_encoder as load_encoder
+    from fewshot.learner import Learner as Learner
+    from fewshot.learners import list_learners as list_learners
+    from fewshot.learners import load_learner as load_learner
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import fewshot`` stays fast."""
+    if name in _HOME:
+        globals()[name] = value = getattr(import_module(_HOME[name]), name)
+        return value
+    raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,7 @@
+"""``python -m fewshot`` is the `fewshot` command."""
+
+import sys
+
+from fewshot.cli import main
+
+sys.exit(main())

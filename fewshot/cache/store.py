@@ -1,0 +1,231 @@
+"""`EmbeddingCache`: the folder that holds all spaces, and its upkeep."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from episodes.results import write_atomically
+from fewshot.cache.errors import MissingRowsError
+from fewshot.cache.fingerprint import canonical
+from fewshot.cache.segment import write_segment
+from fewshot.cache.space import Space, explain_write_error, touched
+
+_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This folder is a cache of embeddings; backup programs may leave it out (https://bford.info/cachedir/).\n"
+)
+_ID = re.compile(r"[0-9a-f]{32}")
+_STORAGE = ("float16", "float32")
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class SpaceInfo:
+    """One space in a listing: sizes in rows and bytes, last use in seconds since the epoch."""
+
+    id: str
+    rows: int
+    bytes: int
+    segments: int
+    last_used: float
+    spec: dict[str, Any]
+
+
+class EmbeddingCache:
+    """Embeddings on disk, looked up by what computed them and what they were computed from.
+
+    Nothing is embedded twice, whatever dataset, order, split or name it comes under, and nothing stale is
+    served: change a weight, a resize or the precision, and it is another space. Files are safetensors and
+    JSON: an untrusted cache folder cannot run code.
+
+    Args:
+        path: the folder; by default ``$FEWSHOT_CACHE``, else the user's cache folder of the platform.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path or os.environ.get("FEWSHOT_CACHE") or _default_path()).expanduser().absolute()
+        try:
+            (self.path / "v1").mkdir(parents=True, exist_ok=True)
+            for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
+                if not (self.path / name).exists():
+                    write_atomically(self.path / name, text.encode())
+        except FileExistsError:
+            raise NotADirectoryError(f"the embedding cache {self.path} is a file; it must be a folder.") from None
+        except OSError as error:
+            if not (self.path / "v1").is_dir():
+                raise explain_write_error(error, self.path) from error
+
+    def space(self, spec: dict[str, Any]) -> Space:
+        """The space of this identity, made if it is not there.
+
+        Args:
+            spec: JSON values: everything that an embedding depends on besides the item, with ``"dim"`` and
+                ``"storage"`` (``"float16"`` or ``"float32"``).
+        """
+        if spec.get("storage") not in _STORAGE or not isinstance(spec.get("dim"), int) or spec["dim"] < 1:
+            raise ValueError(
+                f"spec has dim={spec.get('dim')!r}, storage={spec.get('storage')!r}; dim must be a positive integer "
+                f"and storage one of {', '.join(_STORAGE)}."
+            )
+        identity = hashlib.sha256(canonical({"schema": 1, **spec})).hexdigest()[:32]
+        folder = self.path / "v1" / identity
+        if not (folder / "space.json").exists():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(folder / "space.json", json.dumps(spec, indent=1, sort_keys=True).encode())
+            except OSError as error:
+                raise explain_write_error(error, self.path) from error
+        _sweep(folder)
+        return Space(folder, spec)
+
+    def ls(self) -> list[SpaceInfo]:
+        """All spaces, the most recently used first."""
+        return sorted((self._info(folder) for folder in self._folders()), key=lambda info: -info.last_used)
+
+    def info(self, prefix: str) -> SpaceInfo:
+        """One space by the beginning of its id."""
+        return self._info(self._folder(prefix))
+
+    def open(self, prefix: str) -> Space:
+        """An existing space by the beginning of its id."""
+        folder = self._folder(prefix)
+        return Space(folder, json.loads((folder / "space.json").read_text()))
+
+    def verify(self, prefix: str | None = None) -> dict[str, list[str]]:
+        """Check the checksums of one space or all; damaged segments, by space, are set aside."""
+        folders = [self._folder(prefix)] if prefix else self._folders()
+        found = {folder.name: self.open(folder.name).verify() for folder in folders}
+        return {name: damaged for name, damaged in found.items() if damaged}
+
+    def rm(self, prefix: str) -> SpaceInfo:
+        """Remove one space."""
+        info = self.info(prefix)
+        shutil.rmtree(self._folder(info.id))
+        return info
+
+    def prune(
+        self, max_bytes: int | None = None, older_than: float | None = None, *, dry_run: bool = False
+    ) -> list[SpaceInfo]:
+        """Remove whole spaces, the least recently used first.
+
+        Args:
+            max_bytes: until all spaces together take no more than this.
+            older_than: those not used for so many days.
+            dry_run: only tell which.
+        """
+        if max_bytes is None and older_than is None:
+            raise ValueError("prune needs max_bytes or older_than; nothing is removed without a reason.")
+        spaces = self.ls()
+        total, gone = sum(info.bytes for info in spaces), []
+        for info in reversed(spaces):
+            too_old = older_than is not None and time.time() - info.last_used > older_than * _DAY
+            if too_old or (max_bytes is not None and total > max_bytes):
+                total -= info.bytes
+                gone.append(info)
+                if not dry_run:
+                    shutil.rmtree(self._folder(info.id))
+        return gone
+
+    def compact(self, prefix: str) -> int:
+        """Merge the segments of a space into one, duplicates left out; returns the number of rows.
+
+        Readers at work go on: the new segment is there before the old ones go, and a reader that misses a
+        file looks again.
+        """
+        space = self.open(prefix)
+        old = list(space._segments.values())
+        if len(old) < 2:
+            return len(space)
+        keys = np.unique(np.concatenate([segment.keys for segment in old]), axis=0)
+        rows = space._gather_mapped(keys)
+        write_segment(space.path, space.id, keys, rows)
+        for segment in old:
+            segment.path.unlink(missing_ok=True)
+        return len(keys)
+
+    def export(self, prefix: str, path: str | os.PathLike[str]) -> int:
+        """Write keys and rows of a space to ``.npy`` (keys beside it), ``.safetensors`` or ``.parquet``."""
+        path, space = Path(path), self.open(prefix)
+        if not space._segments:
+            raise MissingRowsError(f"space {space.id} is empty; there is nothing to export.")
+        keys = np.unique(np.concatenate([segment.keys for segment in space._segments.values()]), axis=0)
+        rows = space.read(keys, dtype=getattr(__import__("torch"), str(space.storage))).numpy()
+        if path.suffix == ".npy":
+            np.save(path, rows)
+            np.save(path.with_suffix(".keys.npy"), keys)
+        elif path.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file({"keys": keys, "rows": rows}, path, metadata={"space": space.id})
+        elif path.suffix == ".parquet":
+            try:
+                import pyarrow
+                import pyarrow.parquet
+            except ImportError as error:
+                raise ImportError("exporting to parquet needs pyarrow: pip install pyarrow") from error
+            column = pyarrow.FixedSizeListArray.from_arrays(rows.reshape(-1), space.dim)
+            names = [bytes(key).hex() for key in keys]
+            pyarrow.parquet.write_table(pyarrow.table({"key": names, "row": column}), path)
+        else:
+            raise ValueError(f"cannot export to {path.name!r}; use .npy, .safetensors or .parquet.")
+        return len(keys)
+
+    def _folders(self) -> list[Path]:
+        try:
+            entries = sorted(os.scandir(self.path / "v1"), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return []
+        return [
+            Path(entry.path)
+            for entry in entries
+            if _ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            and (Path(entry.path) / "space.json").is_file()
+        ]  # fmt: skip
+
+    def _folder(self, prefix: str) -> Path:
+        found = [folder for folder in self._folders() if prefix and folder.name.startswith(prefix)]
+        if len(found) != 1:
+            known = ", ".join(folder.name[:8] for folder in self._folders()) or "none"
+            raise ValueError(f"{len(found)} spaces begin with {prefix!r}; there are: {known}.")
+        return found[0]
+
+    def _info(self, folder: Path) -> SpaceInfo:
+        spec = json.loads((folder / "space.json").read_text())
+        files = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+        segments = [entry for entry in files if entry.name.endswith(".safetensors")]
+        rows = len(Space(folder, spec))
+        size = sum(entry.stat().st_size for entry in files)
+        return SpaceInfo(folder.name, rows, size, len(segments), touched(folder), spec)
+
+    def __repr__(self) -> str:
+        return f"EmbeddingCache({str(self.path)!r})"
+
+
+def _default_path() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("fewshot")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what crashed writers left more than a day ago."""
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".tmp"):
+            try:
+                if time.time() - entry.stat().st_mtime > _DAY:
+                    os.unlink(entry.path)
+            except OSError:
+                pass

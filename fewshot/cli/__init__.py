@@ -1,0 +1,87 @@
+"""The `fewshot` command: one file per verb, each imported only when it is the one that runs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+VERBS = {
+    "evaluate": "let learners sit N-way K-shot episodes and print a table with intervals",
+    "compare": "paired comparison of the results in files",
+    "report": "results as HTML page, CSV, LaTeX or plot",
+    "list": "names of learners, encoders, datasets, transforms, splits",
+    "doctor": "what is installed, which device, where the cache is, and whether it all works",
+}
+
+_EPILOG = """examples:
+  fewshot evaluate --data digits --learner prototypes "ridge(alpha=0.1)" --shot 1 5 --out runs.jsonl
+  fewshot compare runs.jsonl
+  fewshot list learners
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Only the chosen verb's module is imported, so that `fewshot --help` stays fast.
+    verb = next((word for word in given if not word.startswith("-")), None)
+    parser = _parser(verb)
+    options = parser.parse_args(given)
+    if options.verb is None:
+        parser.print_help()
+        return 2
+    level = logging.ERROR if options.quiet else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for name in ("fewshot", "episodes"):
+        logging.getLogger(name).setLevel(level)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("\nfewshot: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ValueError as error:
+        return _complain(error, 2, options.debug)
+    except (ImportError, OSError, RuntimeError, LookupError) as error:
+        return _complain(error, 1, options.debug)
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fewshot", description="Few-shot and zero-shot learning: evaluate, compare, embed, classify.",
+        epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"fewshot {_version()}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, summary in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        sub.add_argument("--quiet", action="store_true", help="no progress bar, no notes on standard error")
+        sub.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+        if name == verb:
+            module = import_module(f"fewshot.cli.{name}")
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def _complain(error: Exception, code: int, debug: bool) -> int:
+    if debug:
+        raise error
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    print(f"fewshot: error: {text}", file=sys.stderr)
+    return code
+
+
+def _version() -> str:
+    from fewshot import __version__
+
+    return __version__

@@ -1,0 +1,108 @@
+"""``fewshot doctor``: is everything here, and does it work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+_CORE = ("torch", "torchvision", "open_clip_torch", "timm", "scikit-learn", "numpy", "safetensors")
+_EXTRAS = {
+    "report": ("matplotlib",),
+    "text": ("sentence-transformers",),
+    "ray": ("ray",),
+    "learn2learn": ("learn2learn",),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verb's options."""
+    parser.epilog = "example:\n  fewshot doctor"
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the findings; exit code 1 if something is broken."""
+    findings, problems = examine()
+    if options.json:
+        print(json.dumps({**findings, "problems": problems}, indent=2, ensure_ascii=False))
+    else:
+        width = max(map(len, findings))
+        for name, value in findings.items():
+            print(f"{name:<{width}}  {value}")
+        for problem in problems:
+            print(f"PROBLEM: {problem}", file=sys.stderr)
+        if not problems:
+            print("all is well")
+    return 1 if problems else 0
+
+
+def examine() -> tuple[dict[str, Any], list[str]]:
+    """Findings by name, and what is wrong."""
+    problems: list[str] = []
+    findings: dict[str, Any] = {"python": f"{platform.python_version()} on {platform.system()} {platform.machine()}"}
+    for package in ("fewshot", *_CORE):
+        found = _version(package)
+        findings[package] = found or "missing"
+        if found is None:
+            problems.append(f"{package} is not installed: pip install {package}")
+    for extra, packages in _EXTRAS.items():
+        present = {name: _version(name) for name in packages}
+        if all(present.values()):
+            findings[f"extra {extra}"] = ", ".join(f"{name} {found}" for name, found in present.items())
+        else:
+            findings[f"extra {extra}"] = f'not installed: pip install "fewshot[{extra}]"'
+    if problems:
+        return findings, problems
+    findings["device"] = _device()
+    findings["cache"] = _cache(problems)
+    findings["hub"] = "offline" if os.environ.get("HF_HUB_OFFLINE") == "1" else "online"
+    findings["self-test"] = _self_test(problems)
+    return findings, problems
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    if torch.backends.mps.is_available():
+        return "mps"
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def _cache(problems: list[str]) -> str:
+    from fewshot import EmbeddingCache
+
+    try:
+        path = EmbeddingCache().path
+    except OSError as error:
+        problems.append(f"the embedding cache cannot be made: {error}; set FEWSHOT_CACHE to a folder of yours.")
+        return "unusable"
+    if not os.access(path, os.W_OK):
+        problems.append(f"the embedding cache {path} cannot be written to; set FEWSHOT_CACHE to a folder of yours.")
+    return str(path)
+
+
+def _self_test(problems: list[str]) -> str:
+    from episodes import EpisodeSampler, evaluate, load_dataset
+
+    begin = time.perf_counter()
+    source = load_dataset("digits")
+    sampler = EpisodeSampler(source.labels, way=5, shot=5, name=source.name)
+    result = evaluate("prototypes", source, sampler, episodes=200, progress=False)["prototypes"]
+    if not 0.8 < result.mean < 1:
+        problems.append(f"prototypes on digits scored {result}; about 91 is expected.")
+    return f"prototypes, digits, 5-way 5-shot: {result} in {time.perf_counter() - begin:.1f} s"

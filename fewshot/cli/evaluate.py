@@ -1,0 +1,69 @@
+"""``fewshot evaluate``: learners x shots on one dataset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from fewshot.cli.options import add_dataset, add_device, add_seed, load_source
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verb's options."""
+    parser.epilog = (
+        "example:\n"
+        '  fewshot evaluate --data digits --learner prototypes "l2 | ridge(alpha=0.1)" --shot 1 5\n\n'
+        "The same command with --out goes on where it was interrupted, and skips what is done."
+    )
+    add_dataset(parser)
+    parser.add_argument(
+        "--learner", nargs="+", default=["prototypes"], metavar="SPEC",
+        help='learners as spec strings, "ridge(alpha=0.1)"; transforms in front: "l2 | prototypes"',
+    )  # fmt: skip
+    parser.add_argument("--way", type=int, nargs="+", default=[5], help="classes per episode (default 5)")
+    parser.add_argument("--shot", type=int, nargs="+", default=[1, 5], help="support rows per class (default 1 5)")
+    parser.add_argument("--query", type=int, default=15, help="query rows per class (default 15)")
+    parser.add_argument("--episodes", type=int, default=2000, help="episodes per cell (default 2000)")
+    parser.add_argument(
+        "--disjoint", action="store_true",
+        help="no two episodes share a row: the interval then covers the data too (--episodes is a maximum)",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="FILE", help="JSON Lines file to add results to and resume from")
+    parser.add_argument("--compare", action="store_true", help="also print paired comparisons")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per cell instead of a table")
+    add_seed(parser)
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate and print."""
+    from episodes import DisjointSampler, EpisodeSampler, Results, evaluate
+
+    source = load_source(options)
+    show = not options.quiet
+    results = Results()
+    for way in options.way:
+        for shot in options.shot:
+            make = DisjointSampler if options.disjoint else EpisodeSampler
+            sampler = make(source.labels, way, shot, options.query, options.seed, name=source.name)
+            count = min(options.episodes, getattr(sampler, "available", options.episodes))
+            results += evaluate(
+                options.learner, source, sampler,
+                episodes=count, device=options.device, out=options.out, progress=show,
+            )  # fmt: skip
+    if options.json:
+        for cell in results.cells:
+            summary = {key: value for key, value in cell.to_json().items() if key not in ("correct", "scores")}
+            print(json.dumps(summary, ensure_ascii=False))
+        return 0
+    print(results)
+    if options.compare and len(options.learner) > 1:
+        from episodes.comparison import compare_all
+
+        print()
+        for comparison in compare_all(results):
+            print(comparison)
+    if options.out and show:
+        print(f"results are in {options.out}", file=sys.stderr)
+    return 0

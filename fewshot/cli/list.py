@@ -1,0 +1,64 @@
+"""``fewshot list``: what there is to choose from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+KINDS = ("learners", "encoders", "datasets", "transforms", "splits")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verb's options."""
+    parser.epilog = "example:\n  fewshot list learners"
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind; all by default")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print names with what each one is."""
+    found = {kind: _entries(kind) for kind in ([options.kind] if options.kind else KINDS)}
+    if options.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    for number, (kind, entries) in enumerate(found.items()):
+        if len(found) > 1:
+            print(("\n" if number else "") + kind)
+        width = max((len(name) for name in entries), default=0)
+        for name, summary in entries.items():
+            print(f"  {name:<{width}}  {summary}".rstrip())
+    return 0
+
+
+def _entries(kind: str) -> dict[str, str]:
+    names, get = _source(kind)
+    return {name: _summary(get(name)) for name in names}
+
+
+def _source(kind: str) -> tuple[list[str], Callable[[str], Any]]:
+    if kind == "learners":
+        from fewshot.learners import LEARNERS
+
+        return LEARNERS.names(), LEARNERS.get
+    if kind == "encoders":
+        from fewshot.encoders import ENCODERS
+
+        return ENCODERS.names(), ENCODERS.get
+    if kind == "transforms":
+        from fewshot.transforms import TRANSFORMS
+
+        return TRANSFORMS.names(), TRANSFORMS.get
+    if kind == "datasets":
+        from episodes.datasets import DATASETS
+
+        return DATASETS.names(), DATASETS.get
+    from episodes.splits import list_splits, load_split
+
+    return list_splits(), lambda name: ", ".join(f"{len(classes)} {part}" for part, classes in load_split(name).items())
+
+
+def _summary(thing: Any) -> str:
+    text = thing if isinstance(thing, str) else (getattr(thing, "__doc__", None) or "")
+    return text.strip().split("\n\n")[0].replace("\n", " ").strip()

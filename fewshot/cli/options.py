@@ -1,0 +1,51 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """``--data --root --encoder --cache``: which rows to learn from."""
+    parser.add_argument(
+        "--data", default="digits", metavar="SPEC",
+        help="a dataset name (fewshot list datasets), folder:PATH, csv:FILE or arrays:FILE (default digits)",
+    )  # fmt: skip
+    parser.add_argument("--root", metavar="DIR", help="where the dataset lies on disk")
+    parser.add_argument("--download", action="store_true", help="fetch the dataset if it is not there")
+    parser.add_argument(
+        "--encoder",
+        metavar="SPEC",
+        help="what turns images into features (fewshot list encoders); default pixels",
+    )
+    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """``--seed``: which episodes."""
+    parser.add_argument("--seed", type=int, default=0, help="0 to 2**64 - 1 (default 0)")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``: where tensors live."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
+
+
+def load_source(options: argparse.Namespace) -> Any:
+    """The rows that the options ask for, embedded if they are not features yet."""
+    from episodes import load_dataset
+
+    wanted: dict[str, Any] = {}
+    if options.root:
+        wanted["root"] = options.root
+    if options.download:
+        wanted["download"] = True
+    source = load_dataset(options.data, **wanted)
+    if options.encoder is None and source.kind == "features":
+        return source
+    from fewshot import EmbeddingCache, embed
+
+    cache = EmbeddingCache(options.cache) if options.cache else None
+    encoder = options.encoder or "pixels"
+    return embed(source, encoder, cache=cache, device=options.device, progress=not options.quiet)

@@ -1,0 +1,35 @@
+"""``fewshot report``: results as something to publish."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verb's options."""
+    parser.epilog = "example:\n  fewshot report runs.jsonl --html report.html --plot accuracy.svg"
+    parser.add_argument("files", nargs="+", metavar="FILE", help="results written by fewshot evaluate --out")
+    parser.add_argument("--html", metavar="FILE", help="one self-contained page")
+    parser.add_argument("--csv", metavar="FILE", help="one row per cell")
+    parser.add_argument("--latex", metavar="FILE", help="a booktabs table")
+    parser.add_argument("--plot", metavar="FILE", help="accuracy against shots, .png or .svg")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write what was asked for; the text table goes to standard output."""
+    from episodes import Results
+    from episodes.report import plot_shots, to_csv, to_html, to_latex
+    from episodes.results import write_atomically
+
+    results = Results.load(*options.files)
+    for path, make in ((options.html, to_html), (options.csv, to_csv), (options.latex, to_latex)):
+        if path:
+            write_atomically(Path(path), make(results).encode())
+            print(f"wrote {path}", file=sys.stderr)
+    if options.plot:
+        plot_shots(results, options.plot)
+        print(f"wrote {options.plot}", file=sys.stderr)
+    print(results)
+    return 0

@@ -1,0 +1,249 @@
+"""Embedding: dataset and encoder in, a table of features out; what is cached is not computed again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from episodes.progress import progress_bar
+from fewshot.embedding.computing import Forward, choose_device, choose_precision
+from fewshot.embedding.filling import FillReport, fill, processors
+from fewshot.embedding.items import as_items
+from fewshot.embedding.loading import Work
+from fewshot.embedding.plan import Plan, trial
+from fewshot.embedding.source import EmbeddingSource
+from fewshot.embedding.task import Job, by_engine
+from fewshot.embedding.views import Augment, crop_and_flip
+
+if TYPE_CHECKING:
+    from fewshot.cache import EmbeddingCache
+    from fewshot.cache.space import Space
+    from fewshot.encoders.encoder import Encoder
+
+Run = Callable[[Work, Callable[[int], Any]], Iterator[FillReport]]
+_ATTEMPTS = 3
+
+
+def embed(
+    dataset: Any,
+    encoder: str | Encoder,
+    *,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    cache: EmbeddingCache | str | os.PathLike[str] | Literal[False] | None = None,
+    engine: Any = None,
+    batch_size: int | Literal["auto"] = "auto",
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    storage: str = "float16",
+    views: int = 0,
+    augment: Augment | None = None,
+    seed: int = 0,
+    workers: int | Literal["auto"] = "auto",
+    on_error: str = "raise",
+    memory_limit: int | Literal["auto"] = "auto",
+    progress: bool = True,
+) -> EmbeddingSource:
+    """Features of every item of a dataset ``[M, D]``, as the encoder gives them (not normalised).
+
+    Items are looked up by their content first; only those never seen by this encoder are decoded and
+    computed, each once. Interrupted at any moment, the same call goes on where it was.
+
+    Args:
+        dataset: name of a dataset (``"omniglot:test"``, ``"folder:photos/"``); a `Source`; a torch `Dataset`
+            with ``.targets``, ``.labels`` or ``.samples``; an array or tensor of images; or a list of
+            files, PIL images, uint8 arrays or texts.
+        encoder: spec string (``"timm:resnet18"``) or `Encoder`.
+        labels: of a plain list or array ``[M]``; without them all rows are of one class "unlabelled".
+        class_names: names for those labels.
+        cache: an `EmbeddingCache` or its folder; None: the user's; False: nothing is kept.
+        engine: where it is computed: None (here), a number of processes, ``"processes"``, ``"ray"`` or any
+            `concurrent.futures.Executor`; see `fewshot.engines`.
+        batch_size: items in one forward pass; "auto" suits the device. Halved where memory is too small.
+        device: "auto": the encoder's if it is on an accelerator, else the first accelerator, else the CPU.
+        precision: of the forward pass: "float32", "bfloat16", "float16"; "auto": bfloat16 on a GPU that
+            has it, float16 on an older GPU, float32 elsewhere.
+        storage: "float16" halves files and memory; its error (at most 0.05 % of a value) is below that of
+            any precision but float32. "float32" keeps every bit. It holds with ``cache=False``, too.
+        views: 0, or the number of augmented views of each image; a row is then their mean, so that no
+            episode can hold two views of one image in support and query.
+        augment: (PIL image, `numpy.random.Generator`) -> PIL image; by default a random crop and flip.
+        seed: of the views.
+        workers: decoding threads of this process or of each engine worker; "auto": one per processor.
+        on_error: "raise" names the first item that cannot be read; "skip" drops such rows, with their
+            labels, and lists them in ``report["skipped"]``.
+        memory_limit: bytes of the table above which it stays memory-mapped; "auto": a quarter of memory.
+        progress: show a bar on a terminal.
+
+    Returns:
+        A `TensorSource` whose ``report`` counts rows, hits, computed, duplicate and skipped rows.
+
+    Raises:
+        ValueError: an argument is out of range, or an item cannot be read (it is named).
+        RuntimeError: workers left rows out.
+        fewshot.cache.StaleCacheError: the encoder no longer computes what its cached rows say.
+        fewshot.cache.UnfingerprintableError: the encoder has no identity that holds across processes.
+
+    >>> source = embed(torch.eye(4).reshape(4, 1, 2, 2), "pixels", labels=[0, 0, 1, 1], cache=False)
+    >>> source.features.shape, source.report["computed"]
+    (torch.Size([4, 4]), 4)
+    """
+    from fewshot.encoders import load_encoder
+
+    started = time.perf_counter()
+    _check(storage, views, augment, on_error, workers, batch_size)
+    model = load_encoder(encoder)
+    items = as_items(dataset, model, labels, class_names)
+    if views and items.kind == "texts":
+        raise ValueError(f"views={views}, but {items.name!r} holds texts; views are of images.")
+    augment = (augment or crop_and_flip) if views else None
+    here = choose_device(device, model)
+    precision = choose_precision(precision, here)
+    threads = processors() if workers == "auto" else int(workers)
+    plan = Plan(items, views, augment, seed, threads)
+    stop = on_error == "raise"
+    if stop:
+        _refuse_failures(plan)
+    model.to(here)
+
+    with _opened(cache) as store:
+        forward = Forward(model, here, precision, getattr(torch, storage))
+        spec = {
+            "encoder": _identity(model, cache is False), "kind": items.kind, "precision": precision,
+            "dim": model.dim or trial(items, model, forward), "storage": storage,
+            "augment": _described(augment),
+        }  # fmt: skip
+        space = store.space(spec)
+        size = (16 if here.type == "cpu" else 256) if batch_size == "auto" else int(batch_size)
+        hits = len(plan.units) - len(plan.missing(space))
+
+        def run(work: Work, advance: Callable[[int], Any]) -> Iterator[FillReport]:
+            if not len(work):
+                return
+            if engine is None:
+                yield fill(
+                    work, forward, space, batch_size=size, workers=threads, stop_at_failure=stop,
+                    progress=advance,
+                )  # fmt: skip
+                return
+            job = Job(
+                encoder=encoder, cache=str(store.path), spec=spec, device=str(device), batch_size=size,
+                dataset=dataset if isinstance(dataset, str) else None, stop_at_failure=stop,
+                workers=None if workers == "auto" else threads, views=views, augment=augment, seed=seed,
+            )  # fmt: skip
+            yield from by_engine(engine, job, work, advance)
+
+        with progress_bar(len(plan.units), hits, "items", show=progress) as bar:
+            bar.set_postfix_str(f"{hits} from the cache")
+            computed, present, features = _complete(plan, space, run, bar.update, stop, _bytes(memory_limit))
+    seconds = time.perf_counter() - started
+    report = {
+        "rows": len(items), "hits": hits, "computed": computed, "seconds": seconds,
+        "duplicates": plan.duplicates,
+        "skipped": [{"row": row, "error": plan.explain(row)} for row in sorted(plan.failures)],
+        "images_per_second": len(items) / seconds, "dataset": items.name, "encoder": model.name,
+        "space": space.id, "precision": precision, "storage": storage, "views": views,
+    }  # fmt: skip
+    return EmbeddingSource(
+        features, items.labels[torch.from_numpy(present)], items.class_names, keys=plan.keys[present],
+        space=None if "once" in spec["encoder"] else space.id, name=f"{items.name} @ {model.name}",
+        report=report,
+    )  # fmt: skip
+
+
+def _complete(
+    plan: Plan, space: Space, run: Run, advance: Callable[[int], Any], stop: bool, memory_limit: int
+) -> tuple[int, NDArray[np.bool_], Any]:
+    """Compute what is missing and read the table; again where workers died or a file proved damaged."""
+    from fewshot.cache import MissingRowsError
+
+    computed = 0
+    for _ in range(_ATTEMPTS):
+        for report in run(plan.missing(space), advance):
+            computed += report.computed
+            plan.failures.update(report.failures)
+            if stop:
+                _refuse_failures(plan)
+        space.refresh()
+        present = plan.present(space)
+        if len(plan.missing(space)):
+            continue
+        if not present.any():
+            raise ValueError(f"not one row of {plan.items.name!r} could be embedded. {plan.explain(0)}")
+        try:
+            return computed, present, plan.read(space, present, memory_limit)
+        except MissingRowsError:  # the space has set a damaged file aside: its rows are missing now
+            continue
+    left = plan.missing(space).rows
+    named = ", ".join(plan.items.describe(row) for row in left[:3])
+    raise RuntimeError(
+        f"{len(left)} of {len(plan.items)} rows are still missing after {_ATTEMPTS} rounds ({named}, ...). "
+        "Do all workers see the cache folder? The same call goes on from here."
+    )
+
+
+def _refuse_failures(plan: Plan) -> None:
+    if plan.failures:
+        first = plan.explain(min(plan.failures))
+        more = f" So did {len(plan.failures) - 1} others." if len(plan.failures) > 1 else ""
+        raise ValueError(f"{first}{more} Repair or remove it, or skip such rows with on_error='skip'.")
+
+
+def _check(storage: str, views: int, augment: Augment | None, on_error: str, workers: Any, batch_size: Any) -> None:
+    if storage not in ("float16", "float32"):
+        raise ValueError(f"storage={storage!r}; it must be 'float16' or 'float32'.")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error={on_error!r}; it must be 'raise' or 'skip'.")
+    if views < 0 or (augment is not None and not views):
+        raise ValueError(f"views={views}; it must be 0, or at least 1 where augment is given.")
+    for name, value in (("workers", workers), ("batch_size", batch_size)):
+        if value != "auto" and (isinstance(value, str) or int(value) < 1):
+            raise ValueError(f"{name}={value!r}; it must be 'auto' or at least 1.")
+
+
+@contextmanager
+def _opened(cache: Any) -> Iterator[EmbeddingCache]:
+    from fewshot.cache import EmbeddingCache
+
+    if isinstance(cache, EmbeddingCache):
+        yield cache
+    elif cache is not False:
+        yield EmbeddingCache(cache)
+    else:  # a mapped table outlives its file where the system allows it, and stays behind where not
+        with tempfile.TemporaryDirectory(prefix="fewshot-", ignore_cleanup_errors=True) as folder:
+            yield EmbeddingCache(folder)
+
+
+def _identity(encoder: Encoder, once: bool) -> dict[str, Any]:
+    from fewshot.cache import UnfingerprintableError
+
+    try:
+        return encoder.fingerprint
+    except (UnfingerprintableError, TypeError):
+        if not once:
+            raise
+        return {"once": uuid.uuid4().hex}
+
+
+def _described(augment: Augment | None) -> Any:
+    from fewshot.cache.fingerprint import describe
+
+    return None if augment is None else describe(augment)
+
+
+def _bytes(memory_limit: int | str) -> int:
+    if memory_limit != "auto":
+        return int(memory_limit)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    except (AttributeError, ValueError, OSError):
+        return 4 * 2**30

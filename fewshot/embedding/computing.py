@@ -1,0 +1,120 @@
+"""The forward pass under a device, a precision and a memory that may be too small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+def choose_device(device: str | torch.device, encoder: Any) -> torch.device:
+    """``"auto"``: where the encoder is if on an accelerator, else the first accelerator, else the CPU."""
+    if str(device) != "auto":
+        return torch.device(device)
+    at: torch.device = getattr(encoder, "device", torch.device("cpu"))
+    if at.type != "cpu":
+        return at
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """``"auto"``: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+@contextmanager
+def computing(device: torch.device, precision: str) -> Iterator[None]:
+    """Inference in a precision; ``"float32"`` means it, so TensorFloat-32 is off meanwhile."""
+    with torch.inference_mode():
+        if precision != "float32":
+            with torch.autocast(device.type, getattr(torch, precision)):
+                yield
+        elif device.type == "cuda":
+            products = torch.backends.cuda.matmul.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = False
+            try:
+                with torch.backends.cudnn.flags(allow_tf32=False):
+                    yield
+            finally:
+                torch.backends.cuda.matmul.allow_tf32 = products
+        else:
+            yield
+
+
+class Forward:
+    """Features of a batch, in parts where the whole does not fit into memory.
+
+    Args:
+        encoder: on `device` already.
+        device: where it computes.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        dtype: of the features that come out.
+    """
+
+    def __init__(self, encoder: Any, device: torch.device, precision: str, dtype: torch.dtype) -> None:
+        self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
+        self.limit: int | None = None  # the largest batch that may still fit, once one did not
+
+    def __call__(self, batch: Tensor | Sequence[str]) -> Tensor:
+        """Features ``[B, D]`` on the device, in memory of their own.
+
+        Raises:
+            MemoryError: a single item does not fit.
+            ValueError: the encoder did not give one vector per item.
+        """
+        size = min(len(batch), self.limit or len(batch))
+        try:
+            parts = [self._forward(batch[first : first + size]) for first in range(0, len(batch), size)]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if size == 1:
+                raise MemoryError(
+                    f"one item does not fit into the memory of {self.device} with {self.encoder.name!r}; use "
+                    "another device, a lower precision or a smaller encoder."
+                ) from error
+            parts = []
+        if not parts:  # outside the except clause: the traceback would hold on to the memory
+            self.limit = size // 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return self(batch)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _forward(self, batch: Tensor | Sequence[str]) -> Tensor:
+        with computing(self.device, self.precision):
+            if isinstance(batch, Tensor):
+                rows = self.encoder.encode_images(batch.to(self.device))
+            else:
+                rows = self.encoder.encode_texts(list(batch))
+            if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(batch):
+                shape = list(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+                raise ValueError(
+                    f"{self.encoder.name!r} gave {shape} for {len(batch)} items; it must give [B, D] "
+                    f"with B = {len(batch)}."
+                )
+            return rows.to(self.dtype, copy=True)  # a copy: the input's buffer is filled again at once
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was too small, on any device."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return "out of memory" in str(error).lower() or "can't allocate memory" in str(error)

@@ -1,0 +1,141 @@
+"""Filling a space of the embedding cache: decode ahead, compute, copy back, write, all at the same time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewshot.embedding import canary
+from fewshot.embedding.computing import Forward
+from fewshot.embedding.loading import Batch, Work, batches
+
+_UNWRITTEN = 4  # batches that may wait for the writer thread
+_checked: set[tuple[str, str]] = set()  # spaces whose canary this process has seen alive
+_checking = Lock()
+
+
+@dataclass
+class FillReport:
+    """What one stretch of work came to.
+
+    Attributes:
+        computed: rows embedded and stored.
+        failures: row -> why it could not be embedded.
+        seconds: wall-clock time.
+    """
+
+    computed: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def fill(
+    work: Work,
+    forward: Forward,
+    space: Any,
+    *,
+    batch_size: int,
+    workers: int,
+    stop_at_failure: bool,
+    progress: Callable[[int], Any] = lambda rows: None,
+) -> FillReport:
+    """Embed every unit of the work into the space; what is finished stays, whatever ends it.
+
+    Args:
+        work: units that the space lacks.
+        forward: the encoder on its device.
+        space: of `fewshot.cache`.
+        batch_size: items in a forward pass; halved for good where memory is too small.
+        workers: decoding threads.
+        stop_at_failure: return at the first item that cannot be embedded.
+        progress: told the number of rows after each batch.
+
+    Raises:
+        fewshot.cache.StaleCacheError: the encoder no longer computes what the space holds.
+    """
+    started = time.perf_counter()
+    report = FillReport()
+    check_canary(space, work.items.kind, forward)
+    unwritten: deque[Future[int]] = deque()
+    stream = batches(work, forward.encoder, batch_size, workers, forward.device)
+    with space.writer() as writer, ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
+        try:
+            for batch in stream:
+                _note(report, work, batch.failures)
+                if batch.units:
+                    rows, ready = _to_host(forward(batch.inputs))
+                    unwritten.append(thread.submit(_write, writer, work, batch, rows, ready, report))
+                while len(unwritten) > _UNWRITTEN:
+                    report.computed += unwritten.popleft().result()
+                progress(len(batch.units))
+                if report.failures and stop_at_failure:
+                    break
+        finally:
+            stream.close()  # type: ignore[attr-defined]
+            while unwritten:
+                report.computed += unwritten.popleft().result()
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def check_canary(space: Any, kind: str, forward: Forward) -> None:
+    """Before a process first writes to a space: the encoder must compute what it did when the space began."""
+    known = (str(space.path), space.id)
+    with _checking:
+        if known in _checked:
+            return
+        inputs = canary.batch(forward.encoder, kind)
+        if inputs is not None:
+            rows = forward(inputs).float().cpu()
+            if space.canary is None:
+                space.set_canary(kind, rows)
+            else:
+                space.check_canary(rows)
+        _checked.add(known)
+
+
+def _to_host(rows: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    if rows.device.type != "cuda":
+        return rows.cpu(), None
+    host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+    host.copy_(rows, non_blocking=True)
+    ready = torch.cuda.Event()
+    ready.record()
+    return host, ready
+
+
+def _write(
+    writer: Any, work: Work, batch: Batch, rows: Tensor, ready: torch.cuda.Event | None, report: FillReport
+) -> int:
+    if ready is not None:
+        ready.synchronize()
+    keys = work.keys[batch.units]
+    finite = rows.isfinite().all(1)
+    if not finite.all():
+        reason = "its features are NaN or infinite" + (
+            "; float16 holds at most 65,504, so try storage='float32'" if rows.dtype == torch.float16 else ""
+        )
+        _note(report, work, {batch.units[i]: reason for i in (~finite).nonzero().flatten().tolist()})
+        rows, keys = rows[finite], keys[finite.numpy()]
+    if len(rows):
+        writer.add(keys, rows)
+    return len(rows)
+
+
+def _note(report: FillReport, work: Work, failures: dict[int, str]) -> None:
+    for unit, reason in failures.items():
+        report.failures[work.rows[unit]] = reason
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

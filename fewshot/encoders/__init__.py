@@ -1,0 +1,103 @@
+"""Encoders, one file per family. A new family is its file and one line here.
+
+A spec string is ``family:model@checkpoint(option=value, ...)``, of which only the family is always needed::
+
+    pixels(size=28)
+    torchvision:resnet18
+    timm:mobilenetv2_100@weights/mobilenetv2.safetensors(pad_type='same', mean=0.5, std=0.5)
+    timm:vit_small_patch16_224(layer='blocks.8', pool='cls')
+
+``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fewshot.registry import Registry, build, parse_spec
+
+if TYPE_CHECKING:
+    from fewshot.encoders.encoder import Encoder as Encoder
+    from fewshot.encoders.module import ModuleEncoder as ModuleEncoder
+    from fewshot.encoders.pixels import Pixels as Pixels
+    from fewshot.encoders.preprocess import Preprocess as Preprocess
+
+HOMES = {
+    "pixels": "fewshot.encoders.pixels:Pixels",
+    "timm": "fewshot.encoders.timm_models:TimmEncoder",
+    "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
+}
+ENCODERS = Registry("encoder", HOMES, "fewshot.encoders")
+_CLASSES = {
+    "Encoder": "fewshot.encoders.encoder",
+    "ModuleEncoder": "fewshot.encoders.module",
+    "Preprocess": "fewshot.encoders.preprocess",
+    **{home.partition(":")[2]: home.partition(":")[0] for home in HOMES.values()},
+}
+
+
+def list_encoders() -> list[str]:
+    """Names of all encoder families, built-in and installed."""
+    return ENCODERS.names()
+
+
+def load_encoder(spec: str | Encoder) -> Encoder:
+    """Make an encoder from its spec string; an `Encoder` is returned as it is.
+
+    Raises:
+        ValueError: unknown family, model or option (the message suggests near ones), or unreadable spec.
+        FileNotFoundError: the checkpoint is not there.
+        ConnectionError: pretrained weights would have to be downloaded, and there is no network.
+
+    >>> load_encoder("pixels(size=28)")
+    Pixels('pixels(size=28)', dim=2352, cpu)
+    """
+    if not isinstance(spec, str):
+        return _checked(spec)
+    name, options = parse_spec(spec)
+    family, colon, model = name.partition(":")
+    model, at, checkpoint = model.partition("@")
+    if at and "checkpoint" in options:
+        raise ValueError(f"{spec!r} names its checkpoint twice; keep '@{checkpoint}' or checkpoint=.")
+    arguments: dict[str, Any] = {"model": model} if colon else {}
+    if at:
+        arguments["checkpoint"] = checkpoint
+    factory = ENCODERS.get(family.strip())
+    try:
+        encoder: Encoder = build(factory, family, {**arguments, **options})
+    except TypeError as error:
+        if "missing" in str(error) and not model:
+            raise ValueError(f'{spec!r} names no model; write "{family}:MODEL".') from None
+        raise
+    return encoder
+
+
+def _checked(encoder: Any) -> Encoder:
+    from torch import nn
+
+    if isinstance(encoder, nn.Module):
+        raise ValueError(
+            f"{type(encoder).__name__} is a bare module; say what its images look like: "
+            "ModuleEncoder(module, transform)."
+        )
+    from fewshot.encoders.encoder import Encoder
+
+    if not isinstance(encoder, Encoder):
+        raise ValueError(
+            f"{encoder!r} is no encoder; give a spec string such as 'timm:resnet18', a ModuleEncoder, or "
+            "your own subclass of fewshot.encoders.Encoder."
+        )
+    return encoder
+
+
+def __getattr__(name: str) -> Any:
+    """`fewshot.encoders.ModuleEncoder`: classes by name, imported when first used."""
+    if name in _CLASSES:
+        from importlib import import_module
+
+        return getattr(import_module(_CLASSES[name]), name)
+    raise AttributeError(f"module 'fewshot.encoders' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_CLASSES])

@@ -1,0 +1,75 @@
+"""`Encoder`: a frozen backbone, and all that the embedding cache must know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Encoder:
+    """Turns images, texts or both into feature rows.
+
+    A subclass sets the attributes, and defines `encode_images`, `encode_texts` or both; that is all `embed`
+    needs. It computes in the precision of what it is given (`embed` wraps it in autocast) and must treat
+    each row by itself: the features of an image may not depend on the other images of its batch.
+
+    Attributes:
+        name: what messages and results call it; its spec string where it has one.
+        module: the network, or None; its parameters say on which device the encoder is.
+        transform: PIL image (RGB) -> tensor ``[3, H, W]``, as `encode_images` wants it. None: images are
+            given as float pixels 0..1, and rows that are tensors already are given as they are.
+        dim: features D of a row, or None where only the data tells.
+        logit_scale: factor on image-text cosines under which the two were trained, or None.
+    """
+
+    name: str = "encoder"
+    module: nn.Module | None = None
+    transform: Callable[[Any], Tensor] | None = None
+    dim: int | None = None
+    logit_scale: float | None = None
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """All that the features depend on, as JSON values: weights, architecture, output, preprocessing.
+
+        Raises:
+            fewshot.cache.UnfingerprintableError: something has no identity that holds across processes.
+        """
+        raise TypeError(f"{type(self).__name__} does not define fingerprint; embed it with cache=False.")
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        """Features of transformed images ``[B, 3, H, W] -> [B, D]``."""
+        raise TypeError(f"{self.name!r} does not encode images; {self._instead()}")
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of strings ``[B, D]``."""
+        raise TypeError(f"{self.name!r} does not encode texts; {self._instead()}")
+
+    def encodes(self, kind: str) -> bool:
+        """Whether it has a tower for rows of this kind: ``"images"`` or ``"texts"``."""
+        tower = {"images": "encode_images", "texts": "encode_texts"}[kind]
+        return getattr(type(self), tower) is not getattr(Encoder, tower)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        if self.module is not None:
+            for tensor in (*self.module.parameters(), *self.module.buffers()):
+                return tensor.device
+        return torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> Encoder:
+        """Move it to a device, in place as modules do, and return it."""
+        if self.module is not None:
+            self.module.to(device)
+        return self
+
+    def _instead(self) -> str:
+        known = [kind for kind in ("images", "texts") if self.encodes(kind)]
+        return f"it encodes {' and '.join(known) or 'nothing'}."
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, dim={self.dim}, {self.device})"

@@ -1,0 +1,93 @@
+"""Tasks in processes of this machine, one per GPU."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import torch
+
+_STARTS = 3  # of the pool: it is started again when a worker was killed
+_log = logging.getLogger("fewshot")
+_function: Callable[[Any], Any] | None = None  # in a worker: what it was started for
+
+
+class Processes:
+    """Spawned workers that each get the function once, a GPU of their own, and their share of processors.
+
+    A script that uses it must start its work under ``if __name__ == "__main__":``: workers import it.
+
+    Args:
+        workers: number of processes; None: one per GPU, or where there is none one per two processors.
+
+    Raises:
+        ValueError: fewer than one worker.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers={workers}; it must be at least 1.")
+        self.workers = workers or torch.cuda.device_count() or max(1, _processors() // 2)
+
+    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        """``function(task)`` for every task, as they finish.
+
+        Raises:
+            RuntimeError: workers died again and again.
+        """
+        left = list(tasks)
+        for start in range(_STARTS):
+            if not left:
+                return
+            try:
+                yield from self._run(function, left)
+            except BrokenProcessPool as error:
+                _log.warning("a worker process died (start %d of %d): %s", start + 1, _STARTS, error)
+        if left:
+            raise RuntimeError(
+                f"worker processes died {_STARTS} times with {len(left)} tasks left: killed for memory? Try "
+                "fewer workers or a smaller batch_size. A script must start its work under "
+                'if __name__ == "__main__":. What is finished is kept.'
+            )
+
+    def _run(self, function: Callable[[Any], Any], left: list[Any]) -> Iterator[Any]:
+        context = multiprocessing.get_context("spawn")
+        count = min(self.workers, len(left))
+        pool = ProcessPoolExecutor(
+            count, mp_context=context, initializer=_start_worker,
+            initargs=(function, context.Value("i", 0), max(1, _processors() // count)),
+        )  # fmt: skip
+        try:
+            futures = {pool.submit(_run_task, task): task for task in left}
+            for future in as_completed(futures):
+                result = future.result()
+                left.remove(futures[future])
+                yield result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(function: Callable[[Any], Any], number: Any, threads: int) -> None:
+    global _function
+    _function = function
+    torch.set_num_threads(threads)
+    with number.get_lock():
+        mine = number.value
+        number.value += 1
+    if torch.cuda.is_available():
+        torch.cuda.set_device(mine % torch.cuda.device_count())
+
+
+def _run_task(task: Any) -> Any:
+    assert _function is not None
+    return _function(task)
+
+
+def _processors() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

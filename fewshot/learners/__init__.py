@@ -1,0 +1,77 @@
+"""Learners, one file each. A new one is its file and one line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fewshot.registry import Registry, build, parse_spec
+
+if TYPE_CHECKING:
+    from fewshot.learner import Learner
+
+HOMES = {
+    "logistic": "fewshot.learners.logistic:Logistic",
+    "nearest": "fewshot.learners.nearest:Nearest",
+    "prototypes": "fewshot.learners.prototypes:Prototypes",
+    "ridge": "fewshot.learners.ridge:Ridge",
+    "sklearn": "fewshot.learners.scikit_learn:SklearnLearner",
+}
+LEARNERS = Registry("learner", HOMES, "fewshot.learners")
+
+
+def list_learners() -> list[str]:
+    """Names of all learners, built-in and installed."""
+    return LEARNERS.names()
+
+
+def load_learner(spec: str | Learner) -> Learner:
+    """Make a learner from its spec string; transforms may stand in front, separated by ``|``.
+
+    Raises:
+        ValueError: unknown name or argument (the message suggests near ones), or unreadable spec.
+
+    >>> load_learner("prototypes")
+    prototypes
+    >>> load_learner("l2 | prototypes(distance='cosine')")
+    l2 | prototypes(distance='cosine')
+    """
+    if not isinstance(spec, str):
+        return spec
+    *fronts, last = split_spec(spec)
+    name, arguments = parse_spec(last)
+    learner = build(LEARNERS.get(name), name, arguments)
+    if not fronts:
+        return learner
+    from fewshot.transforms import Chain, load_transform
+
+    return Chain([load_transform(front) for front in fronts], learner)
+
+
+def split_spec(spec: str) -> list[str]:
+    """Split a spec at each ``|`` outside quotes."""
+    parts, quote = [""], ""
+    for character in spec:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character == "|":
+            parts.append("")
+            continue
+        parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def __getattr__(name: str) -> Any:
+    """`fewshot.learners.Prototypes`: learner classes by name, imported when first used."""
+    for home in HOMES.values():
+        module, _, attribute = home.partition(":")
+        if attribute == name:
+            from importlib import import_module
+
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'fewshot.learners' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *(home.partition(":")[2] for home in HOMES.values())])

@@ -1,0 +1,113 @@
+"""k nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import product
+
+
+class NearestState(NamedTuple):
+    """The support itself."""
+
+    support: Tensor  # [E, S, D], of length one for the cosine distance
+    one_hot: Tensor  # [E, S, N]
+
+
+class Nearest(Learner):
+    """Classifies by the classes of the k nearest support rows.
+
+    For k = 1, ``logits = -d_n``, the distance to the nearest row of class n. For more,
+    ``logits = log(v_n + c_n)``: ``v_n`` are the votes of the k nearest rows for class n, and ``c_n`` is half
+    a vote for a class at distance zero and less for one further away. So a draw goes to the nearest of the
+    classes that drew, and no probability is zero.
+
+    Predictions are those of scikit-learn's ``KNeighborsClassifier``, but for draws: it gives a draw to the
+    lowest label, and picks by row order among rows as far away as the k-th, all of which vote here.
+
+    Args:
+        k: number of neighbours that vote; all rows vote in an episode that has fewer.
+        distance: ``"euclidean"`` or ``"cosine"`` (one minus the cosine).
+        weights: ``"uniform"``, or ``"distance"``: a vote weighs the inverse of its distance.
+
+    Raises:
+        ValueError: k is below 1, or a name is not one of those above.
+
+    Reference: Cover, Hart, "Nearest neighbor pattern classification", IEEE Transactions on Information
+    Theory 1967, doi:10.1109/TIT.1967.1053964.
+
+    >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
+    >>> Nearest(k=1)(episode).argmax(-1)
+    tensor([[0]])
+    """
+
+    name: ClassVar[str] = "nearest"
+
+    def __init__(self, k: int = 1, distance: str = "euclidean", weights: str = "uniform") -> None:
+        super().__init__()
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k={k!r}; it must be an integer of at least 1.")
+        if distance not in ("euclidean", "cosine"):
+            raise ValueError(f"distance={distance!r}; it must be 'euclidean' or 'cosine'.")
+        if weights not in ("uniform", "distance"):
+            raise ValueError(f"weights={weights!r}; it must be 'uniform' or 'distance'.")
+        self.k = k
+        self.distance = distance
+        self.weights = weights
+
+    def adapt(self, episode: Episode) -> NearestState:
+        """Keep the support."""
+        support = normalize(episode.support, dim=-1) if self.distance == "cosine" else episode.support
+        return NearestState(support, episode.one_hot)
+
+    def predict(self, state: NearestState, query: Tensor) -> Tensor:
+        """Let the nearest rows vote."""
+        distance, rounding = self._distances(state, query)  # [E, Q, S], [E, Q, 1]
+        nearest = _of_each_class(distance, state.one_hot)  # [E, Q, N]
+        if self.k == 1:
+            return -nearest
+        k = min(self.k, distance.shape[-1])
+        reach = distance.detach().topk(k, largest=False).values[..., -1:]  # [E, Q, 1]
+        voting = distance <= reach + rounding  # [E, Q, S]
+        if self.weights == "distance":
+            weight = nearest.amin(-1, keepdim=True) / distance  # 1 for the nearest row, 0 for padding
+            votes, share = product(weight * voting, state.one_hot), 1e-6
+        else:
+            votes, share = product(voting.to(distance.dtype), state.one_hot), 0.5
+        absent = nearest.isinf()  # [E, Q, N]
+        usual = nearest.masked_fill(absent, 0).sum(-1, keepdim=True) / (~absent).sum(-1, keepdim=True)
+        closeness = 1 / (1 + nearest.masked_fill(absent, 0) / usual)  # between 0 and 1, whatever the scale
+        return (votes + share * closeness).log().masked_fill(absent, -torch.inf)
+
+    def _distances(self, state: NearestState, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance to each row, infinite for padding, and by how much it may be off."""
+        eps = torch.finfo(query.dtype).eps
+        padding = ~state.one_hot.any(-1).unsqueeze(1)  # [E, 1, S]
+        if self.distance == "cosine":
+            similarity = product(normalize(query, dim=-1), state.support.mT)  # [E, Q, S]
+            distance = (1 - similarity).clamp(min=4 * eps)
+            return distance.masked_fill(padding, torch.inf), torch.full_like(distance[..., :1], 4 * eps)
+        lengths = state.support.square().sum(-1).unsqueeze(1)  # [E, 1, S]
+        own = query.square().sum(-1, keepdim=True)  # [E, Q, 1]
+        longest = lengths.masked_fill(padding, 0).amax(-1, keepdim=True)  # [E, 1, 1]
+        # Equal rows are at this distance rather than 0, so that each weighs the same and has a gradient.
+        least = (4 * eps * (own + longest)).clamp(min=torch.finfo(query.dtype).tiny).detach()  # [E, Q, 1]
+        squared = own + lengths - 2 * product(query, state.support.mT)  # [E, Q, S]
+        distance = torch.maximum(squared, least).sqrt()
+        rounding = least / distance.detach().amin(-1, keepdim=True)
+        return distance.masked_fill(padding, torch.inf), rounding
+
+
+def _of_each_class(distance: Tensor, one_hot: Tensor) -> Tensor:
+    """Distance to the nearest row of each class ``[E, Q, N]``, infinite for absent classes."""
+    ways = one_hot.shape[-1]
+    slot = torch.where(one_hot.any(-1), one_hot.argmax(-1), ways)  # [E, S], padding goes to one more class
+    index = slot.unsqueeze(1).expand_as(distance)
+    start = distance.new_full((*distance.shape[:2], ways + 1), torch.inf)
+    return start.scatter_reduce(2, index, distance, "amin")[..., :ways]

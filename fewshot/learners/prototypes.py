@@ -1,0 +1,66 @@
+"""Prototypical networks: the nearest class mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import class_means, product
+
+
+class PrototypesState(NamedTuple):
+    """Class means, and the part of the logits that does not depend on the query."""
+
+    prototypes: Tensor  # [E, N, D]
+    bias: Tensor  # [E, N]
+
+
+class Prototypes(Learner):
+    """Classifies by the nearest class mean of the support.
+
+    ``p_n = mean of the support rows of class n``; then ``logits = -scale |q - p_n|²`` (up to ``|q|²``,
+    which no softmax sees), or ``scale cos(q, p_n)`` where also the support rows are normalised first.
+
+    Args:
+        distance: ``"euclidean"`` (the paper's squared distance) or ``"cosine"``.
+        scale: factor on the logits; it changes probabilities, not predictions.
+
+    Reference: Snell, Swersky, Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017,
+    arXiv:1703.05175.
+
+    >>> from fewshot import load_learner
+    >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[0.9, 0.1]]]), way=2)
+    >>> load_learner("prototypes")(episode).argmax(-1)
+    tensor([[0]])
+    """
+
+    name: ClassVar[str] = "prototypes"
+
+    def __init__(self, distance: str = "euclidean", scale: float = 1.0) -> None:
+        super().__init__()
+        if distance not in ("euclidean", "cosine"):
+            raise ValueError(f"distance={distance!r}; it must be 'euclidean' or 'cosine'.")
+        self.distance = distance
+        self.scale = scale
+
+    def adapt(self, episode: Episode) -> PrototypesState:
+        """Average the support of each class."""
+        if self.distance == "cosine":
+            prototypes, shots = class_means(episode.replace(support=normalize(episode.support, dim=-1)))
+            prototypes = normalize(prototypes, dim=-1)  # [E, N, D]
+            bias = torch.zeros_like(shots)  # [E, N]
+        else:
+            prototypes, shots = class_means(episode)
+            bias = -self.scale * prototypes.square().sum(-1)
+        return PrototypesState(prototypes, bias.masked_fill(shots == 0, -torch.inf))
+
+    def predict(self, state: PrototypesState, query: Tensor) -> Tensor:
+        """Score the queries against the class means."""
+        scale = self.scale if self.distance == "cosine" else 2 * self.scale
+        query = normalize(query, dim=-1) if self.distance == "cosine" else query
+        return scale * product(query, state.prototypes.mT) + state.bias.unsqueeze(1)  # [E, Q, N]

@@ -1,0 +1,33 @@
+"""Two products that nearly every learner is made of, where they are fastest."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from episodes.episode import Episode
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """``left @ right`` for each episode: ``[E, I, J], [E, J, K] -> [E, I, K]``.
+
+    The matrices of few-shot learning are skinny (5 to 20 classes), and on a CPU torch's batched product of
+    such shapes can run at a third of the speed of NumPy's: 16 against 5 ms for 1,000 episodes of 75 x 640 by
+    640 x 5 on an AMD processor, where MKL takes its generic path. So plain tensors in host memory, where no
+    gradient is wanted, go through NumPy; everything else goes through torch.
+    """
+    if left.device.type == "cpu" and left.dtype == right.dtype and not torch.is_grad_enabled():
+        try:
+            return torch.from_numpy(np.matmul(left.numpy(), right.numpy()))
+        except (RuntimeError, TypeError):  # no array behind it: a tensor inside vmap, bfloat16
+            pass
+    return left @ right
+
+
+def class_means(episode: Episode) -> tuple[Tensor, Tensor]:
+    """Mean support row of each class ``[E, N, D]`` (zeros where there is none), and the shots ``[E, N]``."""
+    one_hot = episode.one_hot  # [E, S, N]
+    shots = one_hot.sum(1)  # [E, N]
+    weights = one_hot / shots.clamp(min=1).unsqueeze(1)  # [E, S, N]
+    return product(weights.mT, episode.support), shots

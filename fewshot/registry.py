@@ -1,0 +1,86 @@
+"""Names and spec strings: ``"ridge(alpha=0.1)"`` and ``"l2 | prototypes"`` <-> learners."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from episodes.registry import Registry as Registry
+from episodes.registry import unknown as unknown
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Split ``"ridge(alpha=0.1)"`` into ``("ridge", {"alpha": 0.1})``; values are Python literals.
+
+    Raises:
+        ValueError: not a name with keyword arguments.
+
+    >>> parse_spec("nearest(k=3, distance='cosine')")
+    ('nearest', {'k': 3, 'distance': 'cosine'})
+    """
+    name, bracket, rest = spec.strip().partition("(")
+    name = name.strip()
+    if not bracket:
+        return name, {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+            raise SyntaxError
+        return name, {str(word.arg): _literal(word.value) for word in call.keywords if _named(word)}
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"cannot read the spec {spec!r}; write a name with keyword arguments whose values are "
+            'Python literals, like "ridge(alpha=0.1)" or "nearest(k=3, distance=\'cosine\')".'
+        ) from None
+
+
+def argument_names(cls: type) -> list[str]:
+    """Names of the arguments of ``cls(...)``; a class without an ``__init__`` of its own has none."""
+    import inspect
+
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.name != "self" and p.kind not in catch_all]
+
+
+def spec_string(name: str, thing: Any) -> str:
+    """The spec of an object: its name, and the arguments that differ from their defaults."""
+    import inspect
+
+    defaults = inspect.signature(type(thing).__init__).parameters
+    changed = [
+        f"{argument}={getattr(thing, argument)!r}"
+        for argument in argument_names(type(thing))
+        if not _same(getattr(thing, argument), defaults[argument].default)
+    ]
+    return name + (f"({', '.join(changed)})" if changed else "")
+
+
+def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
+    """Call ``cls(**arguments)``, naming the allowed arguments where one is unknown."""
+    allowed = argument_names(cls)
+    for argument in arguments:
+        if argument not in allowed:
+            near = difflib.get_close_matches(argument, allowed, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            takes = ", ".join(allowed) if allowed else "no arguments"
+            raise ValueError(f"{name!r} has no argument {argument!r}; {hint}It takes: {takes}.")
+    return cls(**arguments)
+
+
+def _named(word: ast.keyword) -> bool:
+    if word.arg is None:
+        raise ValueError
+    return True
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name) and node.id in ("inf", "nan"):
+        return float(node.id)
+    return ast.literal_eval(node)
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and bool(value == default))

@@ -1,0 +1,96 @@
+"""`check_learner`: does a learner keep the contract? For the library's own learners and for yours.
+
+>>> from fewshot.testing import check_learner
+>>> check_learner("prototypes")[:2]
+['shape_and_dtype', 'learns_separable_classes']
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from fewshot.learner import Learner
+from fewshot.testing.checks import CHECKS
+from fewshot.testing.exam import Exam, Skip
+
+__all__ = ["ContractError", "check_learner", "list_checks", "run_check"]
+
+
+class ContractError(AssertionError):
+    """A learner breaks the contract; the message names the check and what was found."""
+
+
+def list_checks() -> list[str]:
+    """Names of all contract checks, for parametrised tests."""
+    return list(CHECKS)
+
+
+def run_check(name: str, learner: Learner | str, *, item_shape: Sequence[int] | None = None, seed: int = 0) -> str:
+    """Run one check; a known exception is expected to fail, and says so when it does not.
+
+    Returns:
+        ``"passed"``, ``"expected failure: reason"`` or ``"skipped: reason"``.
+
+    Raises:
+        ContractError: the learner fails the check, or passes one that it declares it fails.
+    """
+    from fewshot.learners import load_learner
+
+    if name not in CHECKS:
+        from fewshot.registry import unknown
+
+        raise ValueError(unknown("check", name, CHECKS))
+    original = load_learner(learner)
+    reason = original.expected_failures.get(name)
+    if reason is not None and not str(reason).strip():
+        raise ContractError(f"{original!r} expects to fail {name!r} but gives no reason.")
+    exam = Exam(copy.deepcopy(original).eval(), item_shape, seed)
+    try:
+        with torch.no_grad():
+            CHECKS[name](exam)
+    except Skip as skip:
+        return f"skipped: {skip}"
+    except Exception as error:
+        if reason is not None:
+            return f"expected failure: {reason}"
+        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        raise ContractError(f"{original!r} fails the check {name!r}: {kind}{error}") from error
+    if reason is not None:
+        raise ContractError(f"{original!r} passes {name!r}, which it declares to fail ({reason}); remove that.")
+    return "passed"
+
+
+def check_learner(
+    learner: Learner | str,
+    checks: Iterable[str] | None = None,
+    *,
+    item_shape: Sequence[int] | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Run all contract checks on a learner.
+
+    Args:
+        learner: an instance or a spec string.
+        checks: names of checks (`list_checks`); all by default.
+        item_shape: shape of one row; by default ``[8]`` for features and ``[1, 28, 28]`` for images.
+        seed: for the episodes that are drawn.
+
+    Returns:
+        Names of the checks passed.
+
+    Raises:
+        ContractError: every check that failed, with what was found.
+    """
+    passed, failures = [], []
+    for name in CHECKS if checks is None else checks:
+        try:
+            if run_check(name, learner, item_shape=item_shape, seed=seed) == "passed":
+                passed.append(name)
+        except ContractError as error:
+            failures.append(str(error))
+    if failures:
+        raise ContractError("\n".join(failures))
+    return passed

@@ -1,0 +1,272 @@
+"""Transforms of features, chained in front of any learner: ``"l2 | prototypes"``, ``"cl2n | ridge"``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from episodes.source import Source
+from fewshot.learner import Learner, State
+from fewshot.linalg import product
+from fewshot.registry import Registry, argument_names, build, parse_spec, spec_string
+
+HOMES = {
+    "l2": "fewshot.transforms:L2",
+    "centre": "fewshot.transforms:Centre",
+    "power": "fewshot.transforms:Power",
+    "whiten": "fewshot.transforms:Whiten",
+    "cl2n": "fewshot.transforms:CL2N",
+}
+TRANSFORMS = Registry("transform", HOMES, "fewshot.transforms")
+_ROWS = 65_536  # rows of the base data read at a time
+
+
+class Transform(nn.Module):
+    """Maps the rows of an episode, from what its support (or base data) tells.
+
+    Class attributes:
+        name: its name in spec strings.
+        applies_to_text: whether class text is mapped too. Statistics of images say nothing about text.
+    """
+
+    name: ClassVar[str] = ""
+    applies_to_text: ClassVar[bool] = False
+
+    def fit(self, base: Source | Tensor) -> Transform:
+        """Learn from base data (never from the classes that are tested); returns itself."""
+        return self
+
+    def adapt(self, episode: Episode) -> State:
+        """What the support says; padding rows say nothing."""
+        return episode.support.new_zeros(len(episode))
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Map rows ``[E, R, D]``."""
+        raise TypeError(f"{type(self).__name__} does not define forward(rows, state).")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The arguments of ``__init__`` with their present values."""
+        return {name: getattr(self, name) for name in argument_names(type(self))}
+
+    def __repr__(self) -> str:
+        """The spec string."""
+        return spec_string(self.name, self)
+
+
+class L2(Transform):
+    """Scales each row to unit length: ``x / |x|``."""
+
+    name = "l2"
+    applies_to_text = True
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Normalise."""
+        return normalize(rows, dim=-1)
+
+
+class Power(Transform):
+    """Signed power ``sign(x) |x|^beta``: skewed features become more Gaussian, negative ones stay finite.
+
+    Args:
+        beta: the exponent, greater than 0.
+
+    Reference: Hu, Gripon, Pateux, "Leveraging the feature distribution in transfer-based few-shot learning",
+    ICANN 2021, arXiv:2006.03806 (for non-negative features).
+    """
+
+    name = "power"
+
+    def __init__(self, beta: float = 0.5) -> None:
+        super().__init__()
+        if not beta > 0:
+            raise ValueError(f"beta={beta!r}; it must be greater than 0.")
+        self.beta = beta
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Raise to the power."""
+        # The small constant keeps the derivative finite at 0.
+        return rows.sign() * ((rows.abs() + 1e-6) ** self.beta - 1e-6**self.beta)
+
+
+class _Fitted(Transform):
+    """A transform with statistics of base data; without them it uses the support of each episode."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(0))
+
+    def fit(self, base: Source | Tensor) -> Transform:
+        """Take the mean of base data ``[M, D]``."""
+        total = sum(part.double().sum(0) for part in _parts(base))
+        self.mean = (torch.as_tensor(total) / len(base)).float()
+        return self
+
+    def adapt(self, episode: Episode) -> State:
+        """The mean that is subtracted ``[E, 1, D]``."""
+        if self.mean.numel():
+            return self.mean.to(episode.support).expand(len(episode), 1, -1)
+        known = (episode.labels >= 0).to(episode.support.dtype).unsqueeze(1)  # [E, 1, S]
+        return product(known, episode.support) / known.sum(-1, keepdim=True).clamp(min=1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        for name in self._buffers:  # their size is that of the base data, unknown before
+            if prefix + name in state_dict:
+                self._buffers[name] = state_dict[prefix + name].clone()
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class Centre(_Fitted):
+    """Subtracts the mean of the base data, or of the episode's support where none was given: ``x - mean``."""
+
+    name = "centre"
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Subtract."""
+        return rows - state
+
+
+class CL2N(_Fitted):
+    """SimpleShot's transform: subtract the mean of the base classes, then scale to unit length.
+
+    Without base data the mean is that of the episode's support.
+
+    Reference: Wang, Chao, Weinberger, van der Maaten, "SimpleShot: revisiting nearest-neighbor classification
+    for few-shot learning", 2019, arXiv:1911.04623.
+    """
+
+    name = "cl2n"
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Subtract and normalise."""
+        return normalize(rows - state, dim=-1)
+
+
+class Whiten(_Fitted):
+    """Decorrelates with the covariance of base data: ``(x - mean) (Σ + shrinkage tr(Σ)/D I)^(-1/2)``.
+
+    Args:
+        shrinkage: share of the mean variance that is added to all directions.
+    """
+
+    name = "whiten"
+    matrix: Tensor
+
+    def __init__(self, shrinkage: float = 0.1) -> None:
+        super().__init__()
+        self.shrinkage = shrinkage
+        self.register_buffer("matrix", torch.zeros(0))
+
+    def fit(self, base: Source | Tensor) -> Transform:
+        """Take mean and covariance of base data ``[M, D]``."""
+        super().fit(base)
+        centre = self.mean.double()
+        covariance = sum((part.double() - centre).mT @ (part.double() - centre) for part in _parts(base))
+        covariance = torch.as_tensor(covariance) / len(base)  # [D, D]
+        floor = self.shrinkage * covariance.diagonal().mean() + 1e-12
+        values, vectors = torch.linalg.eigh(covariance)
+        self.matrix = ((vectors * (values.clamp(min=0) + floor).rsqrt()) @ vectors.mT).float()
+        return self
+
+    def adapt(self, episode: Episode) -> State:
+        """Needs base data: a few support rows cannot tell a covariance."""
+        if not self.matrix.numel():
+            raise ValueError(
+                "whiten has no base data; load_transform('whiten').fit(base) with rows of other classes than "
+                "those tested, or use 'centre' or 'cl2n', which can do without."
+            )
+        return super().adapt(episode)
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Subtract and decorrelate."""
+        return (rows - state) @ self.matrix.to(rows)
+
+
+class Chain(Learner):
+    """Transforms in front of a learner; itself a learner.
+
+    Args:
+        transforms: applied in this order to support and queries (and to text, where that makes sense).
+        learner: learns from the transformed rows.
+    """
+
+    def __init__(self, transforms: Sequence[Transform], learner: Learner) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList(transforms)
+        self.learner = learner
+        self.inputs, self.needs, self.transductive = learner.inputs, learner.needs, learner.transductive
+        self.tolerance, self.expected_failures = learner.tolerance, learner.expected_failures  # type: ignore[misc]
+
+    def fit(self, base: Source | Tensor) -> Chain:
+        """Fit each transform on base data, seen through the ones before it; returns itself."""
+        rows = base if isinstance(base, Tensor) else base[torch.arange(len(base))]
+        for transform in self._transforms():
+            transform.fit(rows)
+            alone = Episode(rows[None], torch.zeros(1, len(rows), dtype=torch.long), rows[None, :1], way=1)
+            rows = transform(rows[None], transform.adapt(alone))[0]
+        return self
+
+    def adapt(self, episode: Episode) -> State:
+        """States of the transforms, then of the learner."""
+        states = []
+        for transform in self._transforms():
+            states.append(transform.adapt(episode))
+            text = episode.text
+            if text is not None and transform.applies_to_text:
+                text = transform(text, states[-1])
+            more = episode.unlabelled
+            episode = episode.replace(
+                support=transform(episode.support, states[-1]),
+                unlabelled=None if more is None else transform(more, states[-1]),
+                text=text,
+            )
+        return (*states, self.learner.adapt(episode))
+
+    def predict(self, state: State, query: Tensor) -> Tensor:
+        """Transform the queries and let the learner classify them."""
+        *states, last = state
+        for transform, known in zip(self._transforms(), states, strict=True):
+            query = transform(query, known)
+        return self.learner.predict(last, query)
+
+    def check(self, episode: Episode) -> None:
+        """Refuse what the learner would refuse."""
+        self.learner.check(episode)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Transforms and learner."""
+        return {"transforms": self._transforms(), "learner": self.learner}
+
+    def _transforms(self) -> list[Transform]:
+        return [transform for transform in self.transforms if isinstance(transform, Transform)]
+
+    def __repr__(self) -> str:
+        """The spec string, parts separated by ``|``."""
+        return " | ".join([*map(repr, self.transforms), repr(self.learner)])
+
+
+def list_transforms() -> list[str]:
+    """Names of all transforms, built-in and installed."""
+    return TRANSFORMS.names()
+
+
+def load_transform(spec: str | Transform) -> Transform:
+    """Make a transform from its spec string.
+
+    >>> load_transform("power(beta=0.3)")
+    power(beta=0.3)
+    """
+    if not isinstance(spec, str):
+        return spec
+    name, arguments = parse_spec(spec)
+    return build(TRANSFORMS.get(name), name, arguments)
+
+
+def _parts(base: Source | Tensor) -> Any:
+    return (base[torch.arange(start, min(start + _ROWS, len(base)))] for start in range(0, len(base), _ROWS))

@@ -1,0 +1,73 @@
+"""`Episode`: shapes are checked, batches can be cut, and the answer key has no place in it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from episodes import Episode
+
+
+def make(**changes: object) -> Episode:
+    fields = {
+        "support": torch.zeros(2, 6, 4),
+        "labels": torch.tensor([[0, 1, 2, 0, 1, -1]]).expand(2, 6),
+        "query": torch.zeros(2, 9, 4),
+        "way": 3,
+    }
+    return Episode(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_one_hot_and_shots_leave_padding_out() -> None:
+    episode = make()
+    assert episode.shots.tolist() == [[2, 2, 1]] * 2
+    assert episode.one_hot.sum(1).tolist() == [[2.0, 2.0, 1.0]] * 2
+    assert episode.one_hot[0, 5].tolist() == [0.0, 0.0, 0.0]
+    assert (
+        make(support=torch.zeros(2, 6, 4).double(), query=torch.zeros(2, 9, 4).double()).one_hot.dtype == torch.float64
+    )
+
+
+def test_there_is_no_answer_key() -> None:
+    assert not {"targets", "query_labels", "answers"} & set(vars(make()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": torch.zeros(2, 5).long()}, r"support is \[2, 6, 4\] and labels \[2, 5\]"),
+        ({"labels": torch.zeros(6).long()}, r"must be \[E, S, \*x\] and \[E, S\]"),
+        ({"query": torch.zeros(2, 9, 5)}, r"query is \[2, 9, 5\] and support \[2, 6, 4\]"),
+        ({"query": torch.zeros(3, 9, 4)}, r"same E and item shape"),
+        ({"way": 0}, "way=0"),
+        ({"labels": torch.zeros(2, 6)}, "labels are torch.float32; they must be integers"),
+        ({"labels": torch.full((2, 6), 3)}, r"range from 3 to 3; with way=3 they must lie in 0..2"),
+        ({"labels": torch.full((2, 6), -2)}, r"range from -2"),
+        ({"text": torch.zeros(2, 4, 4)}, r"text is \[2, 4, 4\]; it must be \[E, N, D\] with E=2, N=3"),
+        ({"ids": torch.zeros(3).long()}, r"ids is \[3\]"),
+    ],
+)
+def test_bad_shapes_are_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+def test_batches_can_be_cut() -> None:
+    episode = make(text=torch.arange(2.0)[:, None, None].expand(2, 3, 4), ids=torch.tensor([7, 8]))
+    assert len(episode) == 2
+    last = episode[-1]
+    assert len(last) == 1
+    assert last.ids.tolist() == [8]
+    assert last.text.unique().tolist() == [1.0]
+    assert [int(one.ids) for one in episode] == [7, 8]
+    assert len(episode[:1]) == 1
+    with pytest.raises(IndexError):
+        episode[2]
+
+
+def test_replace_and_to_leave_the_original_alone() -> None:
+    episode = make()
+    other = episode.replace(way=4)
+    assert (episode.way, other.way) == (3, 4)
+    assert episode.to("cpu").support.device.type == "cpu"
+    assert "support=[2, 6, 4]" in repr(episode)

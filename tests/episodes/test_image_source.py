@@ -1,0 +1,437 @@
+"""`ImageSource`: labels without decoding, parallel decoding, and errors that name the picture."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from episodes import EpisodeSampler, ImageSource, evaluate
+from episodes.pictures import CentreCrop, decode_picture
+
+RANDOM = np.random.default_rng(0)
+
+
+def picture(height: int = 30, width: int = 40) -> np.ndarray:
+    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray | None = None, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture() if pixels is None else pixels).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("owl", "crow", "sea/gull"):
+        for number in range(4):
+            save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def whole(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def test_rows_equal_the_pictures_one_by_one() -> None:
+    pictures = [picture() for _ in range(7)]
+    source = ImageSource(pictures, [0, 1, 2, 0, 1, 2, 0], transform=whole, workers=3)
+    index = torch.tensor([[[6, 0], [0, 3]], [[2, 2], [5, 1]]])
+    rows = source[index]
+    assert rows.shape == (2, 2, 2, 3, 30, 40)
+    for place in np.ndindex(2, 2, 2):
+        expected = pictures[int(index[place])].transpose(2, 0, 1).astype(np.float32) / 255
+        np.testing.assert_array_equal(rows[place].numpy(), expected)
+
+
+@pytest.mark.parametrize("index", [3, [3], [[1, 2, 0]], np.array([2, 0]), torch.tensor([True, False, True, True])])
+def test_index_of_any_kind(index: object) -> None:
+    source = ImageSource([picture() for _ in range(4)], [0, 1, 0, 1], size=8)
+    everything = source[torch.arange(4)]
+    torch.testing.assert_close(source[index], everything[torch.as_tensor(index)], rtol=0, atol=0)
+
+
+def test_empty_index_keeps_the_shape() -> None:
+    source = ImageSource([picture()], [0], size=8)
+    assert source[torch.zeros(3, 0, dtype=torch.int64)].shape == (3, 0, 3, 8, 8)
+
+
+def test_row_out_of_range() -> None:
+    source = ImageSource([picture(), picture()], [0, 1], size=8, name="two")
+    with pytest.raises(IndexError, match=r"rows 1\.\.2 of 'two'; it has 0\.\.1"):
+        source[[1, 2]]
+    assert len(list(source)) == 2  # the sequence protocol stops at IndexError
+
+
+def test_a_repeated_picture_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ImageSource([picture(), picture()], [0, 1], size=8, workers=1)
+    decoded = []
+    real = source.decode
+    monkeypatch.setattr(source, "decode", lambda row: decoded.append(row) or real(row))
+    source[torch.zeros(50, dtype=torch.int64)]
+    assert decoded == [0]
+
+
+def test_labels_do_not_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").write_bytes(b"no picture at all")
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("a picture was opened"))
+    assert ImageSource.from_folder(tmp_path).labels.tolist() == [0, 1]
+
+
+def test_same_pictures_from_file_pil_and_array(tmp_path: Path) -> None:
+    pixels = picture()
+    items = [save(tmp_path / "a.png", pixels), str(tmp_path / "a.png"), Image.fromarray(pixels), pixels]
+    rows = ImageSource(items, [0, 1, 2, 3], size=16)[torch.arange(4)]
+    for row in rows[1:]:
+        torch.testing.assert_close(row, rows[0], rtol=0, atol=0)
+
+
+def test_grey_arrays_become_rgb() -> None:
+    grey = picture()[:, :, 0]
+    rows = ImageSource([grey], [0], transform=whole)[[0]]
+    for channel in range(3):
+        np.testing.assert_array_equal(rows[0, channel].numpy(), grey.astype(np.float32) / 255)
+
+
+def test_read_is_the_file_and_decode_takes_it(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg")
+    source = ImageSource([path, picture()], [0, 1])
+    assert source.read(0) == path.read_bytes()
+    for row in (0, 1):
+        np.testing.assert_array_equal(np.asarray(source.decode(source.read(row))), np.asarray(source.decode(row)))
+        assert source.decode(row).mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((20, 30, 3), np.uint8)
+    upright[:10, :15] = 255  # the top left quarter is white
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.transpose(1, 0, 2), 6: np.rot90(upright),
+        7: upright.transpose(1, 0, 2)[::-1, ::-1], 8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "turned.png", np.ascontiguousarray(stored), exif=exif)
+    np.testing.assert_array_equal(np.asarray(ImageSource([path], [0]).decode(0)), upright)
+    np.testing.assert_array_equal(np.asarray(ImageSource([Image.open(path)], [0]).decode(0)), upright)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+    image = (
+        Image.fromarray(ramp.astype(np.uint16) * 256 + 99) if mode == "I;16" else Image.fromarray(ramp).convert(mode)
+    )
+    assert image.mode == mode
+    image.save(tmp_path / "x.tif" if mode in ("CMYK", "YCbCr") else tmp_path / "x.png")
+    decoded = ImageSource([next(tmp_path.iterdir())], [0]).decode(0)
+    assert decoded.mode == "RGB"
+    if mode == "I;16":  # PIL alone would turn nearly all of it white
+        np.testing.assert_array_equal(np.asarray(decoded)[:, :, 0], ramp)
+    elif mode != "1":
+        assert np.abs(np.asarray(decoded)[:, :, 0].astype(int) - ramp).max() <= 2
+
+
+def test_palette_with_transparency_raises_no_warning(tmp_path: Path) -> None:
+    image = Image.fromarray(picture()).quantize(16)
+    image.save(tmp_path / "p.png", transparency=bytes(range(16)))
+    assert ImageSource([tmp_path / "p.png"], [0]).decode(0).size == (40, 30)
+
+
+def test_centre_crop_takes_the_middle() -> None:
+    for height, width in ((10, 30), (30, 10), (10, 10)):
+        image = Image.fromarray(picture(height, width))
+        small = image.resize((width // 2, height // 2), Image.Resampling.BICUBIC)  # the slow way: all, then cut
+        left, top = (width // 2 - 5) // 2, (height // 2 - 5) // 2
+        expected = whole(small.crop((left, top, left + 5, top + 5)))
+        # 8-bit rounding between the two passes may differ by one level.
+        torch.testing.assert_close(CentreCrop(5)(image), expected, rtol=0, atol=1.01 / 255)
+    with pytest.raises(ValueError, match="size=0"):
+        CentreCrop(0)
+
+
+# Bad input.
+
+
+def truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def bomb(data: bytes) -> bytes:
+    """A PNG that claims 100,000 x 100,000 pixels."""
+    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    return data[:8] + struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head)) + data[33:]
+
+
+@pytest.mark.parametrize("damage", [truncated, bomb, lambda _: b"", lambda _: b"hello", lambda data: data[:20]])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_corrupt_picture_is_named(tmp_path: Path, damage: object, workers: int) -> None:
+    paths = [save(tmp_path / f"{number}.png") for number in range(5)]
+    paths[3].write_bytes(damage(paths[3].read_bytes()))  # type: ignore[operator]
+    source = ImageSource(paths, [0, 1, 0, 1, 0], size=8, workers=workers, name="birds")
+    assert source[[0, 1, 2, 4]].shape == (4, 3, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"cannot decode picture '.*3\.png' \(row 3 of 'birds'\).*drop that row"
+    ) as caught:
+        source[torch.arange(5)]
+    assert "0x" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"3\.png"):
+        source.decode(source.read(3), 3)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    source = ImageSource([save(tmp_path / "a.png"), tmp_path / "gone.png"], ["a", "b"], size=8, name="birds")
+    with pytest.raises(
+        FileNotFoundError, match=r"^cannot read picture '.*gone\.png' \(row 1 of 'birds'\): No such file"
+    ):
+        source[[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (np.zeros((4, 4, 3)), "array of float64; pixels must be uint8"),
+        (np.zeros((4, 4, 2), np.uint8), r"shape \[4, 4, 2\]; it must be \[H, W, 3\]"),
+        (np.zeros((0, 4, 3), np.uint8), "shape"),
+        (17, "is a int; give a file name"),
+    ],
+)
+def test_what_is_no_picture_is_named(item: object, message: str) -> None:
+    source = ImageSource([picture(), item], [0, 1], size=8, name="birds")
+    with pytest.raises(ValueError, match=rf"\(row 1 of 'birds'\).*{message}"):
+        source[[0, 1]]
+
+
+def test_unequal_shapes_are_named() -> None:
+    source = ImageSource([picture(), picture(20, 20)], [0, 1], transform=whole)
+    with pytest.raises(ValueError, match=r"\[3, 30, 40\] of picture \(row 0 .*\[3, 20, 20\] of picture \(row 1 "):
+        source[[0, 1]]
+
+
+def test_labels_of_the_wrong_length() -> None:
+    with pytest.raises(ValueError, match=r"'images' has 2 rows but labels of shape \[3\]"):
+        ImageSource([picture(), picture()], [0, 1, 2])
+
+
+# Folders.
+
+
+def test_from_folder(photos: Path) -> None:
+    source = ImageSource.from_folder(photos, size=8)
+    assert source.class_names == ["crow", "owl", "sea/gull"]
+    assert source.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert (source.name, source.kind, len(source)) == ("photos", "images", 12)
+    assert [Path(item).name for item in source.items[:4]] == ["0.png", "1.png", "2.png", "3.png"]  # type: ignore[arg-type]
+
+
+def test_hidden_and_other_files_are_ignored(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (photos / "owl" / ".hidden.png").write_bytes(b"")
+    (photos / ".thumbnails").mkdir()
+    (photos / "owl" / "notes.txt").write_text("an owl")
+    save(photos / "owl" / "UPPER.PNG")
+    assert len(ImageSource.from_folder(photos)) == 13
+    assert "ignored 1 files" in caplog.text
+    assert "notes.txt" in caplog.text
+
+
+def test_folder_errors(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*nowhere'"):
+        ImageSource.from_folder(tmp_path / "nowhere")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ValueError, match="is empty"):
+        ImageSource.from_folder(tmp_path / "bare")
+    (photos / "lark").mkdir()
+    with pytest.raises(ValueError, match=r"class folders without pictures in .*'lark'; fill or delete"):
+        ImageSource.from_folder(photos)
+    save(photos / "lark" / "young" / "0.png")
+    save(photos / "lark" / "0.png")
+    with pytest.raises(ValueError, match=r"folder 'lark' .* both pictures and class folders"):
+        ImageSource.from_folder(photos)
+    save(photos / "cover.png")
+    with pytest.raises(ValueError, match=r"'cover\.png' and 0 more pictures lie in"):
+        ImageSource.from_folder(photos)
+
+
+def test_linked_class_folders_count(photos: Path, tmp_path: Path) -> None:
+    save(tmp_path / "elsewhere" / "0.png")
+    os.symlink(tmp_path / "elsewhere", photos / "lark")
+    assert ImageSource.from_folder(photos).class_names == ["crow", "lark", "owl", "sea/gull"]
+
+
+def test_a_link_to_a_folder_above_does_not_loop(photos: Path) -> None:
+    os.symlink(photos, photos / "sea" / "again")
+    assert len(ImageSource.from_folder(photos)) == 12
+
+
+# Tables.
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    for number in range(3):
+        save(tmp_path / f"{number}.png")
+    return tmp_path / "index.csv"
+
+
+@pytest.mark.parametrize(
+    ("lines", "options"),
+    [
+        (["0.png,owl", "1.png,crow", "2.png,owl"], {}),
+        (["\ufeffFile,Label", "0.png,owl", "1.png,crow", "", "2.png,owl"], {}),
+        (["label,width,path", "owl,1,0.png", "crow,1,1.png", "owl,1,2.png"], {}),
+        (["img,bird", "0.png,owl", "1.png,crow", "2.png,owl"], {}),
+        (
+            ["where,bird", "0.png,owl", "1.png,crow", "2.png,owl"],
+            {"path_column": "where", "label_column": "bird"},
+        ),
+        (["1,owl,0.png", "1,crow,1.png", "1,owl,2.png"], {"path_column": 2, "label_column": 1}),
+        (['"0.png","owl"', " 1.png , crow ", "2.png,owl,extra"], {}),
+    ],
+)
+def test_from_csv(table: Path, lines: list[str], options: dict[str, object]) -> None:
+    source = ImageSource.from_csv(write(table, *lines), size=8, **options)  # type: ignore[arg-type]
+    assert [source.class_names[label] for label in source.labels] == ["owl", "crow", "owl"]
+    assert (source.name, source[[0, 1, 2]].shape) == ("index", (3, 3, 8, 8))
+
+
+def test_csv_root_tabs_and_numbers(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    path = write(tmp_path / "lists" / "index.tsv", "0.png\t10", "1.png\t9", "2.png\t10")
+    source = ImageSource.from_csv(path, root=tmp_path)
+    assert source.class_names == ["9", "10"]
+    assert source.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "error", "message"),
+    [
+        (
+            ["0.png,owl", "gone.png,crow"],
+            {},
+            FileNotFoundError,
+            r"line 2 .*'gone\.png'.*1 of 2 are missing.*root=",
+        ),
+        (
+            ["where,bird", "0.png,owl"],
+            {},
+            FileNotFoundError,
+            r"line 1 .*If that line is a header.*path_column=",
+        ),
+        (["0.png,owl", "1.png"], {}, ValueError, r"line 2 .*no label in column 1"),
+        (["0.png,owl", ",owl"], {}, ValueError, "line 2 .*no path in column 0"),
+        (
+            ["a,b", "0.png,owl"],
+            {"path_column": "c"},
+            ValueError,
+            "path_column='c', but the columns .* are 'a', 'b'",
+        ),
+        (["0.png,owl"], {"label_column": -1}, ValueError, "label_column=-1; positions count from 0"),
+        (["path,label"], {}, ValueError, "header but no rows"),
+        ([""], {}, ValueError, "is empty"),
+        (['0.png,"owl'], {}, ValueError, "not a well-formed table"),
+    ],
+)
+def test_csv_errors(
+    table: Path, lines: list[str], options: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ImageSource.from_csv(write(table, *lines), **options)  # type: ignore[arg-type]
+
+
+def test_csv_missing_or_not_utf8(table: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no table"):
+        ImageSource.from_csv(table)
+    table.write_bytes("0.png,m\xf6we".encode("latin-1"))
+    with pytest.raises(ValueError, match="not UTF-8"):
+        ImageSource.from_csv(table)
+
+
+# Identity.
+
+
+def test_fingerprint_is_of_content_not_place(photos: Path, tmp_path: Path) -> None:
+    first = ImageSource.from_folder(photos).fingerprint()
+    os.rename(photos, tmp_path / "elsewhere")
+    moved = ImageSource.from_folder(tmp_path / "elsewhere")
+    assert moved.fingerprint() == first
+    assert pickle.loads(pickle.dumps(moved)).fingerprint() == first
+    assert ImageSource.from_folder(tmp_path / "elsewhere", size=8).fingerprint() != first
+    save(tmp_path / "elsewhere" / "owl" / "0.png")
+    assert ImageSource.from_folder(tmp_path / "elsewhere").fingerprint() != first
+
+
+def test_fingerprint_of_labels_order_and_transform() -> None:
+    pictures = [picture() for _ in range(3)]
+    make = [
+        ImageSource(pictures, [0, 1, 1]),
+        ImageSource(pictures, [0, 0, 1]),
+        ImageSource(pictures[::-1], [0, 1, 1]),
+        ImageSource(pictures, [0, 1, 1], transform=lambda image: CentreCrop()(image) * 2),
+    ]
+    assert len({source.fingerprint() for source in make}) == 4
+    assert ImageSource(pictures, [0, 1, 1], workers=2).fingerprint() == make[0].fingerprint()
+
+
+def test_select(photos: Path) -> None:
+    source = ImageSource.from_folder(photos, size=8)
+    digests = source.digests()
+    part = source.select(source.labels == 1, name="owls")
+    assert (len(part), part.name, part.class_names, part.labels.tolist()) == (
+        4,
+        "owls",
+        source.class_names,
+        [1] * 4,
+    )
+    torch.testing.assert_close(part[torch.arange(4)], source[torch.arange(4, 8)], rtol=0, atol=0)
+    assert part.digests() == digests[4:8]
+    assert len(source) == 12
+    assert source.select(torch.tensor([5, 2])).digests() == [digests[5], digests[2]]
+
+
+def test_inputs_are_left_alone() -> None:
+    pixels, labels = picture(), np.array([3, 5])
+    image = Image.fromarray(pixels[:, :, 0])
+    before = pixels.copy()
+    ImageSource([pixels, image], labels, size=8)[[0, 1]]
+    assert (image.mode, labels.tolist()) == ("L", [3, 5])
+    np.testing.assert_array_equal(pixels, before)
+
+
+def test_an_exam_on_files(photos: Path) -> None:
+    source = ImageSource.from_folder(photos, size=8)
+    sampler = EpisodeSampler(source.labels, way=3, shot=1, query=2)
+    guess = lambda episode: torch.zeros(*episode.query.shape[:2], episode.way)  # noqa: E731
+    results = evaluate({"first": guess}, source, sampler, episodes=3, progress=False)
+    assert results["first"].mean == pytest.approx(1 / 3)
+
+
+def test_decode_of_real_photographs(shared_data: Path) -> None:
+    source = ImageSource.from_folder(shared_data / "clothing_small_224" / "test")
+    assert (len(source), len(source.class_names)) == (372, 10)
+    rows = source[torch.tensor([[0, 100], [200, 371]])]
+    assert rows.shape == (2, 2, 3, 84, 84)
+    assert rows.std(dim=(2, 3, 4)).min() > 0.02
+
+
+def test_decode_needs_no_file() -> None:
+    stored = io.BytesIO()
+    Image.fromarray(picture()).save(stored, "PNG")
+    assert decode_picture(stored.getvalue()).size == (40, 30)

@@ -1,0 +1,118 @@
+"""`TensorSource`: any labels, any number type, no NaN, and rows without needless copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from episodes import Source, TensorSource
+
+ROWS = torch.arange(12.0).reshape(6, 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "numbers", "expected"),
+    [
+        (["b", "a", "b", "c", "a", "a"], None, [1, 0, 1, 2, 0, 0], ["a", "b", "c"]),
+        ([5, 3, 5, 9, 3, 3], None, [1, 0, 1, 2, 0, 0], ["3", "5", "9"]),
+        ([0, 1, 0, 1, 0, 1], ["x", "y", "z"], [0, 1, 0, 1, 0, 1], ["x", "y", "z"]),
+        (["y", "x", "y", "x", "y", "x"], ["x", "y"], [1, 0, 1, 0, 1, 0], ["x", "y"]),
+        (torch.tensor([1.0, 0, 1, 0, 1, 0]), None, [1, 0, 1, 0, 1, 0], ["0", "1"]),
+    ],
+)
+def test_labels_of_any_kind(labels, names, numbers, expected) -> None:  # type: ignore[no-untyped-def]
+    source = TensorSource(ROWS, labels, names)
+    assert source.labels.tolist() == numbers
+    assert source.labels.dtype == torch.int64
+    assert source.class_names == expected
+    assert isinstance(source, Source)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0] * 5, None, r"'birds' has 6 rows but labels of shape \[5\]; give one label per row, \[6\]"),
+        ([0, 1, 2, 3, 0, 0], ["a", "b"], r"labels of 'birds' range from 0 to 3, but there are 2 class_names"),
+        (["a", "q", "a", "a", "a", "a"], ["a", "b"], r"contain \['q'\], which class_names do not"),
+        ([0.5] * 6, None, "are fractions"),
+    ],
+)
+def test_bad_labels(labels, names, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        TensorSource(ROWS, labels, names, name="birds")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_refused_by_row(bad: float) -> None:
+    rows = ROWS.clone()
+    rows[4, 1] = bad
+    with pytest.raises(ValueError, match="row 4 of 'birds' contains NaN or infinity"):
+        TensorSource(rows, [0] * 6, name="birds")
+
+
+def test_features_must_be_numbers_in_rows() -> None:
+    with pytest.raises(ValueError, match=r"they must be \[M, \*x\]"):
+        TensorSource(torch.zeros(6), [0] * 6)
+    with pytest.raises(ValueError, match="must be numbers"):
+        TensorSource(np.array([["a"], ["b"]]), [0, 1])
+
+
+def test_rows_for_an_index_of_any_shape() -> None:
+    source = TensorSource(ROWS, [0] * 6)
+    index = torch.tensor([[0, 5], [2, 2]])
+    assert torch.equal(source[index], ROWS[index])
+    assert torch.equal(source[3], ROWS[3])
+    assert torch.equal(source[torch.tensor([True, False] * 3)], ROWS[::2])
+    assert torch.equal(source[np.array([1, 2])], ROWS[1:3])
+
+
+def test_half_precision_and_pixels_are_read_as_float32() -> None:
+    half = TensorSource(ROWS.half(), [0] * 6)[torch.tensor([1])]
+    assert half.dtype == torch.float32
+    pixels = TensorSource(torch.full((6, 1, 2, 2), 255, dtype=torch.uint8), [0] * 6)
+    assert pixels.kind == "images"
+    assert pixels[torch.tensor([0])].dtype == torch.float32
+    assert pixels[torch.tensor([0])].max() == 1.0
+
+
+def test_a_memory_map_stays_on_disk(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS.numpy())
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    source = TensorSource(mapped, [0] * 6)
+    assert source.features.data_ptr() == mapped.ctypes.data
+    assert torch.equal(source[torch.tensor([4, 0])], ROWS[[4, 0]])
+
+
+def test_gather_uses_the_buffer_where_it_can() -> None:
+    source = TensorSource(ROWS, [0] * 6)
+    buffer = source.buffer(10)
+    index = torch.tensor([[0, 1, 2], [3, 4, 5]])
+    rows = source.gather(index, buffer)
+    assert rows.data_ptr() == buffer.data_ptr()
+    assert torch.equal(rows, ROWS[index])
+    half = TensorSource(ROWS.half(), [0] * 6)
+    assert half.buffer(10) is None
+    assert torch.equal(half.gather(index, None), ROWS[index])
+
+
+def test_select_keeps_the_classes() -> None:
+    source = TensorSource(ROWS, [0, 1, 2, 0, 1, 2])
+    part = source.select([0, 3], name="part")
+    assert (len(part), part.labels.tolist(), part.class_names) == (2, [0, 0], ["0", "1", "2"])
+    assert source.select(source.labels == 1).labels.tolist() == [1, 1]
+    assert len(source) == 6
+
+
+def test_the_fingerprint_follows_the_content() -> None:
+    a = TensorSource(ROWS.clone(), [0] * 6, name="a")
+    assert a.fingerprint() == TensorSource(ROWS.clone(), [0] * 6, name="b").fingerprint()
+    assert a.fingerprint() != TensorSource(ROWS.clone(), [0, 1] * 3).fingerprint()
+    assert a.fingerprint() != TensorSource(ROWS.clone() + 1e-6, [0] * 6).fingerprint()
+    assert a.fingerprint() != TensorSource(ROWS.double(), [0] * 6).fingerprint()
+    before = a.fingerprint()
+    a.features[0, 0] += 1
+    assert a.fingerprint() != before
+    assert a.to("cpu").fingerprint() == a.fingerprint()

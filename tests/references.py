@@ -1,0 +1,134 @@
+"""Slow references in plain numpy: one episode, loops, the formula as it is written, float64.
+
+Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and returns logits ``[Q, way]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def known(support: Array, labels: Labels) -> tuple[Array, Labels]:
+    """The rows that are no padding."""
+    return support[labels >= 0].astype(np.float64), labels[labels >= 0]
+
+
+def unit(rows: Array) -> Array:
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
+def prototypes(support: Array, labels: Labels, query: Array, way: int) -> Array:
+    """Squared Euclidean distance to each class mean, negated."""
+    rows, classes = known(support, labels)
+    logits = np.full((len(query), way), -np.inf)
+    for n in set(classes.tolist()):
+        mean = rows[classes == n].mean(0)
+        for q in range(len(query)):
+            logits[q, n] = -((query[q] - mean) ** 2).sum()
+    return logits
+
+
+def nearest(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    k: int = 1,
+    distance: str = "euclidean",
+    weights: str = "uniform",
+) -> Array:
+    """Votes of the k nearest rows, and a share of a vote by the distance of the class."""
+    rows, classes = known(support, labels)
+    logits = np.full((len(query), way), -np.inf)
+    present = sorted(set(classes.tolist()))
+    for q in range(len(query)):
+        if distance == "cosine":
+            far = 1 - unit(rows) @ unit(query[q])
+        else:
+            far = np.linalg.norm(rows - query[q], axis=1)
+        of_class = {n: far[classes == n].min() for n in present}
+        if k == 1:
+            for n in present:
+                logits[q, n] = -of_class[n]
+            continue
+        votes = dict.fromkeys(present, 0.0)
+        for s in np.argsort(far)[:k]:
+            votes[int(classes[s])] += 1.0 if weights == "uniform" else far.min() / far[s]
+        usual = np.mean(list(of_class.values()))
+        share = 0.5 if weights == "uniform" else 1e-6
+        for n in present:
+            logits[q, n] = np.log(votes[n] + share / (1 + of_class[n] / usual))
+    return logits
+
+
+def ridge(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    alpha: float = 1.0,
+    scale: float = 1.0,
+    fit_intercept: bool = True,
+) -> Array:
+    """Normal equations, one class at a time, the intercept as a feature that is not penalised."""
+    rows, classes = known(support, labels)
+    penalty = alpha * np.eye(rows.shape[1] + 1)
+    penalty[-1, -1] = 0 if fit_intercept else 1
+    last = 1.0 if fit_intercept else 0.0
+    rows = np.hstack([rows, np.full((len(rows), 1), last)])
+    asked = np.hstack([query, np.full((len(query), 1), last)])
+    logits = np.full((len(query), way), -np.inf)
+    for n in set(classes.tolist()):
+        weight = np.linalg.solve(rows.T @ rows + penalty, rows.T @ (classes == n).astype(float))
+        logits[:, n] = scale * asked @ weight
+    return logits
+
+
+def logistic(support: Array, labels: Labels, query: Array, way: int, C: float = 1.0) -> Array:
+    """Newton's method on all weights at once, with the full Hessian, until the gradient vanishes."""
+    rows, classes = known(support, labels)
+    present = sorted(set(classes.tolist()))
+    ways, (count, dims) = len(present), rows.shape
+    C = C / 2 if ways == 2 else C
+    basis = np.linalg.svd(rows, full_matrices=False)[2]  # W lies in the span of the rows
+    features = np.hstack([rows @ basis.T, np.ones((count, 1))])  # [S, R + 1]
+    target = np.array([[float(c == n) for n in present] for c in classes])  # [S, ways]
+    penalty = np.ones((ways, features.shape[1]))
+    penalty[:, -1] = 0
+    weight = np.zeros((ways, features.shape[1]))
+
+    def look(weight: Array) -> tuple[float, Array]:
+        scores = features @ weight.T
+        scores = scores - scores.max(1, keepdims=True)
+        p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+        log_p = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+        return float((penalty * weight**2).sum() / 2 - C * (target * log_p).sum()), p
+
+    loss, p = look(weight)
+    for _ in range(200):
+        gradient = penalty * weight + C * (p - target).T @ features
+        hessian = np.diag(penalty.ravel()).reshape(*weight.shape, *weight.shape)
+        for s in range(count):
+            curvature = np.diag(p[s]) - np.outer(p[s], p[s])
+            hessian += C * np.einsum("nm,i,j->nimj", curvature, features[s], features[s])
+        # A constant added to every intercept changes nothing: lstsq leaves it alone.
+        step = np.linalg.lstsq(hessian.reshape(weight.size, -1), -gradient.ravel(), rcond=None)[0]
+        step = step.reshape(weight.shape)
+        length = 1.0
+        while length > 1e-8 and look(weight + length * step)[0] > loss + 1e-12 * max(1.0, C):
+            length /= 2
+        weight = weight + length * step
+        loss, p = look(weight)
+        if np.abs(features @ step.T).max() < 1e-10:
+            break
+    else:
+        raise AssertionError("the reference did not converge")
+    asked = np.hstack([query @ basis.T, np.ones((len(query), 1))])
+    logits = np.full((len(query), way), -np.inf)
+    scores = asked @ weight.T
+    logits[:, present] = scores - weight[:, -1].mean()
+    return logits
