@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import tempfile
 import time
 from collections import deque
@@ -102,10 +103,9 @@ def main() -> None:
 
 
 def by_processes(files: list[Path], spec: str, number: int, batch_size: int) -> float:
-    """Seconds that so many worker processes of one thread each need."""
-    engine = ProcessPoolExecutor(
-        number, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
+    """Seconds that so many worker processes need, each on one processor."""
+    spawn = multiprocessing.get_context("spawn")
+    engine = ProcessPoolExecutor(number, spawn, initializer=one_processor, initargs=(spawn.Value("i", 0),))
     with tempfile.TemporaryDirectory() as folder, engine:
         # The first pass starts the workers, imports and loads the network.
         embed(files[: 4 * number], spec, cache=folder, engine=engine, workers=1, device="cpu", progress=False)
@@ -115,6 +115,16 @@ def by_processes(files: list[Path], spec: str, number: int, batch_size: int) -> 
                 progress=False,
             )
         )[0]  # fmt: skip
+
+
+def one_processor(number: Any) -> None:
+    """Keep a worker, its decoding thread included, on a processor of its own."""
+    torch.set_num_threads(1)
+    with number.get_lock():
+        mine, number.value = number.value, number.value + 1
+    if hasattr(os, "sched_setaffinity"):
+        available = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {available[mine % len(available)]})
 
 
 if __name__ == "__main__":

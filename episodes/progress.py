@@ -7,6 +7,6 @@ from typing import Any
 
 def progress_bar(total: int, done: int, unit: str, *, show: bool = True) -> Any:
     """A `tqdm` bar on standard error; silent where that is no terminal or `show` is false."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     return tqdm(total=total, initial=done, unit=" " + unit, disable=None if show else True, leave=False)

@@ -114,8 +114,8 @@ class EpisodeSampler:
                 f"shot + query = {need} rows{more}; lower way, shot or query."
             )
         self._order = np.argsort(array, kind="stable").astype(np.int64)  # rows grouped by class
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self._starts = starts[self.classes].astype(np.int64)  # [eligible classes]
+        self._starts_of_all = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)  # [C]
+        self._starts = self._starts_of_all[self.classes]  # [eligible classes]
         self._sizes = sizes[self.classes].astype(np.int32)
         self._equal = int(self._sizes[0]) if (self._sizes == self._sizes[0]).all() else None
 

@@ -51,42 +51,95 @@ def softmax_regression(rows: Tensor, target: Tensor, strength: Tensor) -> tuple[
     return product(shares * mask, rows), solution[..., -1:]
 
 
+class SoftmaxProblem:
+    """Penalised cross-entropy of linear logits, with its first and second derivatives.
+
+    Args:
+        rows: examples, zero where they are padding ``[E, S, D]``; they get an intercept.
+        target: one-hot labels, zero where the row is padding ``[E, N, S]``.
+        strength: weight of the data against the penalty ``[E, 1, 1]``.
+    """
+
+    def __init__(self, rows: Tensor, target: Tensor, strength: Tensor) -> None:
+        self.rows = torch.cat([rows, torch.ones_like(rows[..., :1])], dim=-1)  # [E, S, D + 1]
+        self.columns = self.rows.mT.contiguous()  # [E, D + 1, S]
+        self.target, self.strength = target, strength
+        self.mask = target.sum(1, keepdim=True)  # [E, 1, S]
+        self.absent = target.sum(-1, keepdim=True) == 0  # [E, N, 1]
+        self.penalised = torch.ones_like(self.rows[0, 0])  # [D + 1], the intercept is not
+        self.penalised[-1] = 0
+
+    def loss(self, solution: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities ``[E, N, S]``, the loss and what rounding may add to it ``[E, 1, 1]``."""
+        logits = product(solution, self.columns)  # [E, N, S]
+        log_p = logits.masked_fill(self.absent, _ABSENT).log_softmax(1)
+        penalty = (solution.square() * self.penalised).sum((1, 2), keepdim=True) / 2
+        loss = penalty - self.strength * (self.target * log_p).sum((1, 2), keepdim=True)
+        # A small difference of large logits, times the strength.
+        largest = logits.abs().amax((1, 2), keepdim=True) * self.strength * logits.shape[2]
+        return log_p.exp() * self.mask, loss, 4 * torch.finfo(loss.dtype).eps * (loss + largest)
+
+    def gradient(self, solution: Tensor, p: Tensor) -> Tensor:
+        """Derivative of the loss where the probabilities are `p` ``[E, N, D + 1]``."""
+        return product(self.strength * (p - self.target), self.rows) + solution * self.penalised
+
+    @torch.no_grad()
+    def inverse_hessian(self, p: Tensor, right: Tensor, share: float) -> Tensor:
+        """Solve ``H x = right`` ``[E, N, D + 1]`` by preconditioned conjugate gradients.
+
+        H is the second derivative where the probabilities are `p`. Each episode stops when `share` of its
+        right side is left.
+        """
+        weighted = self.strength * p  # [E, N, S]
+        diagonal = product(weighted * (1 - p), self.rows.square()) + self.penalised
+        scale = torch.where(diagonal > 0, 1 / diagonal, 0.0)  # [E, N, D + 1]
+        # A constant added to every intercept changes no probability: H is zero there, rounding errors are not.
+        present = (~self.absent).to(right.dtype)  # [E, N, 1]
+        excess = (right[..., -1:] * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
+        rest = right - excess * present * (1 - self.penalised)
+        solved = torch.zeros_like(right)
+        direction = scaled = rest * scale
+        size = (rest * scaled).sum((1, 2), keepdim=True)  # [E, 1, 1]
+        enough = size * share**2
+        for _ in range(_MOST_INNER):
+            slopes = product(direction, self.columns)  # [E, N, S]
+            slopes = slopes - (p * slopes).sum(1, keepdim=True)
+            image = product(weighted * slopes, self.rows) + direction * self.penalised  # [E, N, D + 1]
+            curvature = (direction * image).sum((1, 2), keepdim=True)
+            length = torch.where((size > enough) & (curvature > 0), size / curvature, 0.0)
+            solved = torch.addcmul(solved, length, direction)
+            rest = torch.addcmul(rest, length, image, value=-1)
+            scaled = rest * scale
+            previous, size = size, (rest * scaled).sum((1, 2), keepdim=True)
+            if not (size > enough).any():
+                break
+            direction = torch.addcmul(scaled, torch.where(previous > 0, size / previous, 0.0), direction)
+        return solved
+
+
 def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor) -> Tensor:
-    rows = with_intercept(coordinates)  # [E, S, R + 1]
-    columns = rows.mT.contiguous()  # [E, R + 1, S]
-    mask = target.sum(1, keepdim=True)  # [E, 1, S]
+    """Weights and, in the last column, intercepts ``[E, N, R + 1]``."""
+    problem = SoftmaxProblem(coordinates, target, strength)
     reach = coordinates.square().sum(-1).amax(-1).sqrt()  # [E], the longest row
-    eps = torch.finfo(rows.dtype).eps
-    tolerance = max(_TOLERANCE, 1e4 * eps)
-
-    def loss_at(solution: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = product(solution, columns)  # [E, N, S]
-        log_p = log_probability(logits, target)
-        penalty = solution[..., :-1].square().sum((1, 2), keepdim=True) / 2
-        loss = penalty - strength * (target * log_p).sum((1, 2), keepdim=True)  # [E, 1, 1]
-        # What the loss may be off by: it is a small difference of large logits, times the strength.
-        rounding = 4 * eps * (loss + strength * logits.abs().amax(1, keepdim=True).sum(2, keepdim=True))
-        return log_p, loss, rounding
-
-    solution = rows.new_zeros(rows.shape[0], target.shape[1], rows.shape[2])  # [E, N, R + 1]
-    log_p, loss, rounding = loss_at(solution)
-    active = torch.ones_like(loss, dtype=torch.bool)  # [E, 1, 1]
+    tolerance = max(_TOLERANCE, 1e4 * torch.finfo(coordinates.dtype).eps)
+    solution = coordinates.new_zeros(len(target), target.shape[1], problem.rows.shape[2])  # [E, N, R + 1]
+    p, loss, rounding = problem.loss(solution)
+    active = torch.ones_like(loss)  # [E, 1, 1], zero for a problem that has converged
     for _ in range(_MOST_STEPS):
-        p = log_p.exp() * mask  # [E, N, S]
-        downhill = loss_gradient(solution, rows, p, target, strength) * -active.to(rows.dtype)
-        step = inverse_hessian(rows, p, strength, downhill, _FORCING)  # [E, N, R + 1]
+        downhill = problem.gradient(solution, p) * -active
+        step = problem.inverse_hessian(p, downhill, _FORCING)  # [E, N, R + 1]
         gain = (downhill * step).sum((1, 2), keepdim=True)
-        length = active.to(rows.dtype)
+        length = active
         for _ in range(_MOST_HALVINGS):
             trial = torch.addcmul(solution, length, step)
-            log_p, trial_loss, trial_rounding = loss_at(trial)
+            p, trial_loss, trial_rounding = problem.loss(trial)
             too_far = trial_loss > loss - 1e-4 * length * gain + rounding + trial_rounding
             if not too_far.any():
                 break
             length = torch.where(too_far, length / 2, length)
         solution, loss, rounding = trial, trial_loss, trial_rounding
         moved = step[..., :-1].square().sum((1, 2)).sqrt() * reach + step[..., -1].abs().amax(-1)  # [E]
-        active = active & (moved > tolerance).view(-1, 1, 1)
+        active = active * (moved > tolerance).view(-1, 1, 1)
         if not active.any():
             return solution
     _LOG.warning(
@@ -95,61 +148,3 @@ def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor) -> Tensor:
         int(active.sum()), len(active), _MOST_STEPS,
     )  # fmt: skip
     return solution
-
-
-def with_intercept(rows: Tensor) -> Tensor:
-    """Rows with a feature that is always one ``[..., D] -> [..., D + 1]``."""
-    return torch.cat([rows, torch.ones_like(rows[..., :1])], dim=-1)
-
-
-def log_probability(logits: Tensor, target: Tensor) -> Tensor:
-    """Log-softmax over the classes that have examples ``[E, N, S] -> [E, N, S]``."""
-    absent = ~target.any(-1, keepdim=True)  # [E, N, 1]
-    return logits.masked_fill(absent, _ABSENT).log_softmax(1)
-
-
-def loss_gradient(solution: Tensor, rows: Tensor, p: Tensor, target: Tensor, strength: Tensor) -> Tensor:
-    """Derivative of penalty and loss, with the probabilities `p` at `solution` ``[E, N, D + 1]``."""
-    return solution * _penalised(rows) + product(strength * (p - target), rows)
-
-
-@torch.no_grad()
-def inverse_hessian(rows: Tensor, p: Tensor, strength: Tensor, right: Tensor, share: float) -> Tensor:
-    """Solve ``H x = right`` ``[E, N, D + 1]`` by preconditioned conjugate gradients.
-
-    H is the Hessian of penalty and loss where the probabilities are `p` (zero for padding). Each episode
-    stops when `share` of its right side is left.
-    """
-    columns = rows.mT.contiguous()  # [E, D + 1, S]
-    weighted = strength * p  # [E, N, S]
-    penalised = _penalised(rows)
-    diagonal = product(weighted * (1 - p), rows.square()) + penalised
-    scale = torch.where(diagonal > 0, diagonal.reciprocal(), 0.0)  # [E, N, D + 1]
-    rest = right
-    solved = torch.zeros_like(right)
-    direction = scaled = rest * scale
-    size = (rest * scaled).sum((1, 2), keepdim=True)  # [E, 1, 1]
-    enough = size * share**2
-    for _ in range(_MOST_INNER):
-        slopes = product(direction, columns)  # [E, N, S]
-        slopes = slopes - (p * slopes).sum(1, keepdim=True)
-        image = product(weighted * slopes, rows) + direction * penalised  # [E, N, D + 1]
-        curved = (direction * image).sum((1, 2), keepdim=True)
-        # Along a flat direction (the same constant on every b) there is nothing to gain, only rounding.
-        flat = curved <= 1e-12 * (direction.square() * diagonal).sum((1, 2), keepdim=True)
-        length = torch.where((size > enough) & ~flat, size / curved, 0.0)
-        solved = torch.addcmul(solved, length, direction)
-        rest = torch.addcmul(rest, length, image, value=-1)
-        scaled = rest * scale
-        previous, size = size, (rest * scaled).sum((1, 2), keepdim=True)
-        if not (size > enough).any():
-            break
-        direction = torch.addcmul(scaled, torch.where(previous > 0, size / previous, 0.0), direction)
-    return solved
-
-
-def _penalised(rows: Tensor) -> Tensor:
-    """One for each weight, zero for the intercept ``[D + 1]``."""
-    penalised = torch.ones_like(rows[0, 0]) if rows.numel() else rows.new_ones(rows.shape[-1])
-    penalised[-1] = 0
-    return penalised

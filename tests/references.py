@@ -92,10 +92,11 @@ def logistic(support: Array, labels: Labels, query: Array, way: int, C: float = 
     """Newton's method on all weights at once, with the full Hessian, until the gradient vanishes."""
     rows, classes = known(support, labels)
     present = sorted(set(classes.tolist()))
-    ways, (count, dims) = len(present), rows.shape
+    ways, count = len(present), len(rows)
     C = C / 2 if ways == 2 else C
-    basis = np.linalg.svd(rows, full_matrices=False)[2]  # W lies in the span of the rows
-    features = np.hstack([rows @ basis.T, np.ones((count, 1))])  # [S, R + 1]
+    mean = rows.mean(0)
+    basis = np.linalg.svd(rows - mean, full_matrices=False)[2]  # W lies in the span of the rows
+    features = np.hstack([(rows - mean) @ basis.T, np.ones((count, 1))])  # [S, R + 1]
     target = np.array([[float(c == n) for n in present] for c in classes])  # [S, ways]
     penalty = np.ones((ways, features.shape[1]))
     penalty[:, -1] = 0
@@ -109,25 +110,24 @@ def logistic(support: Array, labels: Labels, query: Array, way: int, C: float = 
         return float((penalty * weight**2).sum() / 2 - C * (target * log_p).sum()), p
 
     loss, p = look(weight)
-    for _ in range(200):
+    for _ in range(100):
         gradient = penalty * weight + C * (p - target).T @ features
         hessian = np.diag(penalty.ravel()).reshape(*weight.shape, *weight.shape)
         for s in range(count):
             curvature = np.diag(p[s]) - np.outer(p[s], p[s])
             hessian += C * np.einsum("nm,i,j->nimj", curvature, features[s], features[s])
-        # A constant added to every intercept changes nothing: lstsq leaves it alone.
-        step = np.linalg.lstsq(hessian.reshape(weight.size, -1), -gradient.ravel(), rcond=None)[0]
-        step = step.reshape(weight.shape)
+        hessian[:, -1, :, -1] += 1.0  # a constant added to every intercept changes nothing: keep their sum
+        step = np.linalg.solve(hessian.reshape(weight.size, -1), -gradient.ravel()).reshape(weight.shape)
         length = 1.0
-        while length > 1e-8 and look(weight + length * step)[0] > loss + 1e-12 * max(1.0, C):
+        while length > 1e-8 and look(weight + length * step)[0] > loss + 1e-11 * max(1.0, C):
             length /= 2
         weight = weight + length * step
         loss, p = look(weight)
-        if np.abs(features @ step.T).max() < 1e-10:
+        if np.abs(features @ step.T).max() < 1e-8:
             break
     else:
         raise AssertionError("the reference did not converge")
-    asked = np.hstack([query @ basis.T, np.ones((len(query), 1))])
+    asked = np.hstack([(query - mean) @ basis.T, np.ones((len(query), 1))])
     logits = np.full((len(query), way), -np.inf)
     scores = asked @ weight.T
     logits[:, present] = scores - weight[:, -1].mean()

@@ -67,7 +67,8 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
         sub.add_argument("--quiet", action="store_true", help="no progress bar, no notes on standard error")
         sub.add_argument("--debug", action="store_true", help="show the full traceback of an error")
         if name == verb:
-            module = import_module(f"fewshot.cli.{name}")
+            # A module called `list` would replace the built-in in this package's namespace.
+            module = import_module(f"fewshot.cli.{'listing' if name == 'list' else name}")
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser

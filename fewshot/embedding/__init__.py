@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.progress import progress_bar
+from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device, choose_precision
 from fewshot.embedding.filling import FillReport, fill, processors
-from fewshot.embedding.items import as_items
 from fewshot.embedding.loading import Work
 from fewshot.embedding.plan import Plan, trial
 from fewshot.embedding.source import EmbeddingSource

@@ -36,7 +36,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type != "cuda":
         return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"  # Ampere or later
 
 
 @contextmanager
@@ -47,15 +47,27 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
             with torch.autocast(device.type, getattr(torch, precision)):
                 yield
         elif device.type == "cuda":
-            products = torch.backends.cuda.matmul.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = False
-            try:
-                with torch.backends.cudnn.flags(allow_tf32=False):
-                    yield
-            finally:
-                torch.backends.cuda.matmul.allow_tf32 = products
+            with _no_tensor_float32():
+                yield
         else:
             yield
+
+
+@contextmanager
+def _no_tensor_float32() -> Iterator[None]:
+    products: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    switches: list[tuple[Any, str, Any]] = [(products, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+    if hasattr(products, "fp32_precision"):  # newer torch, which refuses to mix both kinds of switches
+        switches = [(part, "fp32_precision", "ieee") for part in (products, cudnn.conv, cudnn.rnn)]
+    before = [getattr(part, name) for part, name, _ in switches]
+    for part, name, value in switches:
+        setattr(part, name, value)
+    try:
+        yield
+    finally:
+        for (part, name, _), value in zip(switches, before, strict=True):
+            setattr(part, name, value)
 
 
 class Forward:

@@ -64,6 +64,8 @@ def fill(
     """
     started = time.perf_counter()
     report = FillReport()
+    if not len(work):
+        return report
     check_canary(space, work.items.kind, forward)
     unwritten: deque[Future[int]] = deque()
     stream = batches(work, forward.encoder, batch_size, workers, forward.device)
@@ -91,15 +93,17 @@ def check_canary(space: Any, kind: str, forward: Forward) -> None:
     """Before a process first writes to a space: the encoder must compute what it did when the space began."""
     known = (str(space.path), space.id)
     with _checking:
-        if known in _checked:
+        kept = space.canary
+        if kept is not None and known in _checked:
             return
         inputs = canary.batch(forward.encoder, kind)
-        if inputs is not None:
-            rows = forward(inputs).float().cpu()
-            if space.canary is None:
-                space.set_canary(kind, rows)
-            else:
-                space.check_canary(rows)
+        if inputs is None:
+            return
+        rows = forward(inputs).float().cpu()
+        if kept is None:
+            space.set_canary(kind, rows)
+        else:
+            space.check_canary(rows)
         _checked.add(known)
 
 

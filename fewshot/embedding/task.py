@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device
 from fewshot.embedding.filling import FillReport, fill, processors
-from fewshot.embedding.items import Items, as_items
+from fewshot.embedding.items import Items
 from fewshot.embedding.loading import Work
 from fewshot.embedding.plan import Plan
 from fewshot.embedding.views import Augment

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from threading import Lock
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from fewshot.registry import unknown
 
 POOLS = ("mean", "max", "cls", "flatten")
 _LIBRARIES = {"torch", "torchvision", "timm", "open_clip", "transformers", "sentence_transformers"}
+_evaluating: dict[nn.Module, tuple[int, list[nn.Module]]] = {}  # modules in use, and what to restore
+_lock = Lock()
 
 
 class ModuleEncoder(Encoder):
@@ -160,15 +163,27 @@ def pooled(output: Any, pool: str | None, name: str) -> Tensor:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Run with batch normalisation and dropout frozen, then restore the mode of every submodule."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
+    """Run with batch normalisation and dropout frozen, then restore the mode of every submodule.
+
+    Threads may share a module: the first one in freezes it, and the last one out restores it.
+    """
+    with _lock:
+        users, training = _evaluating.get(module, (0, []))
+        if not users:
+            training = [part for part in module.modules() if part.training]
+        for part in training:
+            part.training = False
+        _evaluating[module] = users + 1, training
     try:
         yield
     finally:
-        for part in training:
-            part.training = True
+        with _lock:
+            users, training = _evaluating.pop(module)
+            if users > 1:
+                _evaluating[module] = users - 1, training
+            else:
+                for part in training:
+                    part.training = True
 
 
 def describe_architecture(module: nn.Module) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.linalg import product
-from fewshot.newton import inverse_hessian, log_probability, loss_gradient, softmax_regression, with_intercept
+from fewshot.newton import SoftmaxProblem, softmax_regression
 
 
 class LogisticState(NamedTuple):
@@ -59,7 +59,7 @@ class Logistic(Learner):
         # float32 would lose half of its seven digits in the Gram matrix, and the optimum with them.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
         target = episode.one_hot.mT.to(exact).contiguous()  # [E, N, S]
-        present = target.any(-1, keepdim=True)  # [E, N, 1]
+        present = target.sum(-1, keepdim=True) > 0  # [E, N, 1]
         classes = present.sum(1, keepdim=True)  # [E, 1, 1]
         strength = torch.where(classes == 2, self.C / 2, self.C).to(exact)  # [E, 1, 1]
         weights = target.sum(1, keepdim=True) / target.sum((1, 2), keepdim=True).clamp(min=1)  # [E, 1, S]
@@ -83,11 +83,10 @@ def _differentiable(
     weight: Tensor, bias: Tensor, rows: Tensor, target: Tensor, strength: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The same optimum as a function of the rows."""
+    problem = SoftmaxProblem(rows * target.sum(1, keepdim=True).mT, target, strength)
     optimum = torch.cat([weight, bias], dim=-1)  # [E, N, D + 1]
-    rows = with_intercept(rows)
-    p = log_probability(optimum @ rows.mT, target).exp() * target.sum(1, keepdim=True)  # [E, N, S]
-    gradient = loss_gradient(optimum, rows, p, target, strength)
-    optimum = optimum + _ImplicitStep.apply(gradient, rows, p, strength)
+    p, _, _ = problem.loss(optimum)
+    optimum = optimum + _ImplicitStep.apply(problem.gradient(optimum, p), problem, p.detach())
     return optimum[..., :-1], optimum[..., -1:]
 
 
@@ -95,12 +94,11 @@ class _ImplicitStep(torch.autograd.Function):
     """Zero, with the derivative of the optimum: ``gradient = 0`` defines it, so ``d = -H⁻¹ d gradient``."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, rows: Tensor, p: Tensor, strength: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, p, strength)
+    def forward(ctx: Any, gradient: Tensor, problem: SoftmaxProblem, p: Tensor) -> Tensor:
+        ctx.problem, ctx.p = problem, p
         return torch.zeros_like(gradient)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, p, strength = ctx.saved_tensors
-        return -inverse_hessian(rows, p, strength, gradient, share=1e-9), None, None, None
+        return -ctx.problem.inverse_hessian(ctx.p, gradient, share=1e-9), None, None

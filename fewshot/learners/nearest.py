@@ -93,8 +93,8 @@ class Nearest(Learner):
             similarity = product(normalize(query, dim=-1), state.support.mT)  # [E, Q, S]
             distance = (1 - similarity).clamp(min=4 * eps)
             return distance.masked_fill(padding, torch.inf), torch.full_like(distance[..., :1], 4 * eps)
-        lengths = state.support.square().sum(-1).unsqueeze(1)  # [E, 1, S]
-        own = query.square().sum(-1, keepdim=True)  # [E, Q, 1]
+        lengths = torch.linalg.vector_norm(state.support, dim=-1).square().unsqueeze(1)  # [E, 1, S]
+        own = torch.linalg.vector_norm(query, dim=-1, keepdim=True).square()  # [E, Q, 1]
         longest = lengths.masked_fill(padding, 0).amax(-1, keepdim=True)  # [E, 1, 1]
         # Equal rows are at this distance rather than 0, so that each weighs the same and has a gradient.
         least = (4 * eps * (own + longest)).clamp(min=torch.finfo(query.dtype).tiny).detach()  # [E, Q, 1]

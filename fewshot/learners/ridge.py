@@ -67,7 +67,7 @@ class Ridge(Learner):
         rows = support.to(exact, copy=True)  # [E, S, D]
         if self.fit_intercept:
             weights = mask / mask.sum(-1, keepdim=True).clamp(min=1)
-            mean = product(weights.to(support.dtype), support).to(exact)  # [E, 1, D]
+            mean = product(weights, rows)  # [E, 1, D]
             bias = product(target, weights.mT)  # [E, N, 1]
             rows.sub_(mean)  # in place: fresh memory is what costs
             target = (target - bias) * mask

@@ -80,7 +80,7 @@ class SklearnLearner(Learner):
 
     def _make(self, seed: int = 0) -> Any:
         """A fresh estimator."""
-        from sklearn.base import clone, is_classifier
+        from sklearn.base import BaseEstimator, clone, is_classifier
 
         if isinstance(self.estimator, str):
             try:
@@ -89,7 +89,7 @@ class SklearnLearner(Learner):
                 raise ValueError(f"arguments={self.arguments!r} do not fit {self.estimator}: {error}") from None
         elif self.arguments is not None:
             raise ValueError("arguments belong to an estimator given by name; this one carries its own.")
-        elif isinstance(self.estimator, type) or not is_classifier(self.estimator):
+        elif not isinstance(self.estimator, BaseEstimator) or not is_classifier(self.estimator):
             raise ValueError(f"estimator={self.estimator!r}; it must be a classifier: an instance, or a name.")
         else:
             made = clone(self.estimator)

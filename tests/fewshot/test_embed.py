@@ -18,7 +18,7 @@ from episodes.image_source import ImageSource
 from episodes.text_source import TextSource
 from fewshot import EmbeddingCache, embed
 from fewshot.cache import StaleCacheError, UnfingerprintableError
-from fewshot.embedding.computing import Forward
+from fewshot.embedding.computing import Forward, computing
 from fewshot.encoders import Encoder, ModuleEncoder, Pixels, Preprocess
 
 
@@ -125,6 +125,15 @@ class TestRows:
         assert torch.cosine_similarity(exact.features, rough.features).min() > 0.999
         assert not torch.equal(exact.features, rough.features)
 
+    def test_float32_on_a_gpu_is_float32(self) -> None:
+        switches = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = [switch.allow_tf32 for switch in switches]
+        with computing(torch.device("cuda"), "float32"):  # only sets switches, so it needs no GPU
+            assert not torch.backends.cuda.matmul.allow_tf32
+            if hasattr(torch.backends.cudnn, "conv"):
+                assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert [switch.allow_tf32 for switch in switches] == before
+
     def test_the_random_state_and_threads_are_left_alone(self, photographs: list[Path]) -> None:
         model = encoder()
         state, threads = torch.get_rng_state(), torch.get_num_threads()
@@ -220,6 +229,14 @@ class TestHits:
         monkeypatch.undo()
         monkeypatch.setattr("fewshot.embedding.filling._checked", set())
         assert embed(photographs, encoder(), cache=tmp_path).report["hits"] == 4
+
+    def test_a_space_that_was_removed_begins_anew(self, photographs: list[Path], tmp_path: Path) -> None:
+        cache = EmbeddingCache(tmp_path)
+        first = embed(photographs, encoder(), cache=cache)
+        cache.rm(first.report["space"])
+        again = embed(photographs, encoder(), cache=cache)
+        assert again.report["computed"] == 11
+        assert cache.open(again.report["space"]).canary is not None
 
 
 class TestFailures:

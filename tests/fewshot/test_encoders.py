@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -165,6 +166,16 @@ class TestModuleEncoder:
         torch.testing.assert_close(together, alone)
         assert [part.training for part in module.modules()] == modes
         assert torch.equal(module[1].running_mean, before)
+
+    def test_threads_may_share_a_module_in_training_mode(self) -> None:
+        module = small_net()
+        encoder, batch = ModuleEncoder(module), torch.rand(4, 3, 8, 8)
+        expected, before = encoder.encode_images(batch), module[1].running_mean.clone()
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(lambda _: encoder.encode_images(batch), range(200)))
+        assert all(torch.equal(result, expected) for result in results)
+        assert torch.equal(module[1].running_mean, before)
+        assert module[1].training
 
     def test_any_layer_is_pooled(self) -> None:
         module, batch = small_net().eval(), torch.rand(2, 3, 8, 8)

