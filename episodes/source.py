@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -190,8 +191,8 @@ class TensorSource:
         return digest.hexdigest()[:32]
 
     def _with(self, features: Tensor) -> TensorSource:
-        other = object.__new__(TensorSource)
-        other.__dict__.update(self.__dict__, features=features, _digest=None)
+        other = copy.copy(self)
+        other.features, other._digest = features, None
         return other
 
     def __repr__(self) -> str:

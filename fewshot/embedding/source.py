@@ -63,8 +63,3 @@ class EmbeddingSource(TensorSource):
         digest.update(np.ascontiguousarray(self.keys).data)
         digest.update(self.labels.numpy().data)
         return digest.hexdigest()[:32]
-
-    def _with(self, features: Tensor) -> TensorSource:
-        other = object.__new__(EmbeddingSource)
-        other.__dict__.update(self.__dict__, features=features)
-        return other
