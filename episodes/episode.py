@@ -73,12 +73,17 @@ class Episode:
             raise ValueError(
                 f"text is {list(self.text.shape)}; it must be [E, N, D] with E={len(support)}, N={self.way}."
             )
+        more = self.unlabelled
+        if more is not None and (len(more) != len(support) or more.shape[2:] != support.shape[2:]):
+            raise ValueError(
+                f"unlabelled is {list(more.shape)}; it must be [E, U, *x] with E={len(support)} and items like support."
+            )
         if self.ids is not None and self.ids.shape != (len(support),):
             raise ValueError(f"ids is {list(self.ids.shape)}; it must be [E] with E={len(support)}.")
         # Reading values off an accelerator would stall it, so only labels in host memory are checked.
         if labels.device.type == "cpu" and labels.numel():
             low, high = labels.aminmax()
-            if low < -1 or high >= self.way:
+            if int(low) < -1 or int(high) >= self.way:
                 raise ValueError(
                     f"labels range from {int(low)} to {int(high)}; with way={self.way} they must lie in "
                     f"0..{self.way - 1}, or be -1 for padding. Renumber the classes of each episode from 0."

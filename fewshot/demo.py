@@ -13,7 +13,7 @@ SHOTS = [1, 2, 5, 10]
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate, print the table and the paired comparison, draw accuracy against shots."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=2000, help="episodes per cell (default 2000)")
+    parser.add_argument("--episodes", type=int, default=5000, help="episodes per cell (default 5000)")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the plot (default demo/)")
     options = parser.parse_args(arguments)
 

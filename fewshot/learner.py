@@ -24,7 +24,8 @@ class Learner(nn.Module):
     Class attributes:
         name: its name in spec strings (``"ridge"``).
         inputs: which source its rows come from, ``"features"`` or ``"images"``.
-        needs: ``("support",)``, ``("text",)`` for zero-shot, or both.
+        needs: ``("support",)``, ``("text",)`` for zero-shot, or both; with
+            ``"unlabelled"`` if it uses such rows.
         transductive: True if a query's logits depend on the other queries of its episode.
         tolerance: the difference that contract checks forgive, relative to the largest logit; iterative
             solvers may need more than the default.

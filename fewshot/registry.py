@@ -28,6 +28,8 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         call = ast.parse(f"f({rest}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
             raise SyntaxError
+        if len({word.arg for word in call.keywords}) < len(call.keywords):
+            raise SyntaxError
         return name, {str(word.arg): _literal(word.value) for word in call.keywords if _named(word)}
     except (SyntaxError, ValueError):
         raise ValueError(
@@ -77,9 +79,14 @@ def _named(word: ast.keyword) -> bool:
 
 
 def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name) and node.id in ("inf", "nan"):
-        return float(node.id)
-    return ast.literal_eval(node)
+    return ast.literal_eval(_NonFinite().visit(node))
+
+
+class _NonFinite(ast.NodeTransformer):
+    """``inf`` and ``nan``, which `repr` writes, as the numbers they stand for."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(float(node.id)) if node.id in ("inf", "nan") else node
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -49,10 +49,11 @@ def load_learner(spec: str | Learner) -> Learner:
 
 def split_spec(spec: str) -> list[str]:
     """Split a spec at each ``|`` outside quotes."""
-    parts, quote = [""], ""
+    parts, quote, escaped = [""], "", False
     for character in spec:
         if quote:
-            quote = "" if character == quote else quote
+            quote = "" if character == quote and not escaped else quote
+            escaped = character == "\\" and not escaped
         elif character in "'\"":
             quote = character
         elif character == "|":

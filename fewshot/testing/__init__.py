@@ -3,6 +3,15 @@
 >>> from fewshot.testing import check_learner
 >>> check_learner("prototypes")[:2]
 ['shape_and_dtype', 'learns_separable_classes']
+
+In a test file of yours, with one test per check::
+
+    @pytest.mark.parametrize("check", list_checks())
+    def test_contract(check):
+        run_check(check, MyLearner())
+
+What a learner breaks by nature it declares, with the reason: ``expected_failures = {check: reason}``; an
+iterative solver states its ``tolerance``. Both are class attributes of `Learner`.
 """
 
 from __future__ import annotations
@@ -28,7 +37,13 @@ def list_checks() -> list[str]:
     return list(CHECKS)
 
 
-def run_check(name: str, learner: Learner | str, *, item_shape: Sequence[int] | None = None, seed: int = 0) -> str:
+def run_check(
+    name: str,
+    learner: Learner | type[Learner] | str,
+    *,
+    item_shape: Sequence[int] | None = None,
+    seed: int = 0,
+) -> str:
     """Run one check; a known exception is expected to fail, and says so when it does not.
 
     Returns:
@@ -43,7 +58,7 @@ def run_check(name: str, learner: Learner | str, *, item_shape: Sequence[int] | 
         from fewshot.registry import unknown
 
         raise ValueError(unknown("check", name, CHECKS))
-    original = load_learner(learner)
+    original = learner() if isinstance(learner, type) else load_learner(learner)
     reason = original.expected_failures.get(name)
     if reason is not None and not str(reason).strip():
         raise ContractError(f"{original!r} expects to fail {name!r} but gives no reason.")
@@ -57,14 +72,15 @@ def run_check(name: str, learner: Learner | str, *, item_shape: Sequence[int] | 
         if reason is not None:
             return f"expected failure: {reason}"
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-        raise ContractError(f"{original!r} fails the check {name!r}: {kind}{error}") from error
+        demand = (CHECKS[name].__doc__ or "").partition("\n")[0]
+        raise ContractError(f"{original!r} fails the check {name!r} ({demand}): {kind}{error}") from error
     if reason is not None:
         raise ContractError(f"{original!r} passes {name!r}, which it declares to fail ({reason}); remove that.")
     return "passed"
 
 
 def check_learner(
-    learner: Learner | str,
+    learner: Learner | type[Learner] | str,
     checks: Iterable[str] | None = None,
     *,
     item_shape: Sequence[int] | None = None,
@@ -73,9 +89,10 @@ def check_learner(
     """Run all contract checks on a learner.
 
     Args:
-        learner: an instance or a spec string.
+        learner: an instance, a class whose arguments all have defaults, or a spec string.
         checks: names of checks (`list_checks`); all by default.
-        item_shape: shape of one row; by default ``[8]`` for features and ``[1, 28, 28]`` for images.
+        item_shape: shape of one row; by default the learner's ``item_shape`` where it has one, else ``[16]`` for
+            features and ``[1, 28, 28]`` for images.
         seed: for the episodes that are drawn.
 
     Returns:

@@ -71,3 +71,46 @@ def test_replace_and_to_leave_the_original_alone() -> None:
     assert (episode.way, other.way) == (3, 4)
     assert episode.to("cpu").support.device.type == "cpu"
     assert "support=[2, 6, 4]" in repr(episode)
+
+
+def test_unlabelled_rows_are_cut_and_moved_with_the_rest() -> None:
+    episode = make(unlabelled=torch.arange(2.0)[:, None, None].expand(2, 5, 4))
+    assert episode[1].unlabelled.unique().tolist() == [1.0]
+    assert episode.to("cpu").unlabelled is not None
+    assert "unlabelled=[2, 5, 4]" in repr(episode)
+
+
+def test_zero_shot_and_all_padding_are_episodes() -> None:
+    none = make(support=torch.zeros(2, 0, 4), labels=torch.zeros(2, 0, dtype=torch.long))
+    padding = make(labels=torch.full((2, 6), -1))
+    for episode in (none, padding):
+        assert episode.shots.tolist() == [[0, 0, 0]] * 2
+        assert not episode.one_hot.any()
+
+
+def test_an_episode_is_frozen_and_a_changed_copy_is_checked_again() -> None:
+    episode = make()
+    with pytest.raises(AttributeError):
+        episode.way = 4  # type: ignore[misc]
+    with pytest.raises(ValueError, match="range from -1 to 2; with way=2"):
+        episode.replace(way=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_labels_are_integers_of_any_width(dtype: torch.dtype) -> None:
+    labels = torch.tensor([[0, 1, 2, 0, 1, 2]] * 2, dtype=dtype)
+    assert make(labels=labels).shots.tolist() == [[2, 2, 2]] * 2
+
+
+def test_indicators_of_pixels_are_floating_point() -> None:
+    pixels = make(support=torch.zeros(2, 6, 4, dtype=torch.uint8), query=torch.zeros(2, 9, 4, dtype=torch.uint8))
+    assert pixels.one_hot.dtype == torch.get_default_dtype()
+
+
+def test_every_index_and_slice_is_a_batch() -> None:
+    episode = make(ids=torch.tensor([3, 4]))
+    assert [episode[e].ids.tolist() for e in (0, 1, -1, -2)] == [[3], [4], [4], [3]]
+    assert [len(episode[cut]) for cut in (slice(None), slice(0, 0), slice(1, 9), slice(None, None, 2))] == [2, 0, 1, 1]
+    for wrong in (2, -3):
+        with pytest.raises(IndexError, match="of a batch of 2"):
+            episode[wrong]

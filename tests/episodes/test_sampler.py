@@ -133,6 +133,76 @@ def test_only_the_classes_given_are_used() -> None:
     assert set(drawn.classes.unique().tolist()) == {2, 5, 7, 11}
 
 
+def test_restricted_classes_still_need_enough_rows() -> None:
+    labels = np.repeat([0, 1, 2, 3], [30, 4, 30, 30])
+    drawn = EpisodeSampler(labels, 2, 1, 5, classes=[0, 1, 2]).draw(0, 200)
+    assert set(drawn.classes.unique().tolist()) == {0, 2}
+    with pytest.raises(ValueError, match=r"way=3, but 'the dataset' has 2 classes .*class 1 has 4"):
+        EpisodeSampler(labels, 3, 1, 5, classes=[0, 1, 2])
+
+
+def test_rows_are_uniform_within_classes_of_unequal_size() -> None:
+    from scipy.stats import chisquare
+
+    sizes = [7, 40, 11, 90]
+    drawn = EpisodeSampler(np.repeat(np.arange(4), sizes), 2, 2, 3, seed=3).draw(0, 30_000)
+    for rows in (drawn.support, drawn.query, drawn.support[:, 1::2]):  # all; and the second shots alone
+        counts = np.split(torch.bincount(rows.flatten(), minlength=148).numpy(), np.cumsum(sizes)[:-1])
+        assert min(chisquare(part).pvalue for part in counts) > 1e-3
+
+
+def test_pairs_of_classes_are_uniform() -> None:
+    from scipy.stats import chisquare
+
+    classes = EpisodeSampler(LABELS, 2, 1, 1, seed=4).draw(0, 40_000).classes
+    counts = torch.bincount(classes[:, 0] * 12 + classes[:, 1], minlength=144).view(12, 12)
+    assert counts.diagonal().eq(0).all()
+    assert chisquare(counts[~torch.eye(12, dtype=torch.bool)].numpy()).pvalue > 1e-3
+
+
+def test_consecutive_episodes_are_not_related() -> None:
+    from scipy.stats import chisquare
+
+    first = EpisodeSampler(LABELS, 1, 1, 1, seed=6).draw(0, 40_000).classes[:, 0]
+    pairs = torch.bincount(first[:-1] * 12 + first[1:], minlength=144).numpy()
+    assert chisquare(pairs).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", [list, tuple, torch.tensor, np.uint8, np.int32])
+def test_labels_of_any_integer_kind_draw_the_same(kind) -> None:  # type: ignore[no-untyped-def]
+    expected = EpisodeSampler(LABELS, 3, 1, 2).draw(0, 10)
+    assert torch.equal(EpisodeSampler(kind(LABELS.tolist()), 3, 1, 2).draw(0, 10).rows, expected.rows)
+
+
+def test_drawing_changes_neither_labels_nor_global_random_numbers() -> None:
+    labels = LABELS.copy()
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    EpisodeSampler(labels, 5, 5, 5, seed=3).draw(0, 2000)
+    assert np.array_equal(labels, LABELS)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_episodes_that_were_drawn_do_not_change_when_others_are() -> None:
+    sampler = EpisodeSampler(LABELS, 5, 1, 5)
+    first = sampler.draw(0, 50)
+    kept = first.rows.clone()
+    sampler.draw(50, 50)
+    assert torch.equal(first.rows, kept)
+
+
+def test_the_recipe_is_json_and_tells_exams_apart() -> None:
+    import json
+
+    def recipe(**changes: object) -> str:
+        arguments = {"way": 3, "shot": 1, "query": 2, "seed": 0, **changes}
+        return json.dumps(EpisodeSampler(LABELS, **arguments).recipe())  # type: ignore[arg-type]
+
+    changes: list[dict[str, object]] = [{}, {"way": 4}, {"shot": 2}, {"query": 3}, {"seed": 1}, {"classes": [1, 2, 3]}]
+    assert len({recipe(**change) for change in changes}) == len(changes)
+    assert recipe() == recipe(classes=list(range(12))) == recipe(name="another name", episodes=7)
+
+
 # Errors
 
 
@@ -199,6 +269,20 @@ def test_as_batch_sampler(workers: int) -> None:
         assert torch.equal(episode.support[0, :, 0].long(), drawn.support[number])
         assert torch.equal(episode.query[0, :, 0].long(), drawn.query[number])
         assert torch.equal(targets[0], drawn.targets[number])
+
+
+def test_collate_takes_items_without_labels() -> None:
+    sampler = EpisodeSampler(LABELS, way=2, shot=1, query=2, episodes=1)
+    episode, targets = sampler.collate([np.full(3, float(row)) for row in next(iter(sampler))])
+    drawn = sampler.draw(0, 1)
+    assert torch.equal(episode.support[..., 0].long(), drawn.support)
+    assert torch.equal(episode.labels, drawn.labels)
+    assert torch.equal(targets, drawn.targets)
+
+
+def test_a_finite_sampler_repeats_the_same_exam() -> None:
+    sampler = EpisodeSampler(LABELS, 2, 1, 1, episodes=300)
+    assert list(sampler) == list(sampler) == sampler.draw(0, 300).rows.tolist()
 
 
 def test_an_endless_sampler_has_no_length_and_never_repeats() -> None:

@@ -7,7 +7,18 @@ import pytest
 from fewshot.learners import list_learners
 from fewshot.testing import list_checks, run_check
 
-EXTRA = ["prototypes(distance='cosine')", "nearest(k=3)", "l2 | prototypes", "cl2n | ridge(alpha=0.1)"]
+# Settings beyond the defaults that take another path through the code, and chains.
+EXTRA = [
+    "prototypes(distance='cosine')",
+    "nearest(k=3)",
+    "nearest(k=3, distance='cosine')",
+    "ridge(alpha=0.01)",
+    "logistic(C=0.1)",
+    "sklearn(estimator='SVC')",
+    "l2 | prototypes",
+    "cl2n | ridge(alpha=0.1)",
+    "power(beta=0.5) | l2 | logistic",
+]
 
 
 @pytest.mark.parametrize("check", list_checks())
@@ -18,3 +29,10 @@ def test_contract(learner: str, check: str) -> None:
         pytest.skip(outcome)
     if outcome.startswith("expected failure"):
         pytest.xfail(outcome)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("learner", [name for name in list_learners() if name != "sklearn"])
+def test_the_contract_is_kept_on_other_episodes(learner: str, seed: int) -> None:
+    for check in list_checks():
+        run_check(check, learner, seed=seed)
