@@ -14,6 +14,7 @@ _HOME = {
     "load_encoder": "fewshot.encoders",
     "list_encoders": "fewshot.encoders",
     "embed": "fewshot.embedding",
+    "evaluate_grid": "fewshot.grid",
     "EmbeddingCache": "fewshot.cache",
     "FewShotClassifier": "fewshot.classifier",
 }
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fewshot.embedding import embed as embed
     from fewshot.encoders import list_encoders as list_encoders
     from fewshot.encoders import load_encoder as load_encoder
+    from fewshot.grid import evaluate_grid as evaluate_grid
     from fewshot.learner import Learner as Learner
     from fewshot.learners import list_learners as list_learners
     from fewshot.learners import load_learner as load_learner

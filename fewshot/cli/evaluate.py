@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="no two episodes share a row: the interval then covers the data too (--episodes is a maximum)",
     )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="JSON Lines file to add results to and resume from")
+    parser.add_argument(
+        "--engine", metavar="SPEC", help='where cells run: a number of processes, or "ray(workers=4)"; needs --out'
+    )
     parser.add_argument("--compare", action="store_true", help="also print paired comparisons")
     parser.add_argument("--json", action="store_true", help="print one JSON object per cell instead of a table")
     add_seed(parser)
@@ -40,17 +43,30 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate and print."""
     from episodes import DisjointSampler, EpisodeSampler, Results, evaluate
 
+    if options.engine and not options.out:
+        raise ValueError("--engine needs --out FILE: workers add their cells to that file.")
     source = load_source(options)
     show = not options.quiet
-    results = Results()
-    for way in options.way:
-        for shot in options.shot:
-            make = DisjointSampler if options.disjoint else EpisodeSampler
-            sampler = make(source.labels, way, shot, options.query, options.seed, name=source.name)
-            count = min(options.episodes, getattr(sampler, "available", options.episodes))
+    make = DisjointSampler if options.disjoint else EpisodeSampler
+    samplers = [
+        make(source.labels, way, shot, options.query, options.seed, name=source.name)
+        for way in options.way
+        for shot in options.shot
+    ]
+    if options.engine:
+        from fewshot import evaluate_grid
+
+        engine = int(options.engine) if options.engine.isdigit() else options.engine
+        results = evaluate_grid(
+            options.learner, source, samplers,
+            out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
+        )  # fmt: skip
+    else:
+        results = Results()
+        for sampler in samplers:
             results += evaluate(
-                options.learner, source, sampler,
-                episodes=count, device=options.device, out=options.out, progress=show,
+                options.learner, source, sampler, device=options.device, out=options.out, progress=show,
+                episodes=min(options.episodes, getattr(sampler, "available", options.episodes)),
             )  # fmt: skip
     if options.json:
         for cell in results.cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 
@@ -48,4 +49,11 @@ def load_source(options: argparse.Namespace) -> Any:
 
     cache = EmbeddingCache(options.cache) if options.cache else None
     encoder = options.encoder or "pixels"
-    return embed(source, encoder, cache=cache, device=options.device, progress=not options.quiet)
+    embedded = embed(source, encoder, cache=cache, device=options.device, progress=not options.quiet)
+    if not options.quiet:
+        report = embedded.report
+        print(
+            f"{embedded.name}: {len(embedded):,} rows, {report['hits']:,} from the cache, "
+            f"{report['computed']:,} computed in {report['seconds']:.1f} s", file=sys.stderr,
+        )  # fmt: skip
+    return embedded

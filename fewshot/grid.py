@@ -1,0 +1,148 @@
+"""`evaluate_grid`: many cells (learner x exam) on any engine, resumed by the same call."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from episodes.evaluation import Sampler, evaluate, name_learners
+from episodes.progress import progress_bar
+from episodes.results import Results
+from episodes.source import TensorSource
+from fewshot.engines import load_engine
+
+
+def evaluate_grid(
+    learners: Sequence[Any] | Mapping[str, Any],
+    source: TensorSource,
+    samplers: Sequence[Sampler],
+    *,
+    out: str | os.PathLike[str],
+    episodes: int = 1000,
+    engine: Any = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Results:
+    """Let every learner sit every exam, cell by cell, wherever the engine runs them.
+
+    Each worker adds its finished cells to the same results file. A cell is known by its recipe, so cells that
+    are there are not computed again: run the same call after an interruption, or with more cells, on any
+    engine. Rows cross to other processes once, as a file that all of them map into memory.
+
+    Args:
+        learners: spec strings, learners, or a mapping of names to them.
+        source: the rows, features or images in memory.
+        samplers: one per exam.
+        out: the JSON Lines file that workers add to; workers on other machines must see its folder.
+        episodes: per cell; a finite sampler gives at most what it has.
+        engine: as in `fewshot.embed`: None, a number of processes, ``"ray"``, an executor.
+        device: as in `evaluate`.
+        progress: show a bar of cells.
+
+    Returns:
+        The cells of this grid, learner by learner.
+    """
+    named = name_learners(learners)
+    runs = load_engine(engine)
+    path = Path(out).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        held: TensorSource | _Rows = source if engine is None else _Rows.of(source, Path(folder))
+        cells = [
+            Cell(
+                name, learner, held, sampler, str(path), min(episodes, getattr(sampler, "available", episodes)), device
+            )
+            for name, learner in named.items()
+            for sampler in samplers
+        ]
+        with progress_bar(len(cells), 0, "cells", show=progress) as bar:
+            found: dict[str, Results] = {}
+            for number, result in runs.map(run_cell, [_Numbered(i, cell) for i, cell in enumerate(cells)]):
+                found[str(number)] = result
+                bar.update(1)
+    return Results([cell for i in range(len(cells)) for cell in found[str(i)].cells])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One learner on one exam: all that a worker needs."""
+
+    name: str
+    learner: Any
+    source: Any
+    sampler: Sampler
+    out: str
+    episodes: int
+    device: str
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    number: int
+    cell: Cell
+
+
+def run_cell(task: _Numbered) -> tuple[int, Results]:
+    """Evaluate one cell, or read it from the results file. Running it twice does no harm."""
+    cell = task.cell
+    source = cell.source.load() if isinstance(cell.source, _Rows) else cell.source
+    results = evaluate(
+        {cell.name: cell.learner}, source, cell.sampler,
+        episodes=cell.episodes, device=cell.device, out=cell.out, progress=False,
+    )  # fmt: skip
+    return task.number, results
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A source on its way to other processes: rows in a file, the rest as it is."""
+
+    path: str
+    labels: Any
+    class_names: list[str]
+    name: str
+    kind: str
+    digest: str
+    report: dict[str, Any] = field(hash=False)
+
+    @classmethod
+    def of(cls, source: TensorSource, folder: Path) -> _Rows:
+        path = folder / "rows.npy"
+        np.save(path, source.features.detach().cpu().numpy())
+        labels = source.labels.numpy()
+        return cls(str(path), labels, source.class_names, source.name, source.kind, source.fingerprint(), source.report)
+
+    def load(self) -> TensorSource:
+        return _mapped(self.path, self)
+
+
+class _Mapped(TensorSource):
+    """Rows of a file, known by the fingerprint of the source they were written from."""
+
+    digest = ""
+
+    def fingerprint(self) -> str:
+        """The fingerprint of the original."""
+        return self.digest
+
+
+@lru_cache(maxsize=1)
+def _load(path: str) -> np.memmap[Any, Any]:
+    return np.load(path, mmap_mode="r")
+
+
+def _mapped(path: str, rows: _Rows) -> TensorSource:
+    source = _Mapped(
+        _load(path), torch.from_numpy(rows.labels), rows.class_names,
+        name=rows.name, kind=rows.kind, check_finite=False, report=rows.report,
+    )  # fmt: skip
+    source.digest = rows.digest
+    return source
