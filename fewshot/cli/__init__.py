@@ -13,6 +13,8 @@ VERBS = {
     "evaluate": "let learners sit N-way K-shot episodes and print a table with intervals",
     "compare": "paired comparison of the results in files",
     "report": "results as HTML page, CSV, LaTeX or plot",
+    "embed": "fill the embedding cache ahead of time",
+    "cache": "what the embedding cache holds, and its upkeep",
     "list": "names of learners, encoders, datasets, transforms, splits",
     "doctor": "what is installed, which device, where the cache is, and whether it all works",
 }

@@ -33,8 +33,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
 
 
-def load_source(options: argparse.Namespace) -> Any:
-    """The rows that the options ask for, embedded if they are not features yet."""
+def read_dataset(options: argparse.Namespace) -> Any:
+    """The dataset that the options name."""
     from episodes import load_dataset
 
     wanted: dict[str, Any] = {}
@@ -42,7 +42,12 @@ def load_source(options: argparse.Namespace) -> Any:
         wanted["root"] = options.root
     if options.download:
         wanted["download"] = True
-    source = load_dataset(options.data, **wanted)
+    return load_dataset(options.data, **wanted)
+
+
+def load_source(options: argparse.Namespace) -> Any:
+    """The rows that the options ask for, embedded if they are not features yet."""
+    source = read_dataset(options)
     if options.encoder is None and source.kind == "features":
         return source
     from fewshot import EmbeddingCache, embed

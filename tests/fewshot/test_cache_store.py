@@ -329,7 +329,7 @@ def test_the_canary_notices_drift(cache: EmbeddingCache) -> None:
     space.set_canary("images", rows)
     space.check_canary(rows * (1 + 1e-6))
     with pytest.raises(StaleCacheError, match="cosine"):
-        space.check_canary(rows + [0.2, 0, 0, 0, 0, 0])
+        space.check_canary(rows + np.array([0.2, 0, 0, 0, 0, 0]))
     with pytest.raises(StaleCacheError, match="shape"):
         space.check_canary(rows[:2])
 

@@ -1,0 +1,103 @@
+"""Reports: aligned text, parseable CSV, escaped LaTeX, one self-contained page, the same picture every time."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from episodes import Result, Results
+from episodes.report import plot_shots, to_csv, to_html, to_latex, to_text
+
+
+def results(evil: str = "ridge") -> Results:
+    cells = []
+    for shot in (1, 5):
+        for name, level in (("proto", 6), ("closest", 6), (evil, 9)):
+            exam = {"dataset": {"name": "toy_set"}, "way": 5, "shot": shot, "query": 2, "seed": 0}
+            noise = np.random.default_rng(len(name)).integers(-1, 2, 60)
+            scores = np.clip(level - (shot == 1) * 2 + noise, 0, 10) / 10
+            cells.append(Result(name, {"learner": {"spec": name}, "exam": exam}, scores, query_count=10))
+    return Results(cells)
+
+
+def test_text_marks_the_best_and_what_is_not_worse() -> None:
+    lines = to_text(results()).splitlines()
+    assert lines[0].split() == ["accuracy", "in", "%", "5-way", "1-shot", "5-way", "5-shot"]
+    assert lines[1] == lines[5] == "-" * len(lines[1])
+    assert lines[4].startswith("ridge")
+    assert lines[4].count("*") == 2
+    assert "*" not in lines[2] + lines[3]
+    twins = Results([*results().select(shot=1).cells[:2]])
+    assert to_text(twins).count("~") == 2  # the cell, and its explanation
+    assert to_text(Results()) == "no results"
+
+
+def test_csv_can_be_read_back() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(results("a,b")))))
+    assert len(rows) == 6
+    assert rows[2]["learner"] == "a,b"
+    assert float(rows[0]["mean"]) == pytest.approx(results().cells[0].mean, abs=1e-6)
+
+
+def test_latex_is_escaped() -> None:
+    text = to_latex(results("50%_of|it & {all}"))
+    assert r"50\%\_of\textbar{}it \& \{all\}" in text
+    assert text.count(r"\\") == 4
+    assert r"\mathbf{" in text
+
+
+def test_the_page_is_self_contained_and_escaped() -> None:
+    page = to_html(results("<script>alert(1)</script>"), title="A & B")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "<title>A &amp; B</title>" in page
+    assert "<svg" in page
+
+    class Links(HTMLParser):
+        found: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            self.found += [
+                v or "" for k, v in attributes if k in ("src", "href", "xlink:href") and not (v or "").startswith("#")
+            ]
+
+    parser = Links()
+    parser.feed(page)
+    assert parser.found == []
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_the_same_results_give_the_same_picture(tmp_path: Path) -> None:
+    for suffix, head in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
+        first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+        plot_shots(results(), first)
+        plot_shots(results(), second)
+        assert first.read_bytes().startswith(head)
+        if suffix == ".png":
+            assert first.read_bytes() == second.read_bytes()
+    with pytest.raises(ValueError, match=r"cannot draw 'a.gif'; use .png"):
+        plot_shots(results(), tmp_path / "a.gif")
+    with pytest.raises(ValueError, match="fixed number of shots"):
+        plot_shots(Results())
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *rest: object) -> object:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match=r'pip install "fewshot\[report\]"'):
+        plot_shots(results())
+    assert "<svg" not in to_html(results())

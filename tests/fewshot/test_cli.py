@@ -1,0 +1,210 @@
+"""The command line: tables for people, JSON for machines, errors that help, resumed by the same line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fewshot.cli import VERBS, main
+
+FAST = ["--data", "digits", "--episodes", "40", "--quiet"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    """Standard output of a command; with a failure code, its standard error."""
+    assert main(list(arguments)) == code
+    out, err = capsys.readouterr()
+    if code == 0:
+        assert not err or "--quiet" not in arguments, err
+    return out if code == 0 else err
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0
+        assert "example" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluat"])
+    assert stop.value.code == 2
+
+
+# evaluate
+
+
+def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "evaluate", *FAST, "--learner", "prototypes", "l2 | ridge(alpha=0.1)", "--shot", "1", "5")
+    lines = out.splitlines()
+    assert "5-way 1-shot" in lines[0]
+    assert lines[2].startswith("prototypes")
+    assert "± is the 95 % interval over sampled episodes" in out
+
+
+def test_json_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "evaluate", *FAST, "--shot", "1", "--json")
+    cell = json.loads(out)
+    assert (cell["learner"], cell["episodes"], cell["recipe"]["exam"]["shot"]) == ("prototypes", 40, 1)
+    assert "correct" not in cell
+    out = run(capsys, "evaluate", *FAST, "--shot", "5", "--learner", "prototypes", "nearest", "--compare")
+    assert "prototypes - nearest = " in out
+
+
+def test_disjoint_episodes(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "evaluate", *FAST, "--disjoint", "--shot", "5")
+    assert "disjoint episodes: the sampling of the data is covered too" in out
+
+
+def test_the_same_line_skips_what_is_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "runs.jsonl"
+    line = ["evaluate", *FAST, "--learner", "prototypes", "nearest", "--out", str(out)]
+    first = run(capsys, *line)
+    written = out.read_bytes()
+    assert run(capsys, *line) == first
+    assert out.read_bytes() == written
+
+
+def test_a_killed_run_is_resumed_by_the_same_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    slow = "sklearn(estimator='sklearn.neighbors.KNeighborsClassifier', arguments={'n_neighbors': 1})"
+    line = ["evaluate", "--data", "digits", "--learner", slow, "--shot", "5", "--episodes", "8000", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "fewshot", *line, "--out", str(out)], stderr=subprocess.PIPE)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if not out.exists():  # else it was faster than we are
+        assert process.returncode == 130
+        assert b"the same command goes on where it stopped" in err
+    assert main([*line, "--out", str(out)]) == 0
+    assert main([*line, "--out", str(whole)]) == 0
+    capsys.readouterr()
+    a, b = (json.loads(path.read_text()) for path in (out, whole))
+    assert a["correct"] == b["correct"]
+    assert a["key"] == b["key"]
+    assert os.listdir(tmp_path) and not [name for name in os.listdir(tmp_path) if name.endswith(".partial")]
+
+
+def test_cells_on_two_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(
+        capsys, "evaluate", *FAST, "--learner", "prototypes", "nearest", "--engine", "2", "--out", str(tmp_path / "r")
+    )
+    assert out == run(capsys, "evaluate", *FAST, "--learner", "prototypes", "nearest")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--way", "20"], "way=20, but 'digits' has 10 classes with at least shot + query = 16 rows; lower way"),
+        (["--data", "digitz"], "unknown dataset 'digitz'; did you mean 'digits'?"),
+        (["--learner", "prototipes"], "unknown learner 'prototipes'; did you mean 'prototypes'?"),
+        (["--learner", "ridge(alfa=1)"], "'ridge' has no argument 'alfa'; did you mean 'alpha'?"),
+        (["--learner", "ridge(alpha=)"], "cannot read the spec"),
+        (["--learner", "ridge(alpha=-1)"], "alpha"),
+        (["--encoder", "timn:resnet18"], "did you mean 'timm"),
+        (["--episodes", "0"], "episodes=0; it must be at least 1"),
+        (["--seed", "-1"], "seed=-1"),
+        (["--engine", "2"], "--engine needs --out"),
+    ],
+)
+def test_wrong_use_is_explained(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    err = run(capsys, "evaluate", "--data", "digits", *arguments, code=2)
+    assert err.startswith("fewshot: error: ")
+    assert message in err
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="way=20"):
+        main(["evaluate", "--way", "20", "--debug"])
+
+
+def test_files_that_are_not_there_or_not_ours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "No such file" in run(capsys, "compare", str(tmp_path / "none.jsonl"), code=1)
+    (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
+    assert "line 1: not a result of this library" in run(capsys, "compare", str(tmp_path / "other.jsonl"), code=2)
+    assert "gone" in run(capsys, "evaluate", "--data", f"folder:{tmp_path / 'gone'}", code=1)
+
+
+# the other verbs
+
+
+@pytest.fixture
+def results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    path = str(tmp_path / "runs.jsonl")
+    run(capsys, "evaluate", *FAST, "--learner", "prototypes", "nearest", "ridge", "--out", path)
+    return path
+
+
+def test_compare(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "compare", results)
+    assert "digits, 5-way 1-shot:" in out
+    assert out.count("(Holm)") == 6
+    out = run(capsys, "compare", results, "--reference", "ridge", "--json")
+    assert [json.loads(line)["b"] for line in out.splitlines()] == ["ridge"] * 4
+    assert "reference='x'" in run(capsys, "compare", results, "--reference", "x", code=2)
+
+
+def test_report(results: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("html", "csv", "latex")}
+    plot = tmp_path / "plot.png"
+    main(["report", results, *(f"--{kind}={path}" for kind, path in files.items()), "--plot", str(plot)])
+    assert "prototypes" in capsys.readouterr().out
+    assert files["html"].read_text().startswith("<!doctype html>")
+    assert len(files["csv"].read_text().splitlines()) == 7
+    assert r"\toprule" in files["latex"].read_text()
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Classifies by the nearest class mean" in run(capsys, "list", "learners")
+    found = json.loads(run(capsys, "list", "--json"))
+    assert set(found) == {"learners", "encoders", "datasets", "transforms", "splits"}
+    assert found["splits"]["cifar-fs"] == "64 train, 16 val, 20 test"
+    assert all(summary for kind in found.values() for summary in kind.values()), "something has no description"
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "all is well" in run(capsys, "doctor")
+    assert json.loads(run(capsys, "doctor", "--json"))["problems"] == []
+
+
+def test_embed_and_cache(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    where = ["--cache", cache]
+    embed = ["embed", "--data", "digits", "--quiet", *where]
+    assert "1,797 computed" in run(capsys, *embed)
+    report = json.loads(run(capsys, *embed, "--json"))
+    assert (report["hits"], report["computed"]) == (1797, 0)
+    [space] = json.loads(run(capsys, "cache", "ls", "--json", *where))
+    short = space["id"][:8]
+    assert short in run(capsys, "cache", "ls", *where)
+    assert '"family": "pixels"' in run(capsys, "cache", "info", short, *where)
+    assert "all checksums are right" in run(capsys, "cache", "verify", *where)
+    assert "1,797 rows" in run(capsys, "cache", "compact", short, *where)
+    assert "wrote 1,797 rows" in run(capsys, "cache", "export", short, str(tmp_path / "rows.safetensors"), *where)
+    assert "nothing to remove" in run(capsys, "cache", "prune", "--older-than", "30d", *where)
+    assert "would remove" in run(capsys, "cache", "prune", "--max-bytes", "1KB", "--dry-run", *where)
+    assert "removed" in run(capsys, "cache", "rm", short, *where)
+    assert "0 spaces" in run(capsys, "cache", "ls", *where)
+    assert "needs an ID" in run(capsys, "cache", "rm", *where, code=2)
+    assert "0 spaces begin with" in run(capsys, "cache", "info", "abc", *where, code=2)
+
+
+def test_damage_is_an_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    where = ["--cache", str(tmp_path)]
+    run(capsys, "embed", "--data", "digits", "--quiet", *where)
+    [segment] = tmp_path.glob("v1/*/*.safetensors")
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(data)
+    assert main(["cache", "verify", *where]) == 1
+    assert "set aside" in capsys.readouterr().out
