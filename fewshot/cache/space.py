@@ -280,18 +280,23 @@ class Writer:
             ValueError: wrong shape, NaN or infinity, or a value that the storage type cannot hold.
             CacheWriteError: a commit failed; earlier commits are safe.
         """
-        array = rows.detach().cpu().float().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
-        if array.shape != (len(keys), self._space.dim):
-            raise ValueError(f"rows are {list(array.shape)}; they must be [{len(keys)}, {self._space.dim}].")
-        with np.errstate(over="ignore"):
-            stored = array.astype(self._space.storage)
-        finite = np.isfinite(stored).all(1)
+        given = rows.detach().cpu() if isinstance(rows, Tensor) else torch.from_numpy(np.ascontiguousarray(rows))
+        if given.shape != (len(keys), self._space.dim):
+            raise ValueError(f"rows are {list(given.shape)}; they must be [{len(keys)}, {self._space.dim}].")
+        kind = getattr(torch, str(self._space.storage))
+        stored = given.to(kind).numpy()
+        finite = _finite_rows(stored)
         if not finite.all():
             bad = int(np.flatnonzero(~finite)[0])
-            reason = "is NaN or infinite" if not np.isfinite(array[bad]).all() else (
-                f"reaches {np.abs(array[bad]).max():.3g}, too large for {self._space.storage}; use storage='float32'"
-            )  # fmt: skip
+            if given[bad].isfinite().all():
+                reach = f"{given[bad].abs().max():.3g}"
+                reason = f"reaches {reach}, too large for {self._space.storage}; use storage='float32'"
+            else:
+                reason = "is NaN or infinite"
             raise ValueError(f"the embedding number {bad} of this batch {reason}; it was not stored.")
+        full = self._waiting + len(stored) >= self._flush_rows
+        if not full and given.dtype == kind:
+            stored = stored.copy()  # the caller may use its memory again before the commit
         self._keys.append(np.array(keys, np.uint8))
         self._rows.append(stored)
         self._waiting += len(stored)
@@ -301,7 +306,7 @@ class Writer:
     def flush(self) -> None:
         """Commit what was added."""
         if self._waiting:
-            keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
+            keys, rows = (parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in (self._keys, self._rows))
             try:
                 write_segment(self._space.path, self._space.id, keys, rows)
             except OSError as error:
@@ -319,6 +324,13 @@ class Writer:
         # What was computed before an error or an interruption is kept.
         self.flush()
         self._space.refresh()
+
+
+def _finite_rows(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows hold numbers only; of half precision by its exponent bits, which is much faster."""
+    if rows.dtype == np.float16:
+        return np.asarray(((rows.view(np.uint16) & 0x7C00) != 0x7C00).all(1))
+    return np.asarray(np.isfinite(rows).all(1))
 
 
 def explain_write_error(error: OSError, path: Path) -> CacheWriteError:
