@@ -6,20 +6,19 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.cell import Cell, Learns, OutOfMemory, keep, mark
 from episodes.episode import Episode
 from episodes.progress import progress_bar
-from episodes.results import Result, Results, ResultsFile, recipe_hash
+from episodes.results import Results, ResultsFile
 from episodes.sampler import Draw
 from episodes.source import Source, TensorSource
 
@@ -29,7 +28,6 @@ _BLOCK = 1024  # episodes drawn, moved and kept at a time
 _CHUNK_BYTES = {"cpu": 8 * 2**20}
 _CHUNK_BYTES_ACCELERATOR = 256 * 2**20
 _SAVE_SECONDS = 10.0
-_OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
 
 class Sampler(Protocol):
@@ -42,9 +40,6 @@ class Sampler(Protocol):
     def recipe(self) -> dict[str, Any]:
         """JSON values that determine the episodes."""
         ...
-
-
-Learns = Callable[[Episode], Tensor]
 
 
 def evaluate(
@@ -108,7 +103,7 @@ def evaluate(
     environment = _environment(place)
     file = ResultsFile(out) if out is not None else None
 
-    cells = [_Cell(name, learner, sources, exam, episodes, place, text) for name, learner in named.items()]
+    cells = [Cell(name, learner, sources, exam, episodes, place, text) for name, learner in named.items()]
     for cell in cells:
         if file is not None:
             known, cell.query_count = file.progress(cell.key)
@@ -156,64 +151,8 @@ def name_learners(
     return {name: _resolve(learner) if isinstance(learner, str) else learner for name, learner in pairs}
 
 
-@dataclass
-class _Cell:
-    """One learner at work on one exam."""
-
-    name: str
-    learner: Learns
-    sources: Mapping[str, Source]
-    exam: dict[str, Any]
-    episodes: int
-    device: torch.device
-    text: Tensor | None
-    done: int = 0
-    seconds: float = 0.0
-    query_count: int | None = None  # None: no episode marked yet; 0: it varies
-    clocks: list[_Clock] = field(default_factory=list)
-    scores: NDArray[np.float64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.scores = np.zeros(self.episodes)
-        self.source = self._choose_source()
-        module = self.learner if isinstance(self.learner, torch.nn.Module) else None
-        if module is not None:
-            module.to(self.device)
-        if "text" in getattr(self.learner, "needs", ()) and self.text is None:
-            raise ValueError(
-                f"{self.name!r} needs class text, but none was given; pass text=[C, D], one vector per class."
-            )
-        identity = {"spec": repr(self.learner) if module is not None else _qualified(self.learner)}
-        if module is not None and (weights := _weights(module)):
-            identity["weights"] = weights
-        self.recipe = {"learner": identity, "exam": self.exam}
-        self.key = recipe_hash(self.recipe)
-
-    def _choose_source(self) -> Source:
-        wants = getattr(self.learner, "inputs", None)
-        if "" in self.sources:
-            source = self.sources[""]
-            if wants is not None and wants != source.kind:
-                hint = (
-                    "embed them first (fewshot.embed), with the encoder 'pixels' for raw pixels"
-                    if wants == "features"
-                    else "give the images themselves as source"
-                )
-                raise ValueError(f"{self.name!r} learns from {wants}, but {source.name!r} holds {source.kind}; {hint}.")
-            return source
-        if wants not in self.sources:
-            raise ValueError(f"{self.name!r} learns from {wants}, but the sources given are {sorted(self.sources)}.")
-        return self.sources[str(wants)]
-
-    def result(self, environment: dict[str, Any], seconds: float) -> Result:
-        provenance = {"embedding": report} if (report := getattr(self.source, "report", None)) else {}
-        interval = "disjoint" if self.exam.get("sampler") == "disjoint" else "episodes"
-        count = self.query_count or 0
-        return Result(self.name, self.recipe, self.scores, count, seconds, environment, interval, provenance)
-
-
 def _run(
-    cells: list[_Cell],
+    cells: list[Cell],
     sampler: Sampler,
     episodes: int,
     device: torch.device,
@@ -256,8 +195,8 @@ def _run(
                         )  # fmt: skip
                         for cell in group:
                             if first + part.stop > cell.done:
-                                correct[cell.name][part] = _mark(cell, episode, targets[part])
-                    except _OutOfMemory:
+                                correct[cell.name][part] = mark(cell, episode, targets[part])
+                    except OutOfMemory:
                         if size == 1:
                             raise
                         size, chunk = size // 2, size // 2
@@ -266,21 +205,21 @@ def _run(
                         continue
                     done = part.stop
                 for cell in group:
-                    _keep(cell, correct[cell.name], marked, first)
+                    keep(cell, correct[cell.name], marked, first)
             bar.update(count)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 _save_progress(cells, file)
                 saved = time.monotonic()
 
 
-def _save_progress(cells: list[_Cell], file: ResultsFile | None) -> None:
+def _save_progress(cells: list[Cell], file: ResultsFile | None) -> None:
     for cell in cells:
         if file is not None and cell.done and cell.query_count is not None:
             file.save_progress(cell.key, cell.scores[: cell.done], cell.query_count)
 
 
 @contextmanager
-def _evaluation_mode(cells: list[_Cell]) -> Iterator[None]:
+def _evaluation_mode(cells: list[Cell]) -> Iterator[None]:
     """Dropout and the like are off while the exam lasts, and as they were afterwards."""
     modules = [cell.learner for cell in cells if isinstance(cell.learner, torch.nn.Module)]
     training = [module.training for module in modules]
@@ -293,71 +232,6 @@ def _evaluation_mode(cells: list[_Cell]) -> Iterator[None]:
             module.train(mode)
 
 
-def _mark(cell: _Cell, episode: Episode, targets: Tensor) -> Tensor:
-    """Number of right answers of one learner in each episode ``[E]``; -1 where its logits are not finite.
-
-    Nothing here waits for an accelerator: answers are counted, and bad ones reported, once per block.
-    """
-    clock = _Clock(targets.device)
-    try:
-        logits = cell.learner(episode)
-    except _OutOfMemory:
-        raise
-    except Exception as error:
-        if type(error) in (ValueError, RuntimeError, TypeError, IndexError):
-            where = f"{cell.name!r} failed on {episode!r} ({episode.support.device})"
-            raise type(error)(f"{where}: {error}") from error
-        raise
-    clock.stop()
-    cell.clocks.append(clock)
-    expected = [len(episode), targets.shape[1], episode.way]
-    if list(logits.shape) != expected:
-        raise ValueError(f"{cell.name!r} returned logits {list(logits.shape)}; they must be [E, Q, N] = {expected}.")
-    best, answer = logits.max(-1)  # [E, Q]
-    return torch.where(best.isfinite().all(1), (answer == targets).sum(1), -1)
-
-
-def _keep(cell: _Cell, correct: Tensor, marked: Tensor, first: int) -> None:
-    """Move the marks of one block to the cell."""
-    stop = first + len(correct)
-    if stop <= cell.done:
-        return
-    new = slice(max(cell.done - first, 0), len(correct))
-    right, counts = correct.cpu().numpy()[new], marked.numpy()[new]
-    cell.seconds += sum(clock.seconds() for clock in cell.clocks)
-    cell.clocks.clear()
-    if (right < 0).any():
-        number = first + new.start + int((right < 0).argmax())
-        raise ValueError(
-            f"{cell.name!r} returned NaN or no finite logit in episode {number}; "
-            f"look at its rows there: sampler.draw(first={number}, count=1)."
-        )
-    cell.scores[first + new.start : stop] = right / np.maximum(counts, 1)
-    same = int(counts[0]) if (counts == counts[0]).all() else 0
-    cell.query_count = same if cell.query_count in (None, same) else 0
-    cell.done = stop
-
-
-class _Clock:
-    """Seconds between its making and `stop`, on an accelerator without waiting for it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
-        self._begin = time.perf_counter()
-        if self._events:
-            self._events[0].record()
-
-    def stop(self) -> None:
-        self._end = time.perf_counter()
-        if self._events:
-            self._events[1].record()
-
-    def seconds(self) -> float:
-        if self._events:
-            return float(self._events[0].elapsed_time(self._events[1])) / 1000
-        return self._end - self._begin
-
-
 def _gather(source: Source, rows: Tensor, buffers: dict[int, Tensor | None], size: int) -> Tensor:
     if not isinstance(source, TensorSource):
         return source[rows].to(rows.device)
@@ -366,8 +240,8 @@ def _gather(source: Source, rows: Tensor, buffers: dict[int, Tensor | None], siz
     return source.gather(rows, buffers[id(source)])
 
 
-def _by_source(cells: Iterable[_Cell]) -> list[list[_Cell]]:
-    groups: dict[int, list[_Cell]] = {}
+def _by_source(cells: Iterable[Cell]) -> list[list[Cell]]:
+    groups: dict[int, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(id(cell.source), []).append(cell)
     return list(groups.values())
@@ -422,29 +296,10 @@ def _environment(device: torch.device) -> dict[str, Any]:
             "device": f"{device.type} ({name})", "threads": torch.get_num_threads()}  # fmt: skip
 
 
-def _weights(module: torch.nn.Module) -> str:
-    """Digest of parameters and buffers; empty where there are none."""
-    import hashlib
-
-    state = module.state_dict()
-    if not state:
-        return ""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:32]
-
-
 def _name(learner: Learns | str) -> str:
     if isinstance(learner, (str, torch.nn.Module)):
         return learner if isinstance(learner, str) else repr(learner)
     return getattr(learner, "__name__", type(learner).__name__)
-
-
-def _qualified(learner: Learns) -> str:
-    what = learner if hasattr(learner, "__qualname__") else type(learner)
-    return f"{what.__module__}.{what.__qualname__}"
 
 
 def _resolve(spec: str) -> Learns:
