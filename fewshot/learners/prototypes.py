@@ -63,4 +63,4 @@ class Prototypes(Learner):
         """Score the queries against the class means."""
         scale = self.scale if self.distance == "cosine" else 2 * self.scale
         query = normalize(query, dim=-1) if self.distance == "cosine" else query
-        return scale * product(query, state.prototypes.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return torch.add(state.bias.unsqueeze(1), product(query, state.prototypes.mT), alpha=scale)  # [E, Q, N]
