@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,20 @@ def main() -> None:
         print(f"{name:12} {seconds:7.2f} s {count / seconds:8.1f} images/s   {ratios}")
     times = f"{first / second:.0f} times as fast as the first"
     print(f"{'second embed':12} {second:7.3f} s {count / second:8.0f} images/s   {times}")
+    found, seconds = [], []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            automatic = {**common, "batch_size": "auto"}
+            seconds.append(timed(lambda: found.append(embed(files, encoder, cache=folder, **automatic)))[0])  # noqa: B023
+    print(f"batch size found: {found[-1].report['batch_size']}; {min(seconds) / first:.2f} of the first embed's time")
     if options.processes:
-        alone, together = (by_processes(files, spec, number, size) for number in (1, options.processes))
-        print(f"{options.processes} worker processes {alone / together:.2f} times as fast as one, once started")
+        numbers = (1, options.processes)
+        loops = [bare_by_processes(files, spec, number, size) for number in numbers]
+        embeds = [by_processes(files, spec, number, size) for number in numbers]
+        print(
+            f"{options.processes} worker processes are {embeds[0] / embeds[1]:.2f} times as fast as one, once started; "
+            f"the bare loop in as many processes {loops[0] / loops[1]:.2f} times"
+        )
 
 
 def by_processes(files: list[Path], spec: str, number: int, batch_size: int) -> float:
@@ -115,6 +127,28 @@ def by_processes(files: list[Path], spec: str, number: int, batch_size: int) -> 
                 progress=False,
             )
         )[0]  # fmt: skip
+
+
+def bare_by_processes(files: list[Path], spec: str, number: int, batch_size: int) -> float:
+    """Seconds of the bare loop, the files shared out in advance: what this machine's processors can give."""
+    spawn = multiprocessing.get_context("spawn")
+    engine = ProcessPoolExecutor(number, spawn, initializer=one_processor, initargs=(spawn.Value("i", 0),))
+    with engine:
+        list(engine.map(bare_part, [(files[part : 4 * number : number], spec, batch_size) for part in range(number)]))
+        parts = [(files[part::number], spec, batch_size) for part in range(number)]
+        return timed(lambda: list(engine.map(bare_part, parts)))[0]
+
+
+def bare_part(part: tuple[list[Path], str, int]) -> None:
+    """The bare loop in a worker."""
+    files, spec, batch_size = part
+    bare(files, loaded(spec), batch_size, 1)
+
+
+@lru_cache
+def loaded(spec: str) -> Any:
+    """One network per worker."""
+    return load_encoder(spec)
 
 
 def one_processor(number: Any) -> None:

@@ -151,9 +151,16 @@ class Space:
             return None
 
     def set_canary(self, name: str, rows: Tensor | ArrayLike) -> None:
-        """Keep the embedding of some fixed items, to notice later if the encoder computes something else."""
+        """Keep the embedding of some fixed items, to notice later if the encoder computes something else.
+
+        Raises:
+            CacheWriteError: it cannot be written.
+        """
         data = {"name": name, "rows": np.asarray(rows, np.float64).tolist()}
-        write_atomically(self.path / "canary.json", json.dumps(data).encode())
+        try:
+            write_atomically(self.path / "canary.json", json.dumps(data).encode())
+        except OSError as error:
+            raise explain_write_error(error, self.path) from error
 
     def check_canary(self, rows: Tensor | ArrayLike) -> None:
         """Compare a fresh embedding of the fixed items with the kept one.

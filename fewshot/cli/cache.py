@@ -7,8 +7,16 @@ import json
 import re
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from fewshot import EmbeddingCache
+    from fewshot.embedding.auditing import Audit
+
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "ls": (), "info": ("an ID",), "verify": (), "audit": ("a dataset",), "prune": (), "rm": ("an ID",),
+    "compact": ("an ID",), "export": ("an ID", "a FILE"),
+}  # fmt: skip
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _DAYS = {"h": 1 / 24, "d": 1, "w": 7, "": 1}
 
@@ -20,16 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  ls                     all spaces, one per encoder and preprocessing\n"
         "  info ID                one space, with what it was made by (the beginning of the id will do)\n"
         "  verify [ID]            check every checksum; damaged segments are set aside and embedded again when needed\n"
+        "  audit DATA             embed a random sample of a dataset's cached rows again and compare (--encoder)\n"
         "  prune                  remove whole spaces, the least recently used first (--max-bytes, --older-than)\n"
         "  rm ID                  remove one space\n"
         "  compact ID             merge the segments of a space into one\n"
         "  export ID FILE         rows and keys as .npy, .safetensors or .parquet\n\n"
         "example:\n  fewshot cache prune --max-bytes 10GB --older-than 30d --dry-run"
     )
-    parser.add_argument("action", choices=("ls", "info", "verify", "prune", "rm", "compact", "export"))
-    parser.add_argument("id", nargs="?", help="the beginning of a space's id")
+    parser.add_argument("action", choices=tuple(_NEEDS), metavar="action", help=", ".join(_NEEDS))
+    parser.add_argument("id", nargs="?", help="the beginning of a space's id; for audit, a dataset")
     parser.add_argument("file", nargs="?", help="where to export to")
     parser.add_argument("--cache", metavar="DIR", help="the folder (default: $FEWSHOT_CACHE or the user's)")
+    parser.add_argument("--encoder", metavar="SPEC", help="for audit: what the rows were embedded by")
+    parser.add_argument("--root", metavar="DIR", help="for audit: where the dataset lies on disk")
+    parser.add_argument("--sample", type=int, default=256, metavar="N", help="for audit: rows to compare (256)")
+    parser.add_argument("--precision", default="auto", help="for audit: as it was given to fewshot embed")
+    parser.add_argument("--storage", default="float16", help="for audit: as it was given to fewshot embed")
     parser.add_argument("--max-bytes", type=_bytes, metavar="SIZE", help="prune to this size: 500MB, 10GB")
     parser.add_argument("--older-than", type=_days, metavar="AGE", help="prune what was not used for: 12h, 30d, 8w")
     parser.add_argument("--dry-run", action="store_true", help="only say what prune would remove")
@@ -41,11 +55,9 @@ def run(options: argparse.Namespace) -> int:
     from fewshot import EmbeddingCache
 
     cache = EmbeddingCache(options.cache)
-    needs = {"info": 1, "rm": 1, "compact": 1, "export": 2}.get(options.action, 0)
-    if [options.id, options.file].count(None) > 2 - needs:
-        raise ValueError(
-            f"fewshot cache {options.action} needs {'ID FILE' if needs == 2 else 'an ID'}; see fewshot cache ls."
-        )
+    needs = _NEEDS[options.action]
+    if [options.id, options.file].count(None) > 2 - len(needs):
+        raise ValueError(f"fewshot cache {options.action} needs {' and '.join(needs)}; see fewshot cache ls.")
     done: Any
     if options.action == "ls":
         done = [asdict(info) for info in cache.ls()]
@@ -58,6 +70,14 @@ def run(options: argparse.Namespace) -> int:
         done = cache.verify(options.id)
         lines = [f"{space[:8]}: set aside {name}" for space, names in done.items() for name in names]
         lines = lines or ["all checksums are right"]
+    elif options.action == "audit":
+        found = _audit(cache, options)
+        done = asdict(found)
+        lines = [f"wrong: {name} (cosine {cosine:.5f})" for name, cosine in found.wrong]
+        lines.append(
+            f"{found.compared:,} of {found.cached:,} cached rows embedded again, {len(found.wrong)} differ; "
+            f"lowest cosine {found.lowest_cosine:.6f}, space {found.space[:8]}"
+        )
     elif options.action == "prune":
         gone = cache.prune(options.max_bytes, options.older_than, dry_run=options.dry_run)
         done = [asdict(info) for info in gone]
@@ -73,7 +93,18 @@ def run(options: argparse.Namespace) -> int:
         done = {"rows": cache.export(options.id, options.file)}
         lines = [f"wrote {done['rows']:,} rows to {options.file}"]
     print(json.dumps(done, indent=1, ensure_ascii=False) if options.json else "\n".join(lines))
-    return 1 if options.action == "verify" and done else 0
+    return 1 if (options.action == "verify" and done) or (options.action == "audit" and done["wrong"]) else 0
+
+
+def _audit(cache: EmbeddingCache, options: argparse.Namespace) -> Audit:
+    from episodes import load_dataset
+    from fewshot.embedding.auditing import audit
+
+    source = load_dataset(options.id, **({"root": options.root} if options.root else {}))
+    return audit(
+        source, options.encoder or "pixels", cache=cache, sample=options.sample, precision=options.precision,
+        storage=options.storage,
+    )  # fmt: skip
 
 
 def _line(info: dict[str, Any]) -> str:

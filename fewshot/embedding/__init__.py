@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,8 +18,9 @@ from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device, choose_precision
 from fewshot.embedding.filling import FillReport, fill, processors
 from fewshot.embedding.loading import Work
-from fewshot.embedding.plan import Plan, trial
+from fewshot.embedding.plan import Plan
 from fewshot.embedding.source import EmbeddingSource
+from fewshot.embedding.space_spec import space_spec
 from fewshot.embedding.task import Job, by_engine
 from fewshot.embedding.views import Augment, crop_and_flip
 
@@ -68,7 +68,8 @@ def embed(
         cache: an `EmbeddingCache` or its folder; None: the user's; False: nothing is kept.
         engine: where it is computed: None (here), a number of processes, ``"processes"``, ``"ray"`` or any
             `concurrent.futures.Executor`; see `fewshot.engines`.
-        batch_size: items in one forward pass; "auto" suits the device. Halved where memory is too small.
+        batch_size: items in one forward pass; "auto": the first batches are of growing size, until a larger
+            one is no faster. Halved where memory is too small.
         device: "auto": the encoder's if it is on an accelerator, else the first accelerator, else the CPU.
         precision: of the forward pass: "float32", "bfloat16", "float16"; "auto": bfloat16 on a GPU that
             has it, float16 on an older GPU, float32 elsewhere.
@@ -117,13 +118,9 @@ def embed(
 
     with _opened(cache) as store:
         forward = Forward(model, here, precision, getattr(torch, storage))
-        spec = {
-            "encoder": _identity(model, cache is False), "kind": items.kind, "precision": precision,
-            "dim": model.dim or trial(items, model, forward), "storage": storage,
-            "augment": _described(augment),
-        }  # fmt: skip
+        spec = space_spec(model, items, forward, storage, augment, once=cache is False)
         space = store.space(spec)
-        size = (16 if here.type == "cpu" else 256) if batch_size == "auto" else int(batch_size)
+        size = None if batch_size == "auto" else int(batch_size)
         hits = len(plan.units) - len(plan.missing(space))
 
         def run(work: Work, advance: Callable[[int], Any]) -> Iterator[FillReport]:
@@ -144,11 +141,12 @@ def embed(
 
         with progress_bar(len(plan.units), hits, "items", show=progress) as bar:
             bar.set_postfix_str(f"{hits} from the cache")
-            computed, present, features = _complete(plan, space, run, bar.update, stop, _bytes(memory_limit))
+            reports, present, features = _complete(plan, space, run, bar.update, stop, _bytes(memory_limit))
     seconds = time.perf_counter() - started
     report = {
-        "rows": len(items), "hits": hits, "computed": computed, "seconds": seconds,
-        "duplicates": plan.duplicates,
+        "rows": len(items), "hits": hits, "computed": sum(report.computed for report in reports),
+        "duplicates": plan.duplicates, "seconds": seconds,
+        "batch_size": max((report.batch_size for report in reports), default=None),
         "skipped": [{"row": row, "error": plan.explain(row)} for row in sorted(plan.failures)],
         "images_per_second": len(items) / seconds, "dataset": items.name, "encoder": model.name,
         "space": space.id, "precision": precision, "storage": storage, "views": views,
@@ -162,14 +160,14 @@ def embed(
 
 def _complete(
     plan: Plan, space: Space, run: Run, advance: Callable[[int], Any], stop: bool, memory_limit: int
-) -> tuple[int, NDArray[np.bool_], Any]:
+) -> tuple[list[FillReport], NDArray[np.bool_], Any]:
     """Compute what is missing and read the table; again where workers died or a file proved damaged."""
     from fewshot.cache import MissingRowsError
 
-    computed = 0
+    reports = []
     for _ in range(_ATTEMPTS):
         for report in run(plan.missing(space), advance):
-            computed += report.computed
+            reports.append(report)
             plan.failures.update(report.failures)
             if stop:
                 _refuse_failures(plan)
@@ -180,7 +178,7 @@ def _complete(
         if not present.any():
             raise ValueError(f"not one row of {plan.items.name!r} could be embedded. {plan.explain(0)}")
         try:
-            return computed, present, plan.read(space, present, memory_limit)
+            return reports, present, plan.read(space, present, memory_limit)
         except MissingRowsError:  # the space has set a damaged file aside: its rows are missing now
             continue
     left = plan.missing(space).rows
@@ -221,23 +219,6 @@ def _opened(cache: Any) -> Iterator[EmbeddingCache]:
     else:  # a mapped table outlives its file where the system allows it, and stays behind where not
         with tempfile.TemporaryDirectory(prefix="fewshot-", ignore_cleanup_errors=True) as folder:
             yield EmbeddingCache(folder)
-
-
-def _identity(encoder: Encoder, once: bool) -> dict[str, Any]:
-    from fewshot.cache import UnfingerprintableError
-
-    try:
-        return encoder.fingerprint
-    except (UnfingerprintableError, TypeError):
-        if not once:
-            raise
-        return {"once": uuid.uuid4().hex}
-
-
-def _described(augment: Augment | None) -> Any:
-    from fewshot.cache.fingerprint import describe
-
-    return None if augment is None else describe(augment)
 
 
 def _bytes(memory_limit: int | str) -> int:

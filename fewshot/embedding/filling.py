@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from fewshot.embedding import canary
+from fewshot.embedding.batch_size import BatchSize
 from fewshot.embedding.computing import Forward
 from fewshot.embedding.loading import Batch, Work, batches
 
 _UNWRITTEN = 4  # batches that may wait for the writer thread
 _checked: set[tuple[str, str]] = set()  # spaces whose canary this process has seen alive
 _checking = Lock()
+_found: dict[tuple[str, str], int] = {}  # (space, device) -> the batch size that a search ended with
 
 
 @dataclass
@@ -31,11 +33,13 @@ class FillReport:
         computed: rows embedded and stored.
         failures: row -> why it could not be embedded.
         seconds: wall-clock time.
+        batch_size: of the forward passes, as found or given.
     """
 
     computed: int = 0
     failures: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
+    batch_size: int = 0
 
 
 def fill(
@@ -43,7 +47,7 @@ def fill(
     forward: Forward,
     space: Any,
     *,
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     stop_at_failure: bool,
     progress: Callable[[int], Any] = lambda rows: None,
@@ -54,7 +58,8 @@ def fill(
         work: units that the space lacks.
         forward: the encoder on its device.
         space: of `fewshot.cache`.
-        batch_size: items in a forward pass; halved for good where memory is too small.
+        batch_size: items in a forward pass, or None: found on the work, once per process and space; halved
+            for good where memory is too small.
         workers: decoding threads.
         stop_at_failure: return at the first item that cannot be embedded.
         progress: told the number of rows after each batch.
@@ -68,13 +73,15 @@ def fill(
         return report
     check_canary(space, work.items.kind, forward)
     unwritten: deque[Future[int]] = deque()
-    stream = batches(work, forward.encoder, batch_size, workers, forward.device)
+    known = (space.id, str(forward.device))
+    size = BatchSize(batch_size or _found.get(known), forward.device)
+    stream = batches(work, forward.encoder, size, workers, forward.device)
     with space.writer() as writer, ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
         try:
             for batch in stream:
                 _note(report, work, batch.failures)
                 if batch.units:
-                    rows, ready = _to_host(forward(batch.inputs))
+                    rows, ready = _to_host(_timed(forward, batch, size) if size.searching else forward(batch.inputs))
                     unwritten.append(thread.submit(_write, writer, work, batch, rows, ready, report))
                 while len(unwritten) > _UNWRITTEN:
                     report.computed += unwritten.popleft().result()
@@ -86,6 +93,9 @@ def fill(
             while unwritten:
                 report.computed += unwritten.popleft().result()
     report.seconds = time.perf_counter() - started
+    report.batch_size = min(size.size, forward.limit or size.size)
+    if batch_size is None and not size.searching:
+        _found[known] = report.batch_size
     return report
 
 
@@ -105,6 +115,21 @@ def check_canary(space: Any, kind: str, forward: Forward) -> None:
         else:
             space.check_canary(rows)
         _checked.add(known)
+
+
+def _timed(forward: Forward, batch: Batch, size: BatchSize) -> Tensor:
+    """The forward pass under a clock: on a GPU it is waited for, which only the first few batches are."""
+    cuda = forward.device.type == "cuda"
+    if cuda:
+        torch.cuda.synchronize(forward.device)
+    started = time.perf_counter()
+    rows = forward(batch.inputs)
+    if cuda:
+        torch.cuda.synchronize(forward.device)
+    size.note(len(batch.units), batch.cost, time.perf_counter() - started)
+    if forward.limit is not None:
+        size.settle(forward.limit)
+    return rows
 
 
 def _to_host(rows: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:

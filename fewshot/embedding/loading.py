@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.source import as_float
+from fewshot.embedding.batch_size import BatchSize
 from fewshot.embedding.items import Items, Tensors
 from fewshot.embedding.views import Augment, view_generator
 
@@ -53,14 +54,16 @@ class Batch:
         inputs: what the encoder is given ``[B, *x]``, or B strings.
         units: which units of the work they are ``[B]``.
         failures: units that could not be decoded, and why.
+        cost: what the forward pass has to do, in items; of texts in padded characters.
     """
 
     inputs: Tensor | list[str]
     units: list[int]
     failures: dict[int, str]
+    cost: int
 
 
-def batches(work: Work, encoder: Any, batch_size: int, workers: int, device: torch.device) -> Iterator[Batch]:
+def batches(work: Work, encoder: Any, batch_size: BatchSize, workers: int, device: torch.device) -> Iterator[Batch]:
     """The work as batches, decoded ahead; texts come longest first, so that a batch is padded little."""
     if work.items.kind == "texts":
         return _texts(work, batch_size)
@@ -69,36 +72,44 @@ def batches(work: Work, encoder: Any, batch_size: int, workers: int, device: tor
     return _images(work, encoder.transform, batch_size, workers, device)
 
 
-def _texts(work: Work, batch_size: int) -> Iterator[Batch]:
+def _stretches(count: int, batch_size: BatchSize) -> Iterator[range]:
+    first = 0
+    while first < count:
+        last = min(first + batch_size.size, count)
+        yield range(first, last)
+        first = last
+
+
+def _texts(work: Work, batch_size: BatchSize) -> Iterator[Batch]:
     texts = [work.items.payload(row) for row in work.rows]
     order = sorted(range(len(work)), key=lambda unit: -len(texts[unit]))
-    for first in range(0, len(order), batch_size):
-        units = order[first : first + batch_size]
-        yield Batch([texts[unit] for unit in units], units, {})
+    for stretch in _stretches(len(order), batch_size):
+        units = [order[place] for place in stretch]
+        yield Batch([texts[unit] for unit in units], units, {}, len(units) * max(1, len(texts[units[0]])))
 
 
-def _tensors(work: Work, items: Tensors, batch_size: int) -> Iterator[Batch]:
-    for first in range(0, len(work), batch_size):
-        units = list(range(first, min(first + batch_size, len(work))))
+def _tensors(work: Work, items: Tensors, batch_size: BatchSize) -> Iterator[Batch]:
+    for stretch in _stretches(len(work), batch_size):
+        units = list(stretch)
         rows = torch.tensor([work.rows[unit] for unit in units], device=items.features.device)
-        yield Batch(as_float(items.features.index_select(0, rows)), units, {})
+        yield Batch(as_float(items.features.index_select(0, rows)), units, {}, len(units))
 
 
-def _images(work: Work, transform: Any, batch_size: int, workers: int, device: torch.device) -> Iterator[Batch]:
+def _images(work: Work, transform: Any, batch_size: BatchSize, workers: int, device: torch.device) -> Iterator[Batch]:
     load = _loader(work, transform)
     shape: list[torch.Size] = []  # that of the first image decoded, which the others must have too
     lock = Lock()
-    slots = [_Slot(batch_size, device, shape, lock) for _ in range(_AHEAD)]
-    step = -(-batch_size // workers)  # units that one thread decodes in one go
+    slots = [_Slot(device, shape, lock) for _ in range(_AHEAD)]
     waiting: deque[tuple[_Slot, range, list[Future[dict[int, str]]]]] = deque()
     with decoding_threads(workers) as pool:
-        starts = enumerate(range(0, len(work), batch_size))
+        stretches = enumerate(_stretches(len(work), batch_size))
 
         def submit() -> None:
-            while len(waiting) < _AHEAD - 1 and (start := next(starts, None)) is not None:
-                number, first = start
-                slot, units = slots[number % _AHEAD], range(first, min(first + batch_size, len(work)))
+            while len(waiting) < _AHEAD - 1 and (stretch := next(stretches, None)) is not None:
+                number, units = stretch
+                slot = slots[number % _AHEAD]
                 slot.wait()
+                step = -(-len(units) // workers)  # units that one thread decodes in one go
                 parts = [units[begin : begin + step] for begin in range(0, len(units), step)]
                 waiting.append((slot, units, [pool.submit(slot.fill, units, part, load) for part in parts]))
 
@@ -108,14 +119,14 @@ def _images(work: Work, transform: Any, batch_size: int, workers: int, device: t
             failures = {unit: reason for future in futures for unit, reason in future.result().items()}
             submit()  # while the consumer computes on this batch, both other slots are being filled
             good = [unit for unit in units if unit not in failures]
-            yield Batch(slot.take(units, good), good, failures)
+            yield Batch(slot.take(units, good), good, failures, len(good))
 
 
 class _Slot:
     """Room for one batch, in pinned memory where the device is a GPU; filled by several threads."""
 
-    def __init__(self, batch_size: int, device: torch.device, shape: list[torch.Size], lock: Lock) -> None:
-        self.batch_size, self.device, self.shape, self.lock = batch_size, device, shape, lock
+    def __init__(self, device: torch.device, shape: list[torch.Size], lock: Lock) -> None:
+        self.device, self.shape, self.lock = device, shape, lock
         self.room: Tensor | None = None
         self.copied: torch.cuda.Event | None = None
 
@@ -130,7 +141,7 @@ class _Slot:
         for unit in part:
             try:
                 tensor = load(unit)
-                room = self._room(tensor)
+                room = self._room(tensor, len(units))
                 room[unit - units[0]] = tensor
             except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
                 failures[unit] = str(error) or type(error).__name__
@@ -150,7 +161,7 @@ class _Slot:
             self.copied.record()
         return batch
 
-    def _room(self, like: Tensor) -> Tensor:
+    def _room(self, like: Tensor, batch_size: int) -> Tensor:
         with self.lock:
             if not self.shape:
                 self.shape.append(like.shape)
@@ -159,9 +170,9 @@ class _Slot:
                     f"it becomes {list(like.shape)} but others {list(self.shape[0])}; the encoder needs "
                     "a transform that resizes and crops all images to one size"
                 )
-            if self.room is None:
+            if self.room is None or len(self.room) < batch_size:
                 pinned = self.device.type == "cuda"
-                self.room = torch.empty((self.batch_size, *like.shape), dtype=like.dtype, pin_memory=pinned)
+                self.room = torch.empty((batch_size, *like.shape), dtype=like.dtype, pin_memory=pinned)
             return self.room
 
 

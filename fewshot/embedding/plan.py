@@ -110,12 +110,13 @@ def trial(items: Items, encoder: Any, forward: Any) -> int:
     Raises:
         ValueError: not one row can be embedded; the message names the first.
     """
+    from fewshot.embedding.batch_size import BatchSize
     from fewshot.embedding.loading import batches
 
     plan = Plan(items.part(0, min(len(items), 16)), 0, None, 0, 1)
     for row in range(len(plan.items)):
         work = Work(plan.items, [row], plan.keys[row], [{}])
-        for batch in batches(work, encoder, 1, 1, torch.device("cpu")):
+        for batch in batches(work, encoder, BatchSize(1, torch.device("cpu")), 1, torch.device("cpu")):
             if batch.units:
                 return int(forward(batch.inputs).shape[1])
             plan.failures.setdefault(row, next(iter(batch.failures.values())))

@@ -30,7 +30,7 @@ class Job:
         spec: of the space that is filled.
         dataset: spec string from which workers read the rows themselves, or None: then tasks bring them.
         device: ``"auto"``: the worker's own.
-        batch_size: items in a forward pass.
+        batch_size: items in a forward pass; None: found by each worker.
         workers: decoding threads; None: all processors of the worker.
         views: augmented views of each item, or 0.
         augment: makes a view.
@@ -43,7 +43,7 @@ class Job:
     spec: dict[str, Any] = field(hash=False)
     dataset: str | None
     device: str
-    batch_size: int
+    batch_size: int | None
     workers: int | None
     views: int
     augment: Augment | None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ def cache(tmp_path: Path) -> EmbeddingCache:
 
 
 def keys_of(numbers: range) -> np.ndarray:
-    return np.stack([np.frombuffer(number.to_bytes(16, "big"), np.uint8) for number in numbers])
+    return np.frombuffer(b"".join(number.to_bytes(16, "big") for number in numbers), np.uint8).reshape(-1, 16)
 
 
 def rows_of(numbers: range) -> np.ndarray:
@@ -274,6 +276,35 @@ print(len(cache.space(SPEC)))
     assert done.stdout.splitlines()[-1] == "20"
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "fewshot-test", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(small_disk: Path) -> None:
+    cache = EmbeddingCache(small_disk / "cache")
+    space = cache.space(SPEC)
+    with pytest.raises(CacheWriteError, match=r"the disk is full; free some space, or prune the cache.*Earlier rows"):
+        fill(space, range(200_000), flush=10_000)
+    kept = len(cache.space(SPEC))
+    assert kept > 0 and kept % 10_000 == 0
+    assert torch.equal(cache.space(SPEC).read(keys_of(range(kept))), torch.from_numpy(rows_of(range(kept))))
+    with pytest.raises(CacheWriteError, match="the disk is full"):
+        fill(space, range(kept, 200_000), flush=200_000)
+    assert not list(small_disk.rglob("*.tmp")), "what could not be written takes room"
+    for path in small_disk.rglob("*.safetensors"):
+        path.unlink()
+    fill(cache.space(SPEC), range(kept, kept + 10))  # with room again, it goes on
+    assert len(cache.space(SPEC)) == 10
+
+
 WRITER = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -291,22 +322,34 @@ def writer_process(cache: EmbeddingCache, first: int, stop: int) -> subprocess.P
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+def write_without_end(space: Any, started: Any) -> None:
+    with space.writer(flush_rows=50) as writer:
+        for start in range(0, 10_000_000, 10):
+            writer.add(keys_of(range(start, start + 10)), rows_of(range(start, start + 10)))
+            started.set()
+
+
 def test_kill_nine_loses_at_most_the_buffer(cache: EmbeddingCache) -> None:
-    random = np.random.default_rng(0)
-    for _ in range(4):
-        process = writer_process(cache, 0, 10_000_000)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(random.uniform(0.02, 0.3))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        space = cache.space(SPEC)
+    random, context = np.random.default_rng(0), multiprocessing.get_context("fork")
+    written = []
+    for trial in range(20):
+        space = cache.space({**SPEC, "encoder": f"trial {trial}"})
+        started = context.Event()
+        process = context.Process(target=write_without_end, args=(space, started))
+        process.start()
+        started.wait()
+        time.sleep(random.uniform(0, 0.2))
+        process.kill()
+        process.join()
+        space.refresh()
         assert len(space) % 50 == 0, "a part of a commit is visible"
-        known = range(int(space.contains(keys_of(range(20_000))).sum()))
-        assert space.contains(keys_of(known)).all(), "an earlier row is lost"
-        assert torch.equal(space.read(keys_of(known)), torch.from_numpy(rows_of(known)))
+        written.append(len(space))
+        assert space.contains(keys_of(range(len(space)))).all(), "an earlier row is lost"
+        assert torch.equal(space.read(keys_of(range(len(space)))), torch.from_numpy(rows_of(range(len(space)))))
+        fill(space, range(len(space), len(space) + 70))  # the next run goes on
+        assert len(space) == written[-1] + 70
         assert not list(space.path.glob("*.bad"))
+    assert len(set(written)) > 5, "the moments were not random"
 
 
 def test_four_writers_with_overlapping_keys(cache: EmbeddingCache) -> None:

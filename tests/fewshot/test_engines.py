@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fewshot import embed
+from fewshot import EmbeddingCache, embed
 from fewshot.embedding import EmbeddingSource
 from fewshot.encoders import ModuleEncoder, Preprocess
 from fewshot.engines import Engine, load_engine
@@ -275,3 +276,46 @@ class TestRay:
             return task
 
         assert sorted(load_engine("ray(workers=1)").map(once, range(4))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_a_killed_run_of_workers_is_resumed(
+    engine: str, photographs: list[Path], expected: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    (tmp_path / "slow_encoder.py").write_text(
+        "import time\nimport torch\nfrom torch import nn\nfrom fewshot.encoders import ModuleEncoder, Preprocess\n"
+        "class Slow(ModuleEncoder):\n"
+        "    def encode_images(self, images):\n"
+        "        time.sleep(0.1)\n"
+        "        return super().encode_images(images)\n"
+        "def slow():\n"
+        "    torch.manual_seed(0)\n"
+        "    body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3))\n"
+        "    return Slow(body, Preprocess(16, 18), dim=5)\n"
+    )
+    program = (
+        "import pathlib\nfrom fewshot import embed\nfrom slow_encoder import slow\n"
+        f"files = sorted(pathlib.Path({str(photographs[0].parent)!r}).glob('*.png'))\n"
+        "if __name__ == '__main__':\n"
+        f"    embed(files, slow(), cache={str(tmp_path / 'cache')!r}, engine='{engine}(workers=2)', batch_size=1)\n"
+    )
+    (tmp_path / "killed.py").write_text(program)
+    folders = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": folders}
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "killed.py")], env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 90
+        while len(list(tmp_path.rglob("*.safetensors"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)  # the run with all its workers, as a scheduler does it
+    before = sum(info.rows for info in EmbeddingCache(tmp_path / "cache").ls())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = importlib.import_module("slow_encoder").slow()
+    monkeypatch.delitem(sys.modules, "slow_encoder")
+    source = embed(photographs, model, cache=tmp_path / "cache", workers=1)
+    assert 0 < source.report["hits"] == before < 24
+    check(source, expected, 24 - before)

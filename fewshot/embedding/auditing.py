@@ -1,0 +1,105 @@
+"""`audit`: are the cached rows what the encoder computes today?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fewshot.embedding.any_dataset import as_items
+from fewshot.embedding.batch_size import BatchSize
+from fewshot.embedding.computing import Forward, choose_device, choose_precision
+from fewshot.embedding.filling import processors
+from fewshot.embedding.loading import Work, batches
+from fewshot.embedding.plan import Plan
+from fewshot.embedding.space_spec import space_spec
+
+if TYPE_CHECKING:
+    from fewshot.cache import EmbeddingCache
+    from fewshot.encoders.encoder import Encoder
+
+_COSINE = 0.9999  # as for canaries: kernels and batch sizes stay above, another resize or checkpoint falls below
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a comparison of cached with fresh rows came to.
+
+    Attributes:
+        space: id of the space.
+        cached: rows of the dataset that the space holds.
+        compared: how many of them were embedded again.
+        lowest_cosine: between a cached row and a fresh one.
+        wrong: (name of the item, cosine) of each row below 0.9999, the worst first.
+    """
+
+    space: str
+    cached: int
+    compared: int
+    lowest_cosine: float
+    wrong: list[tuple[str, float]]
+
+
+def audit(
+    dataset: Any,
+    encoder: str | Encoder,
+    *,
+    cache: EmbeddingCache | str | os.PathLike[str] | None = None,
+    sample: int = 256,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    storage: str = "float16",
+) -> Audit:
+    """Embed a random sample of the cached rows again and compare; no row is written.
+
+    Checksums (`EmbeddingCache.verify`) find files that changed; this finds rows that were never right, or
+    that a changed library computes differently.
+
+    Args:
+        dataset: anything that `embed` takes.
+        encoder: as it was given to `embed`.
+        cache: an `EmbeddingCache` or its folder; None: the user's.
+        sample: rows to compare at most.
+        seed: of the sample.
+        device: as for `embed`.
+        precision: as for `embed`.
+        storage: as for `embed`.
+
+    Raises:
+        ValueError: the cache holds no row of this dataset by this encoder.
+    """
+    from fewshot.cache import EmbeddingCache
+    from fewshot.encoders import load_encoder
+
+    if sample < 1:
+        raise ValueError(f"sample={sample}; it must be at least 1.")
+    store = cache if isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
+    model = load_encoder(encoder)
+    items = as_items(dataset, model, None, None)
+    here = choose_device(device, model)
+    model.to(here)
+    forward = Forward(model, here, choose_precision(precision, here), getattr(torch, storage))
+    threads = processors()
+    plan = Plan(items, 0, None, 0, threads)
+    space = store.space(space_spec(model, items, forward, storage, None))
+    units = plan.units[space.contains(plan.keys[plan.units, 0])]
+    if not len(units):
+        raise ValueError(
+            f"the cache holds no row of {items.name!r} by {model.name!r} in {forward.precision}, stored as {storage}; "
+            "embed it first, or give precision and storage as they were then (fewshot cache ls tells)."
+        )
+    chosen = np.sort(np.random.default_rng(seed).permutation(units)[:sample])
+    work = Work(items, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen))
+    kept = space.read(np.ascontiguousarray(work.keys)).double()
+    cosine = torch.full((len(chosen),), -1.0, dtype=torch.float64)
+    for batch in batches(work, model, BatchSize(16, here), threads, here):
+        if batch.units:
+            fresh, old = forward(batch.inputs).cpu().double(), kept[batch.units]
+            same = (fresh == old).all(1)  # of a row of zeros there is no cosine
+            cosine[batch.units] = torch.where(same, 1.0, torch.cosine_similarity(fresh, old))
+    wrong = [(items.describe(work.rows[i]), float(cosine[i])) for i in cosine.argsort().tolist() if cosine[i] < _COSINE]
+    return Audit(space.id, len(units), len(chosen), float(cosine.min()), wrong)
