@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from episodes import EpisodeSampler, TensorSource
 from fewshot.cache import EmbeddingCache
 
 FLUSH, DIM = 8192, 512
@@ -109,6 +110,24 @@ def main() -> None:
         }.items():
             seconds = best(function, rounds + 3)
             print(f"load    {1e3 * seconds:8.1f} ms  {seconds / plain:6.2f} of one plain file  {name}")
+        gather(space, keys)
+
+
+def gather(space: Any, keys: Any) -> None:
+    """Rows of episodes out of the table, in memory and memory-mapped, against copying as many rows in a row."""
+    labels = torch.arange(len(keys)) % 100
+    drawn = EpisodeSampler(labels, way=5, shot=5, query=15, seed=0).draw(first=0, count=1000)
+    index = torch.cat([torch.as_tensor(drawn.support), torch.as_tensor(drawn.query)], 1)  # [E, S+Q]
+    table = TensorSource(space.table(keys), labels)
+    mapped = TensorSource(space.table(keys, memory_limit_bytes=1), labels)
+    room, block = torch.empty(index.numel(), DIM), torch.rand(index.numel(), DIM)
+    floor = best(lambda: room.copy_(block), 8)
+    for name, source in (("table in memory", table), ("memory-mapped table", mapped)):
+        buffer = source.buffer(index.numel())
+        seconds = best(lambda source=source, buffer=buffer: source.gather(index, buffer), 8)
+        print(
+            f"gather  {1e6 * seconds / len(index):8.1f} µs an episode  {seconds / floor:6.2f} of a plain copy  {name}"
+        )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-_FIRST = {"cpu": 8, "cuda": 64}
+_FIRST = {"cpu": 2, "cuda": 64}  # on a CPU small batches keep a layer's output in its caches
 _LARGEST = {"cpu": 256, "cuda": 4096}
 _TRIALS = 3  # batches of each size, of which the fastest counts: the others met decoding threads or a cold cache
 _GAIN = 1.05  # a larger batch must be this much faster, or it is only more memory and more padding

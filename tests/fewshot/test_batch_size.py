@@ -28,13 +28,13 @@ def search(time_of: dict[int, float], size: BatchSize) -> list[int]:
 
 def test_it_grows_while_an_item_becomes_cheaper() -> None:
     size = BatchSize(None, CPU)
-    assert search({8: 8.0, 16: 12.0, 32: 16.0, 64: 31.9}, size) == [8] * 3 + [16] * 3 + [32] * 3 + [64] * 3
-    assert size.size == 32, "64 gains less than 5 %, so it is only more memory"
+    assert search({2: 2.0, 4: 3.0, 8: 4.0, 16: 7.9}, size) == [2] * 3 + [4] * 3 + [8] * 3 + [16] * 3
+    assert size.size == 8, "16 gains less than 5 %, so it is only more memory"
 
 
 def test_it_ends_at_the_largest() -> None:
     size = BatchSize(None, CPU)
-    search({8 * 2**n: 1.0 for n in range(6)}, size)
+    search({2**n: 1.0 for n in range(9)}, size)
     assert size.size == 256
 
 
@@ -42,14 +42,14 @@ def test_the_fastest_of_several_batches_counts() -> None:
     size = BatchSize(None, CPU)
     for seconds in (9.0, 1.0, 9.0, 50.0, 1.0, 50.0):
         size.note(size.size, size.size, seconds)
-    assert size.size == 32
+    assert size.size == 8
 
 
 def test_batches_of_another_size_do_not_count() -> None:
     size = BatchSize(None, CPU)
     for _ in range(9):
         size.note(7, 7, 0.1)  # the end of the work, or what was decoded ahead
-    assert size.size == 8 and size.searching
+    assert size.size == 2 and size.searching
 
 
 def test_a_fixed_size_stays() -> None:
@@ -61,9 +61,9 @@ def test_a_fixed_size_stays() -> None:
 def test_memory_ends_the_search() -> None:
     size = BatchSize(None, CPU)
     for seconds in (1.0, 1.0, 1.0):
-        size.note(8, 8, seconds)
-    size.settle(limit=4)
-    assert (size.size, size.searching) == (4, False)
+        size.note(2, 2, seconds)
+    size.settle(limit=1)
+    assert (size.size, size.searching) == (1, False)
 
 
 class Clock:
@@ -111,7 +111,7 @@ def test_embed_finds_it_and_remembers_it(slow: Slow, tmp_path: Any) -> None:
     images = torch.rand(1000, 1, 4, 4)
     source = embed(images, slow, cache=tmp_path, storage="float32")
     assert torch.equal(source.features, images.flatten(1)[:, :2])
-    assert sorted(set(slow.batches[:-1])) == [8, 16, 32, 64]
+    assert sorted(set(slow.batches[:-1])) == [2, 4, 8, 16, 32, 64]
     assert source.report["batch_size"] == 32
     slow.batches.clear()
     embed(torch.rand(100, 1, 4, 4), slow, cache=tmp_path, storage="float32")
@@ -122,7 +122,7 @@ def test_texts_that_become_shorter_do_not_look_faster(slow: Slow) -> None:
     texts = [f"{n} " + "x" * (3000 - 2 * n) for n in range(1200)]
     source = embed(texts, slow, cache=False, storage="float32")
     assert source.features[:, 0].tolist() == [len(text) for text in texts]
-    assert source.report["batch_size"] == 8, "a character costs the same in every batch, so larger ones gain nothing"
+    assert source.report["batch_size"] == 2, "a character costs the same in every batch, so larger ones gain nothing"
 
 
 def test_a_given_size_is_kept(slow: Slow) -> None:
