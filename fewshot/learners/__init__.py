@@ -10,11 +10,20 @@ if TYPE_CHECKING:
     from fewshot.learner import Learner
 
 HOMES = {
+    "alpha-tim": "fewshot.learners.alpha_tim:AlphaTIM",
+    "bd-cspn": "fewshot.learners.bd_cspn:BDCSPN",
+    "label-propagation": "fewshot.learners.label_propagation:LabelPropagation",
+    "laplacian-shot": "fewshot.learners.laplacian_shot:LaplacianShot",
     "logistic": "fewshot.learners.logistic:Logistic",
     "nearest": "fewshot.learners.nearest:Nearest",
     "prototypes": "fewshot.learners.prototypes:Prototypes",
+    "pt-map": "fewshot.learners.pt_map:PTMAP",
     "ridge": "fewshot.learners.ridge:Ridge",
     "sklearn": "fewshot.learners.scikit_learn:SklearnLearner",
+    "soft-kmeans": "fewshot.learners.soft_kmeans:SoftKMeans",
+    "tim": "fewshot.learners.tim:TIM",
+    "tim-adm": "fewshot.learners.tim_adm:TIMADM",
+    "transductive-finetune": "fewshot.learners.transductive_finetune:TransductiveFineTune",
 }
 LEARNERS = Registry("learner", HOMES, "fewshot.learners")
 

@@ -18,7 +18,10 @@ import fewshot
 ROOT = Path(episodes.__file__).parents[1]
 HEAVY = ["torchvision", "open_clip", "sklearn", "matplotlib", "timm", "scipy", "pandas", "ray", "transformers"]
 # What learners may import of fewshot, besides nothing: shared mathematics goes into a module named here.
-FOR_LEARNERS = {"learner", "transforms", "registry", "linalg", "newton", "nets"}
+FOR_LEARNERS = {
+    "learner", "transforms", "registry", "linalg", "newton", "nets", "transduction", "affinity", "adam",
+    "prototype_head", "information", "sinkhorn",
+}  # fmt: skip
 FILES = sorted([*(ROOT / "episodes").rglob("*.py"), *(ROOT / "fewshot").rglob("*.py")])
 
 

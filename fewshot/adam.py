@@ -1,0 +1,36 @@
+"""Adam, elementwise, on a plain tensor: each episode of a batch is optimised as if it were alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Adam:
+    """The state of one optimisation: moments of a parameter's gradient.
+
+    Args:
+        like: the parameter.
+        rate: step size.
+        betas: decay of the two moments.
+        epsilon: added to the root of the second.
+
+    Reference: Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
+    """
+
+    def __init__(
+        self, like: Tensor, rate: float, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8
+    ) -> None:
+        self.rate, self.betas, self.epsilon = rate, betas, epsilon
+        self.first, self.second = torch.zeros_like(like), torch.zeros_like(like)
+        self.steps = 0
+
+    def step(self, parameter: Tensor, gradient: Tensor, rate: float | None = None) -> Tensor:
+        """The parameter after one step, changed in place."""
+        self.steps += 1
+        one, two = self.betas
+        self.first.lerp_(gradient, 1 - one)
+        self.second.mul_(two).addcmul_(gradient, gradient, value=1 - two)
+        rate = (self.rate if rate is None else rate) / (1 - one**self.steps)
+        root = (self.second / (1 - two**self.steps)).sqrt_().add_(self.epsilon)
+        return parameter.addcdiv_(self.first, root, value=-rate)

@@ -1,0 +1,68 @@
+"""Class vectors tuned to support labels and to the mutual information of queries and their predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewshot.adam import Adam
+from fewshot.prototype_head import PrototypeHead, cross_entropy_gradient, through_softmax
+from fewshot.transduction import SupportState
+
+_TINY = 1e-12  # added to a probability before its logarithm
+
+
+def tune(
+    state: SupportState,
+    query: Tensor,
+    *,
+    metric: str,
+    scale: float,
+    weights: tuple[float, float, float],
+    alpha: Tensor | None,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    """Logits of the queries ``[E, Q, N]`` after a descent from the class means.
+
+    Adam minimises ``a CE(support) - b H(mean_q p_q) + c mean_q H(p_q)``.
+
+    Args:
+        state: the support.
+        query: rows ``[E, Q, D]``.
+        metric: of `PrototypeHead`.
+        scale: factor on its logits.
+        weights: a, b and c.
+        alpha: order of the Tsallis entropy ``H(p) = (1 - Σ p^alpha) / (alpha - 1)`` of each episode ``[E, 1, 1]``;
+            None: Shannon's.
+        steps: of Adam.
+        rate: of Adam.
+    """
+    with torch.no_grad():
+        a, b, c = weights
+        asked = PrototypeHead(metric, scale, query, state.absent)
+        known = PrototypeHead(metric, scale, state.support, state.absent)
+        weight = state.prototypes.clone()
+        adam: Any = Adam(weight, rate)
+        for _ in range(steps):
+            supported = cross_entropy_gradient(known.logits(weight).softmax(-1), state.one_hot)
+            gradient = known.gradient(weight, a * supported)
+            if b or c:
+                p = asked.logits(weight).softmax(-1)  # [E, Q, N]
+                marginal = p.mean(1, keepdim=True)  # [E, 1, N]
+                inner = c * entropy_gradient(p, alpha) - b * entropy_gradient(marginal, alpha)
+                gradient += asked.gradient(weight, through_softmax(p, inner / query.shape[1]))
+            adam.step(weight, gradient)
+        return asked.logits(weight)
+
+
+def entropy_gradient(probabilities: Tensor, alpha: Tensor | None) -> Tensor:
+    """Gradient of Shannon's (None) or Tsallis's entropy with respect to the probabilities, up to a constant.
+
+    What is the same for all classes does not pass a softmax.
+    """
+    if alpha is None:
+        return -(probabilities + _TINY).log()
+    return -alpha / (alpha - 1) * probabilities.pow(alpha - 1)

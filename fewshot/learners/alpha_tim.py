@@ -1,0 +1,96 @@
+"""alpha-TIM: information maximisation that tolerates queries of unequal classes."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from episodes.episode import Episode
+from fewshot.information import tune
+from fewshot.learner import Learner
+from fewshot.prototype_head import check_metric
+from fewshot.transduction import SupportState, keep_support
+
+_FEW, _MANY, _MANY_SHOTS = 2.0, 7.0, 5
+
+
+class AlphaTIMState(NamedTuple):
+    """The support, and the order of entropy that suits its shots."""
+
+    support: SupportState
+    alpha: Tensor  # [E, 1, 1]
+
+
+class AlphaTIM(Learner):
+    """`TIM` with Tsallis entropies ``H(p) = (1 - Σ p^alpha) / (alpha - 1)`` of the queries' predictions.
+
+    Of a larger alpha, the entropy of the mean prediction is flat over a wide range of class shares, so
+    queries need not be balanced: the transductive learner to take where nothing is known of the queries.
+
+    Meant for features of length one, centred where base data is at hand (``cl2n | alpha-tim``).
+
+    Args:
+        alpha: order of the entropies; ``"auto"``: 2 below five shots, 7 from there on (at one shot 7 collapses).
+        steps: of Adam.
+        rate: of Adam.
+        scale: factor on the logits (τ).
+        cross_entropy: weight of the support's loss, which stays Shannon's.
+        marginal: weight of the entropy of the mean prediction.
+        conditional: weight of the mean entropy of predictions.
+        metric: ``"squared"`` as in the paper; or ``"cosine"``, ``"euclidean"``.
+
+    Raises:
+        ValueError: alpha is neither "auto" nor a number above 1, an unknown metric, or steps is below 1.
+
+    Reference: Veilleux, Boudiaf, Piantanida, Ben Ayed, "Realistic evaluation of transductive few-shot
+    learning", NeurIPS 2021, arXiv:2204.11181.
+    """
+
+    name: ClassVar[str] = "alpha-tim"
+    transductive = True
+
+    def __init__(
+        self,
+        alpha: float | str = "auto",
+        steps: int = 1000,
+        rate: float = 1e-4,
+        scale: float = 15.0,
+        cross_entropy: float = 1.0,
+        marginal: float = 1.0,
+        conditional: float = 1.0,
+        metric: str = "squared",
+    ) -> None:
+        super().__init__()
+        check_metric(metric)
+        if steps < 1:
+            raise ValueError(f"steps={steps}; it must be at least 1.")
+        if alpha != "auto" and (isinstance(alpha, str) or alpha <= 1):
+            raise ValueError(f"alpha={alpha!r}; it must be 'auto' or above 1 (towards 1 it becomes 'tim').")
+        self.alpha = alpha
+        self.steps = steps
+        self.rate = rate
+        self.scale = scale
+        self.cross_entropy = cross_entropy
+        self.marginal = marginal
+        self.conditional = conditional
+        self.metric = metric
+
+    def adapt(self, episode: Episode) -> AlphaTIMState:
+        """Keep the support."""
+        support = keep_support(episode)
+        if isinstance(self.alpha, str):
+            present = (~support.absent).sum(1).clamp(min=1)
+            many = episode.shots.sum(1) >= _MANY_SHOTS * present  # [E]
+            alpha = torch.where(many, _MANY, _FEW).to(support.support.dtype)
+        else:
+            alpha = support.support.new_full((len(support.support),), self.alpha)
+        return AlphaTIMState(support, alpha.view(-1, 1, 1))
+
+    def predict(self, state: AlphaTIMState, query: Tensor) -> Tensor:
+        """Tune the class vectors on support and queries, then score the queries."""
+        return tune(
+            state.support, query, metric=self.metric, scale=self.scale, alpha=state.alpha, steps=self.steps,
+            rate=self.rate, weights=(self.cross_entropy, self.marginal, self.conditional),
+        )  # fmt: skip

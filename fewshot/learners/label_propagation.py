@@ -1,0 +1,93 @@
+"""Label propagation over a graph of support and queries, in closed form."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import product
+
+
+class LabelledRows(NamedTuple):
+    """Rows with and without labels; those without have a row of zeros."""
+
+    rows: Tensor  # [E, S + U, D], of length one, zero where they are padding
+    one_hot: Tensor  # [E, S + U, N]
+    known: Tensor  # [E, S + U], False for padding
+    absent: Tensor  # [E, N]
+
+
+class LabelPropagation(Learner):
+    """Spreads the labels of the support over a nearest-neighbour graph of all rows.
+
+    Affinities are ``max(cos, 0)^power`` to the `neighbours` nearest other rows, made symmetric (W + Wᵀ) and
+    normalised, ``A = D^(-1/2) W D^(-1/2)``; then ``F = (I - spread A)⁻¹ Y``, one solve of S + U + Q equations,
+    and ``logits = log F_q``. Rows of `Episode.unlabelled` are nodes of the graph, too.
+
+    Args:
+        neighbours: nearest other rows that a row is joined to.
+        power: sharpens affinities.
+        spread: share of a row's label that comes from its neighbours, in 0..1 (the paper's α).
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Reference: Zhou, Bousquet, Lal, Weston, Schölkopf, "Learning with local and global consistency",
+    NeurIPS 2003; for few-shot episodes: Liu et al., "Learning to propagate labels: transductive propagation
+    network for few-shot learning", ICLR 2019, arXiv:1805.10002.
+    """
+
+    name: ClassVar[str] = "label-propagation"
+    needs = ("support", "unlabelled")
+    transductive = True
+
+    def __init__(self, neighbours: int = 20, power: float = 3.0, spread: float = 0.8) -> None:
+        super().__init__()
+        if neighbours < 1 or power <= 0 or not 0 < spread < 1:
+            raise ValueError(
+                f"neighbours={neighbours}, power={power}, spread={spread}; neighbours must be at least 1, power "
+                "positive, and spread between 0 and 1."
+            )
+        self.neighbours = neighbours
+        self.power = power
+        self.spread = spread
+
+    def adapt(self, episode: Episode) -> LabelledRows:
+        """Keep the support and the unlabelled rows."""
+        one_hot = episode.one_hot
+        known = one_hot.any(-1)  # [E, S]
+        rows = torch.where(known.unsqueeze(-1), normalize(episode.support, dim=-1), 0)
+        if episode.unlabelled is not None:
+            more = episode.unlabelled
+            rows = torch.cat([rows, normalize(more, dim=-1)], 1)
+            one_hot = torch.cat([one_hot, one_hot.new_zeros(len(more), more.shape[1], episode.way)], 1)
+            known = torch.cat([known, known.new_ones(more.shape[:2])], 1)
+        return LabelledRows(rows, one_hot, known, episode.shots == 0)
+
+    def predict(self, state: LabelledRows, query: Tensor) -> Tensor:
+        """Spread the labels to the queries."""
+        rows = torch.cat([state.rows, normalize(query, dim=-1)], 1)  # [E, R, D]
+        known = torch.cat([state.known, state.known.new_ones(query.shape[:2])], 1)
+        affinity = product(rows, rows.mT)  # [E, R, R]
+        both = known.unsqueeze(1) & known.unsqueeze(2)
+        affinity = affinity.masked_fill(~both, -1.0)
+        affinity = affinity.masked_fill(torch.eye(len(known[0]), dtype=torch.bool, device=rows.device), -1.0)
+        count = min(self.neighbours, rows.shape[1] - 1)
+        nearest = affinity.topk(count, dim=-1).indices
+        joined = torch.zeros_like(affinity).scatter_(-1, nearest, 1.0)
+        graph = joined * affinity.clamp(min=0).pow(self.power)
+        graph = graph + graph.mT
+        scale = graph.sum(-1).clamp(min=torch.finfo(graph.dtype).tiny).rsqrt()  # [E, R]
+        # A row without neighbours keeps what it has: nothing.
+        scale = torch.where(graph.any(-1), scale, torch.zeros_like(scale))
+        system = -self.spread * graph * scale.unsqueeze(1) * scale.unsqueeze(2)
+        system.diagonal(dim1=1, dim2=2).add_(1.0)
+        labels = torch.cat([state.one_hot, state.one_hot.new_zeros(*query.shape[:2], state.one_hot.shape[-1])], 1)
+        spread = torch.linalg.solve(system, labels)[:, -query.shape[1] :]  # [E, Q, N]
+        logits = spread.clamp(min=torch.finfo(spread.dtype).tiny).log()
+        return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)

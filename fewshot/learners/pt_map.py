@@ -1,0 +1,119 @@
+"""PT-MAP: power-transformed features, and class means by optimal transport."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.affinity import squared_distances
+from fewshot.learner import Learner
+from fewshot.linalg import product
+from fewshot.sinkhorn import transport
+from fewshot.transduction import SupportState, keep_support
+
+_OFFSET = 1e-6
+
+
+class PTMAP(Learner):
+    """Assigns the queries to the classes by optimal transport, and moves the class means to fit.
+
+    Features become ``sign(x) (|x| + 1e-6)^power`` (of non-negative features that is the paper's transform), then
+    support and queries are each brought to length one, centred by their own mean, and to length one again.
+    `steps` times: the plan P minimises ``Σ P_qn |q - w_n|² - H(P) / sharpness`` among plans whose rows sum to 1 and
+    whose columns follow the prior, and ``w_n += rate (mean of the support of n and the queries, weighted - w_n)``.
+    The logits are ``log P`` of the last plan.
+
+    With the uniform prior it *assumes balanced queries*, Q / N of each class: where that is not so, it is
+    worse than plain prototypes.
+
+    Args:
+        query_prior: ``"uniform"``: every class has as many queries, as in the paper; ``"free"``: nothing is
+            assumed of the columns, and assignments are a softmax.
+        steps: moves of the class means.
+        rate: share of the way that a move goes.
+        sharpness: of the transport (λ).
+        power: of the transform (β).
+        normalise: bring to length one and centre, as described; False: only the power.
+        sinkhorn_tolerance: on the row sums of a plan.
+        sinkhorn_steps: at most, for one plan.
+
+    Raises:
+        ValueError: an unknown prior, or an argument out of range.
+
+    Reference: Hu, Gripon, Pateux, "Leveraging the feature distribution in transfer-based few-shot learning",
+    ICANN 2021, arXiv:2006.03806.
+    """
+
+    name: ClassVar[str] = "pt-map"
+    transductive = True
+
+    def __init__(
+        self,
+        query_prior: str = "uniform",
+        steps: int = 20,
+        rate: float = 0.2,
+        sharpness: float = 10.0,
+        power: float = 0.5,
+        normalise: bool = True,
+        sinkhorn_tolerance: float = 1e-6,
+        sinkhorn_steps: int = 1000,
+    ) -> None:
+        super().__init__()
+        if query_prior not in ("uniform", "free"):
+            raise ValueError(
+                f"query_prior={query_prior!r}; it must be 'uniform' (as many queries of each class) or 'free' "
+                "(nothing is assumed)."
+            )
+        if steps < 1 or not 0 < rate <= 1 or power <= 0 or sinkhorn_steps < 1:
+            raise ValueError(
+                f"steps={steps}, rate={rate}, power={power}, sinkhorn_steps={sinkhorn_steps}; steps must be at least "
+                "1, rate in 0..1 and power positive."
+            )
+        self.query_prior = query_prior
+        self.steps = steps
+        self.rate = rate
+        self.sharpness = sharpness
+        self.power = power
+        self.normalise = normalise
+        self.sinkhorn_tolerance = sinkhorn_tolerance
+        self.sinkhorn_steps = sinkhorn_steps
+
+    def adapt(self, episode: Episode) -> SupportState:
+        """Transform and keep the support."""
+        rows = self._transform(episode.support)
+        if self.normalise:
+            known = (episode.labels >= 0).unsqueeze(-1).to(rows.dtype)  # [E, S, 1]
+            mean = (rows * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
+            # A single row would be centred onto zero: it stays where it is.
+            rows = normalize(torch.where(known.sum(1, keepdim=True) > 1, rows - mean, rows), dim=-1)
+        return keep_support(episode.replace(support=rows, query=rows[:, :0], unlabelled=None))
+
+    def predict(self, state: SupportState, query: Tensor) -> Tensor:
+        """Alternate between plans and class means."""
+        rows = self._transform(query)
+        if self.normalise:
+            rows = normalize(rows - rows.mean(1, keepdim=True), dim=-1) if rows.shape[1] > 1 else rows
+        shots = state.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
+        labelled, weight = state.prototypes * shots, state.prototypes
+        for _ in range(self.steps):
+            plan = self._plan(rows, weight, state.absent)
+            means = (labelled + product(plan.mT, rows)) / (shots + plan.sum(1).unsqueeze(-1)).clamp(min=_OFFSET)
+            weight = torch.lerp(weight, means, self.rate)
+        plan = self._plan(rows, weight, state.absent).clamp(min=torch.finfo(rows.dtype).tiny)
+        return plan.log().masked_fill(state.absent.unsqueeze(1), -torch.inf)
+
+    def _transform(self, rows: Tensor) -> Tensor:
+        rows = rows.sign() * (rows.abs() + _OFFSET).pow(self.power)
+        return normalize(rows, dim=-1) if self.normalise else rows
+
+    def _plan(self, rows: Tensor, weight: Tensor, absent: Tensor) -> Tensor:
+        cost = squared_distances(rows, weight).masked_fill(absent.unsqueeze(1), torch.inf)  # [E, Q, N]
+        if self.query_prior == "free":
+            return (-self.sharpness * cost).softmax(-1)
+        present = (~absent).to(rows.dtype)
+        columns = rows.shape[1] * present / present.sum(-1, keepdim=True).clamp(min=1)
+        return transport(cost, columns, self.sharpness, self.sinkhorn_tolerance, self.sinkhorn_steps).to(rows.dtype)

@@ -1,0 +1,98 @@
+"""Prototypes refined by soft k-means over rows without labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from episodes.episode import Episode
+from fewshot.affinity import squared_distances
+from fewshot.learner import Learner
+from fewshot.transduction import SupportState, keep_support
+
+
+class SoftKMeansState(NamedTuple):
+    """The support, and the rows without labels."""
+
+    support: SupportState
+    unlabelled: Tensor  # [E, U, D]; U may be 0
+
+
+class SoftKMeans(Learner):
+    """Moves each prototype towards the unlabelled rows that may belong to it.
+
+    ``z_un = softmax_n(-scale |u - p_n|²)`` over the unlabelled rows, then
+    ``p'_n = (Σ_support of n x + Σ_u z_un u) / (K_n + Σ_u z_un)``; `steps` times. Then
+    ``logits = -scale |q - p'_n|²``.
+
+    With distractors there is one more cluster at the mean of the support, of a larger radius r, for
+    unlabelled rows of no class: its logit is ``-scale |u - m|² / r² - 2 log r`` in place of a class's. Rows that
+    it takes move no prototype, and no query is assigned to it.
+
+    Args:
+        steps: of k-means; the paper takes one.
+        scale: sharpness of assignments and logits.
+        queries: the queries are unlabelled rows, too; False: only `Episode.unlabelled` is used, and the
+            learner is inductive (without such rows it is `Prototypes`).
+        distractors: unlabelled rows may belong to no class.
+        radius: of the distractors' cluster relative to a class's.
+
+    Raises:
+        ValueError: steps is below 1, or radius or scale is not positive.
+
+    Reference: Ren, Triantafillou, Ravi, Snell, Swersky, Tenenbaum, Larochelle, Zemel, "Meta-learning for
+    semi-supervised few-shot classification", ICLR 2018, arXiv:1803.00676.
+    """
+
+    name: ClassVar[str] = "soft-kmeans"
+    needs = ("support", "unlabelled")
+    transductive = True
+
+    def __init__(
+        self,
+        steps: int = 1,
+        scale: float = 1.0,
+        queries: bool = True,
+        distractors: bool = False,
+        radius: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if steps < 1 or scale <= 0 or radius <= 0:
+            raise ValueError(f"steps={steps}, scale={scale}, radius={radius}; steps must be at least 1, both positive.")
+        self.steps = steps
+        self.scale = scale
+        self.queries = queries
+        self.distractors = distractors
+        self.radius = radius
+        self.transductive = queries
+
+    def adapt(self, episode: Episode) -> SoftKMeansState:
+        """Keep the support and the unlabelled rows."""
+        more = episode.unlabelled
+        return SoftKMeansState(keep_support(episode), episode.support[:, :0] if more is None else more)
+
+    def predict(self, state: SoftKMeansState, query: Tensor) -> Tensor:
+        """Refine the prototypes, then score the queries."""
+        support, rows = state
+        absent = support.absent.unsqueeze(1)  # [E, 1, N]
+        if self.queries:
+            rows = torch.cat([rows, query], 1)  # [E, U, D]
+        shots = support.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
+        totals, prototypes = support.prototypes * shots, support.prototypes
+        outside = self._outside(support, rows) if self.distractors else None
+        for _ in range(self.steps):
+            logits = -self.scale * squared_distances(rows, prototypes).masked_fill(absent, torch.inf)  # [E, U, N]
+            if outside is not None:
+                logits = torch.cat([logits, outside], -1)
+            shares = logits.softmax(-1)[..., : shots.shape[1]]
+            prototypes = (totals + shares.mT @ rows) / (shots + shares.sum(1).unsqueeze(-1)).clamp(min=1)
+        return -self.scale * squared_distances(query, prototypes).masked_fill(absent, torch.inf)
+
+    def _outside(self, support: SupportState, rows: Tensor) -> Tensor:
+        present = (~support.absent).to(rows.dtype).unsqueeze(-1)  # [E, N, 1]
+        centre = (support.prototypes * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
+        far = (rows - centre).square().sum(-1, keepdim=True)  # [E, U, 1]
+        log_radius = torch.tensor(self.radius, dtype=rows.dtype, device=rows.device).log()
+        return -self.scale * far / self.radius**2 - 2 * log_radius

@@ -1,0 +1,68 @@
+"""Transductive fine-tuning: fit the support, and be sure about the queries."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from episodes.episode import Episode
+from fewshot.information import tune
+from fewshot.learner import Learner
+from fewshot.prototype_head import check_metric
+from fewshot.transduction import SupportState, keep_support
+
+
+class TransductiveFineTune(Learner):
+    """Tunes a classifier, from the class means, on the support's labels and the queries' entropy.
+
+    Adam minimises ``CE(support) + entropy mean_q H(p_q)``. The paper tunes the backbone as well; here
+    features are frozen, and one vector per class is tuned. Gradients are written out.
+
+    Meant for features of length one (``l2 | transductive-finetune``).
+
+    Args:
+        steps: of Adam.
+        rate: of Adam.
+        scale: factor on the logits.
+        entropy: weight of the mean entropy of predictions.
+        metric: ``"cosine"``; or ``"squared"``, ``"euclidean"``.
+
+    Raises:
+        ValueError: an unknown metric, or steps is below 1.
+
+    Reference: Dhillon, Chaudhari, Ravichandran, Soatto, "A baseline for few-shot image classification",
+    ICLR 2020, arXiv:1909.02729.
+    """
+
+    name: ClassVar[str] = "transductive-finetune"
+    transductive = True
+
+    def __init__(
+        self,
+        steps: int = 25,
+        rate: float = 1e-3,
+        scale: float = 10.0,
+        entropy: float = 1.0,
+        metric: str = "cosine",
+    ) -> None:
+        super().__init__()
+        check_metric(metric)
+        if steps < 1:
+            raise ValueError(f"steps={steps}; it must be at least 1.")
+        self.steps = steps
+        self.rate = rate
+        self.scale = scale
+        self.entropy = entropy
+        self.metric = metric
+
+    def adapt(self, episode: Episode) -> SupportState:
+        """Keep the support."""
+        return keep_support(episode)
+
+    def predict(self, state: SupportState, query: Tensor) -> Tensor:
+        """Tune the class vectors on support and queries, then score the queries."""
+        return tune(
+            state, query, metric=self.metric, scale=self.scale, alpha=None, steps=self.steps, rate=self.rate,
+            weights=(1.0, 0.0, self.entropy),
+        )  # fmt: skip

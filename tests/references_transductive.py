@@ -1,0 +1,301 @@
+"""Slow references of transductive learners in plain numpy: one episode, float64, the formula as it is written.
+
+Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and returns logits ``[Q, way]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def known(support: Array, labels: Labels) -> tuple[Array, Labels]:
+    return support[labels >= 0].astype(np.float64), labels[labels >= 0]
+
+
+def unit(row: Array) -> Array:
+    return row / max(float(np.linalg.norm(row)), 1e-12)
+
+
+def softmax(values: Array) -> Array:
+    values = np.exp(values - values.max())
+    return values / values.sum()
+
+
+def means(rows: Array, classes: Labels, way: int) -> dict[int, Array]:
+    return {n: rows[classes == n].mean(0) for n in range(way) if (classes == n).any()}
+
+
+def fill(values: dict[int, Array], way: int, count: int) -> Array:
+    logits = np.full((count, way), -np.inf)
+    for n, column in values.items():
+        logits[:, n] = column
+    return logits
+
+
+def rectified(rows: Array, classes: Labels, query: Array, way: int, sharpness: float) -> tuple[dict[int, Array], Array]:
+    shifted = query + rows.mean(0) - query.mean(0)
+    first = means(rows, classes, way)
+    joined = [max(first, key=lambda n: float(unit(q) @ unit(first[n]))) for q in shifted]
+    better = {}
+    for n, prototype in first.items():
+        members = [*rows[classes == n], *(q for q, own in zip(shifted, joined, strict=True) if own == n)]
+        weights = np.array([np.exp(sharpness * unit(x) @ unit(prototype)) for x in members])
+        better[n] = (weights[:, None] * np.array(members)).sum(0) / weights.sum()
+    return better, shifted
+
+
+def bd_cspn(
+    support: Array, labels: Labels, query: Array, way: int, sharpness: float = 10.0, scale: float = 10.0
+) -> Array:
+    rows, classes = known(support, labels)
+    prototypes, shifted = rectified(rows, classes, query, way, sharpness)
+    columns = {n: np.array([scale * unit(q) @ unit(p) for q in shifted]) for n, p in prototypes.items()}
+    return fill(columns, way, len(query))
+
+
+def laplacian_shot(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    neighbours: int = 2,
+    regularisation: float = 0.7,
+    steps: int = 20,
+    rectify: bool = True,
+) -> Array:
+    rows, classes = known(support, labels)
+    prototypes = rectified(rows, classes, query, way, 10.0)[0] if rectify else means(rows, classes, way)
+    unary = fill({n: -((query - p) ** 2).sum(1) for n, p in prototypes.items()}, way, len(query))
+    graph = np.zeros((len(query), len(query)))
+    for i in range(len(query)):
+        far = ((query - query[i]) ** 2).sum(1)
+        far[i] = np.inf
+        graph[i, np.argsort(far)[: min(neighbours, len(query) - 1)]] = 1
+    logits = unary
+    for _ in range(steps):
+        shares = np.array([softmax(row) for row in logits])
+        logits = unary + regularisation * graph @ shares
+    return logits
+
+
+def label_propagation(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    neighbours: int = 20,
+    power: float = 3.0,
+    spread: float = 0.8,
+    unlabelled: Array | None = None,
+) -> Array:
+    rows, classes = known(support, labels)
+    more = np.zeros((0, rows.shape[1])) if unlabelled is None else unlabelled
+    nodes = np.array([unit(x) for x in np.concatenate([rows, more, query])])
+    graph = np.zeros((len(nodes), len(nodes)))
+    for i in range(len(nodes)):
+        cosine = nodes @ nodes[i]
+        cosine[i] = -np.inf
+        for j in np.argsort(-cosine)[:neighbours]:
+            if j != i:
+                graph[i, j] = max(cosine[j], 0) ** power
+    graph = graph + graph.T
+    degree = graph.sum(1)
+    normal = np.array([
+        [graph[i, j] / np.sqrt(degree[i] * degree[j]) if graph[i, j] else 0 for j in range(len(nodes))]
+        for i in range(len(nodes))
+    ])  # fmt: skip
+    total, power_of = np.zeros((len(nodes), way)), np.zeros((len(nodes), way))
+    power_of[np.arange(len(rows)), classes] = 1
+    for _ in range(400):  # the series Σ spread^t A^t Y, not the solve
+        total += power_of
+        power_of = spread * normal @ power_of
+    with np.errstate(divide="ignore"):
+        logits = np.log(total[-len(query) :])
+    logits[:, [n for n in range(way) if not (classes == n).any()]] = -np.inf
+    return logits
+
+
+def soft_kmeans(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    steps: int = 1,
+    scale: float = 1.0,
+    queries: bool = True,
+    distractors: bool = False,
+    radius: float = 2.0,
+    unlabelled: Array | None = None,
+) -> Array:
+    rows, classes = known(support, labels)
+    prototypes = means(rows, classes, way)
+    free = [*(unlabelled if unlabelled is not None else []), *(query if queries else [])]
+    centre = np.mean([*prototypes.values()], axis=0)
+    names = list(prototypes)
+    for _ in range(steps):
+        shares = []
+        for row in free:
+            logits = [-scale * ((row - prototypes[n]) ** 2).sum() for n in names]
+            if distractors:
+                logits.append(-scale * ((row - centre) ** 2).sum() / radius**2 - 2 * np.log(radius))
+            shares.append(softmax(np.array(logits)))
+        moved = {}
+        for place, n in enumerate(names):
+            top, bottom = rows[classes == n].sum(0), float((classes == n).sum())
+            for row, share in zip(free, shares, strict=True):
+                top, bottom = top + share[place] * row, bottom + share[place]
+            moved[n] = top / bottom
+        prototypes = moved
+    return fill({n: -scale * ((query - p) ** 2).sum(1) for n, p in prototypes.items()}, way, len(query))
+
+
+def scores(metric: str, scale: float, rows: Array, weight: Array) -> Array:
+    if metric == "cosine":
+        return np.array([[scale * unit(x) @ unit(w) for w in weight] for x in rows])
+    far = np.array([[((x - w) ** 2).sum() for w in weight] for x in rows])
+    return -scale / 2 * far if metric == "squared" else -scale * np.sqrt(far)
+
+
+def entropy(p: Array, alpha: float | None) -> float:
+    if alpha is None:
+        return float(-(p * np.log(p + 1e-12)).sum())
+    return float((1 - (p**alpha).sum()) / (alpha - 1))
+
+
+def tuned(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    *,
+    steps: int,
+    rate: float,
+    scale: float,
+    metric: str,
+    weights: tuple[float, float, float],
+    alpha: float | None,
+) -> Array:
+    """Adam on numerical derivatives of the objective."""
+    rows, classes = known(support, labels)
+    prototypes = means(rows, classes, way)
+    names = list(prototypes)
+    own = np.array([names.index(int(n)) for n in classes])
+    a, b, c = weights
+
+    def objective(weight: Array) -> float:
+        supported = [softmax(row) for row in scores(metric, scale, rows, weight)]
+        loss = a * float(np.mean([-np.log(p[n]) for p, n in zip(supported, own, strict=True)]))
+        asked = np.array([softmax(row) for row in scores(metric, scale, query, weight)])
+        return loss - b * entropy(asked.mean(0), alpha) + c * float(np.mean([entropy(p, alpha) for p in asked]))
+
+    weight = np.array([prototypes[n] for n in names])
+    first, second = np.zeros_like(weight), np.zeros_like(weight)
+    for step in range(1, steps + 1):
+        gradient = differences(objective, weight)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        weight = weight - rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    found = scores(metric, scale, query, weight)
+    return fill({n: found[:, i] for i, n in enumerate(names)}, way, len(query))
+
+
+def differences(function: Callable[[Array], float], at: Array, width: float = 1e-5) -> Array:
+    """Central differences."""
+    gradient = np.zeros_like(at)
+    for place in np.ndindex(*at.shape):
+        there = at.copy()
+        there[place] += width
+        ahead = function(there)
+        there[place] -= 2 * width
+        gradient[place] = (ahead - function(there)) / (2 * width)
+    return gradient
+
+
+def tim_adm(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    steps: int = 150,
+    scale: float = 15.0,
+    cross_entropy: float = 0.1,
+    marginal: float = 1.0,
+    conditional: float = 0.1,
+) -> Array:
+    rows, classes = known(support, labels)
+    prototypes = means(rows, classes, way)
+    names = list(prototypes)
+    weight = np.array([prototypes[n] for n in names])
+    c, beta, ratio = cross_entropy / (1 + conditional), marginal / (marginal + 1), len(rows) / len(query)
+    for _ in range(steps):
+        p_query = np.array([softmax(row) for row in scores("squared", scale, query, weight)])
+        p_known = np.array([softmax(row) for row in scores("squared", scale, rows, weight)])
+        sharp = p_query ** (1 + conditional)
+        z = sharp / sharp.sum(0) ** beta
+        z = z / z.sum(1, keepdims=True)
+        moved = np.zeros_like(weight)
+        for i, n in enumerate(names):
+            top, bottom = np.zeros(rows.shape[1]), 0.0
+            for s in range(len(rows)):
+                label = float(classes[s] == n)
+                top += c * (label * rows[s] + p_known[s, i] * (weight[i] - rows[s]))
+                bottom += c * label
+            for q in range(len(query)):
+                top += ratio * (z[q, i] * query[q] + p_query[q, i] * (weight[i] - query[q]))
+                bottom += ratio * z[q, i]
+            moved[i] = top / bottom
+        weight = moved
+    found = scores("squared", scale, query, weight)
+    return fill({n: found[:, i] for i, n in enumerate(names)}, way, len(query))
+
+
+def pt_map(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    steps: int = 20,
+    rate: float = 0.2,
+    sharpness: float = 10.0,
+    power: float = 0.5,
+    query_prior: str = "uniform",
+) -> Array:
+    rows, classes = known(support, labels)
+
+    def transform(values: Array) -> Array:
+        values = np.array([unit(np.sign(x) * (np.abs(x) + 1e-6) ** power) for x in values])
+        if len(values) == 1:
+            return values
+        return np.array([unit(x - values.mean(0)) for x in values])
+
+    rows, asked = transform(rows), transform(query)
+    prototypes = means(rows, classes, way)
+    names = list(prototypes)
+    weight = np.array([prototypes[n] for n in names])
+    labelled = np.array([rows[classes == n].sum(0) for n in names])
+    shots = np.array([float((classes == n).sum()) for n in names])
+
+    def plan() -> Array:
+        cost = np.array([[((x - w) ** 2).sum() for w in weight] for x in asked])
+        table = np.exp(-sharpness * cost)
+        if query_prior == "free":
+            return table / table.sum(1, keepdims=True)
+        for _ in range(20_000):
+            table = table / table.sum(0) * len(asked) / len(names)
+            if np.abs(table.sum(1) - 1).max() < 1e-12:
+                break
+            table = table / table.sum(1, keepdims=True)
+        return table / table.sum(1, keepdims=True)
+
+    for _ in range(steps):
+        table = plan()
+        centres = (labelled + table.T @ asked) / (shots + table.sum(0))[:, None]
+        weight = weight + rate * (centres - weight)
+    table = plan()
+    return fill({n: np.log(table[:, i]) for i, n in enumerate(names)}, way, len(query))
