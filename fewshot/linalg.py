@@ -31,3 +31,25 @@ def class_means(episode: Episode) -> tuple[Tensor, Tensor]:
     shots = one_hot.sum(1)  # [E, N]
     weights = one_hot / shots.clamp(min=1).unsqueeze(1)  # [E, S, N]
     return product(weights.mT, episode.support), shots
+
+
+def rows_of_classes(episode: Episode) -> tuple[Tensor, Tensor]:
+    """Support rows by class ``[E, N, K, *x]``, K the largest shot, and which of them are real ``[E, N, K]``.
+
+    Places that a class has no row for hold zeros.
+    """
+    most = max(1, int(episode.shots.max())) if episode.labels.numel() else 1
+    one_hot = episode.one_hot  # [E, S, N]
+    rank = one_hot.cumsum(1) - 1  # how many of its class came before
+    place = (rank * one_hot).sum(-1).long()  # [E, S]
+    labels = episode.labels
+    index = torch.where(labels >= 0, labels * most + place, episode.way * most)  # padding goes to an extra place
+    shape = (len(labels), episode.way * most + 1)
+    taken = torch.zeros(shape, dtype=torch.bool, device=labels.device).scatter_(1, index, True)[:, :-1]
+    source = torch.zeros(shape, dtype=torch.long, device=labels.device)
+    source = source.scatter_(1, index, torch.arange(labels.shape[1], device=labels.device).expand_as(index))[:, :-1]
+    item = episode.support.shape[2:]
+    flat = episode.support.flatten(2)
+    rows = flat.gather(1, source.unsqueeze(-1).expand(-1, -1, flat.shape[-1]))
+    rows = torch.where(taken.unsqueeze(-1), rows, torch.zeros((), dtype=rows.dtype, device=rows.device))
+    return rows.view(len(labels), episode.way, most, *item), taken.view(len(labels), episode.way, most)

@@ -13,6 +13,8 @@ from fewshot.learner import Learner
 from fewshot.linalg import product
 from fewshot.newton import SoftmaxProblem, softmax_regression
 
+_GRID = [10.0**power for power in range(-3, 4)]
+
 
 class LogisticState(NamedTuple):
     """One linear decision function per class."""
@@ -32,10 +34,13 @@ class Logistic(Learner):
     method. First derivatives reach the support by the implicit function theorem; second ones are refused.
 
     Args:
-        C: inverse strength of the regularisation, as in scikit-learn.
+        C: inverse strength of the regularisation, as in scikit-learn; ``"cv"``: that of 0.001, 0.01, ..., 1000 with
+            the highest likelihood in cross-validation on the support of each episode, classes spread evenly over
+            the folds. With one shot per class nothing can be held out, and C is 1.
+        folds: of the cross-validation; an episode with fewer shots has as many as those.
 
     Raises:
-        ValueError: C is not positive and finite.
+        ValueError: C is neither "cv" nor positive and finite, or folds is below 2.
 
     Reference: Tian, Wang, Krishnan, Tenenbaum, Isola, "Rethinking few-shot image classification: a good
     embedding is all you need?", ECCV 2020, arXiv:2003.11539.
@@ -47,21 +52,31 @@ class Logistic(Learner):
 
     name: ClassVar[str] = "logistic"
 
-    def __init__(self, C: float = 1.0) -> None:
+    def __init__(self, C: float | str = 1.0, folds: int = 5) -> None:
         super().__init__()
-        if not 0 < C < float("inf"):
-            raise ValueError(f"C={C!r}; it must be positive and finite (smaller regularises more).")
+        if C != "cv" and (isinstance(C, str) or not 0 < C < float("inf")):
+            raise ValueError(f"C={C!r}; it must be positive and finite (smaller regularises more), or 'cv'.")
+        if folds < 2:
+            raise ValueError(f"folds={folds}; there must be at least 2.")
         self.C = C
+        self.folds = folds
 
     def adapt(self, episode: Episode) -> LogisticState:
         """Solve for the weights of each episode."""
+        if isinstance(self.C, str):
+            return self._fit(episode, self._cross_validated(episode))
+        return self._fit(episode, torch.full((len(episode),), self.C, device=episode.support.device))
+
+    def _fit(self, episode: Episode, inverse: Tensor) -> LogisticState:
+        """The optimum for the C of each episode ``[E]``."""
         support = episode.support
         # float32 would lose half of its seven digits in the Gram matrix, and the optimum with them.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
         target = episode.one_hot.mT.to(exact).contiguous()  # [E, N, S]
         present = target.sum(-1, keepdim=True) > 0  # [E, N, 1]
         classes = present.sum(1, keepdim=True)  # [E, 1, 1]
-        strength = torch.where(classes == 2, self.C / 2, self.C).to(exact)  # [E, 1, 1]
+        inverse = inverse.to(exact).view(-1, 1, 1)
+        strength = torch.where(classes == 2, inverse / 2, inverse)  # [E, 1, 1]
         weights = target.sum(1, keepdim=True) / target.sum((1, 2), keepdim=True).clamp(min=1)  # [E, 1, S]
         mean = product(weights.to(support.dtype), support).to(exact)  # [E, 1, D]
         rows = support.to(exact, copy=True).sub_(mean)  # [E, S, D], in place: fresh memory is what costs
@@ -74,9 +89,41 @@ class Logistic(Learner):
         bias = (bias - weight @ mean.mT).masked_fill(~present, -torch.inf)  # [E, N, 1]
         return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype))
 
+    @torch.no_grad()
+    def _cross_validated(self, episode: Episode) -> Tensor:
+        """The C of each episode ``[E]``."""
+        fold = _folds(episode, self.folds)  # [E, S]
+        episode = episode.replace(support=episode.support.detach())
+        usable = episode.one_hot.any(-1)
+        scores = []
+        for C in _GRID:
+            total = episode.support.new_zeros(len(episode))
+            for number in range(self.folds):
+                held_out = (fold == number) & usable  # [E, S]
+                learned = episode.replace(labels=episode.labels.masked_fill(held_out, -1))
+                state = self._fit(learned, torch.full((len(episode),), C, device=total.device))
+                likelihood = self.predict(state, episode.support).log_softmax(-1)  # [E, S, N]
+                likelihood = likelihood.gather(-1, episode.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+                # A class whose only row is held out cannot be predicted, whatever C is.
+                seen = (learned.shots > 0).gather(1, episode.labels.clamp(min=0))
+                total += torch.where(held_out & seen, likelihood, 0).sum(-1)
+            scores.append(total)
+        best = torch.stack(scores).argmax(0)  # of equals the smallest C
+        chosen = torch.tensor(_GRID, device=best.device)[best]
+        return torch.where(episode.shots.amax(-1) > 1, chosen, torch.ones_like(chosen))
+
     def predict(self, state: LogisticState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
         return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+
+def _folds(episode: Episode, folds: int) -> Tensor:
+    """A fold for each support row ``[E, S]``, classes spread evenly; what a row holds decides, not its place."""
+    weights = torch.linspace(1, 2, episode.support.shape[-1], dtype=torch.float64, device=episode.support.device)
+    value = (episode.support.double() * weights).sum(-1)  # [E, S]
+    same = episode.labels.unsqueeze(1) == episode.labels.unsqueeze(2)
+    before = (value.unsqueeze(1) < value.unsqueeze(2)) & same  # [E, S, S]
+    return before.sum(-1) % folds
 
 
 def _differentiable(

@@ -51,7 +51,17 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 # ---------------------------------------------------------------------- scikit-learn's contract
 
 
-@parametrize_with_checks([FewShotClassifier(learner=name) for name in feature_learners()])
+def expected_failures(estimator: FewShotClassifier) -> dict[str, str]:
+    """What a learner cannot pass by its nature."""
+    if estimator.learner == "subspace":
+        reason = "its data has two features, and the examples of every class span the whole plane"
+        return {"check_classifiers_train": reason}
+    return {}
+
+
+@parametrize_with_checks(
+    [FewShotClassifier(learner=name) for name in feature_learners()], expected_failed_checks=expected_failures
+)
 def test_scikit_learn_checks(estimator: FewShotClassifier, check: Any) -> None:
     check(estimator)
 

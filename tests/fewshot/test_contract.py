@@ -23,6 +23,9 @@ EXTRA = [
     "soft-kmeans(queries=False)",
     "soft-kmeans(distractors=True, steps=3)",
     "laplacian-shot(rectify=False)",
+    "fine-tune(head='cosine')",
+    "lda(shrinkage='oas', prior='empirical')",
+    "logistic(C='cv', folds=3)",
 ]
 # Learners of many steps, in fewer, which their tests of agreement show to be the same steps.
 SHORT = {"tim": "tim(steps=60, rate=0.01)", "alpha-tim": "alpha-tim(steps=60, rate=0.01)"}

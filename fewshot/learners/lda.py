@@ -1,0 +1,114 @@
+"""Linear discriminant analysis: Gaussian classes of one shrunk covariance."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import class_means, product
+
+SHRINKAGES = ("ledoit-wolf", "oas")
+PRIORS = ("uniform", "empirical")
+
+
+class LDAState(NamedTuple):
+    """One linear decision function per class."""
+
+    weight: Tensor  # [E, N, D]
+    bias: Tensor  # [E, N]
+
+
+class LDA(Learner):
+    """Classifies by Gaussian classes that share one covariance, shrunk towards a sphere.
+
+    ``Σ = (1 - ρ) S + ρ tr(S)/D I`` with S the covariance of the support around its class means (divided by the
+    number of rows); ``logits = μ_nᵀ Σ⁻¹ q - ½ μ_nᵀ Σ⁻¹ μ_n + log prior_n``. With S < D rows, the inverse is applied
+    through the S x S matrix of inner products.
+
+    With one shot per class S is zero: then Σ = I, and the learner is `Prototypes`.
+
+    Args:
+        shrinkage: ρ in 0..1, or how it is chosen: ``"ledoit-wolf"`` or ``"oas"``. With fewer rows than features it
+            must be greater than 0.
+        prior: of the classes: ``"uniform"``, or ``"empirical"``: by their shots.
+
+    Raises:
+        ValueError: an unknown name, or a number out of range.
+
+    Reference: Ledoit, Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal
+    of Multivariate Analysis 2004; Chen, Wiesel, Eldar, Hero, "Shrinkage algorithms for MMSE covariance
+    estimation", IEEE Transactions on Signal Processing 2010, arXiv:0907.4698.
+    """
+
+    name: ClassVar[str] = "lda"
+
+    def __init__(self, shrinkage: float | str = "ledoit-wolf", prior: str = "uniform") -> None:
+        super().__init__()
+        if (isinstance(shrinkage, str) and shrinkage not in SHRINKAGES) or (
+            not isinstance(shrinkage, str) and not 0 < shrinkage <= 1
+        ):
+            raise ValueError(f"shrinkage={shrinkage!r}; it must be in 0..1 (not 0), 'ledoit-wolf' or 'oas'.")
+        if prior not in PRIORS:
+            raise ValueError(f"prior={prior!r}; it must be 'uniform' or 'empirical'.")
+        self.shrinkage = shrinkage
+        self.prior = prior
+
+    def adapt(self, episode: Episode) -> LDAState:
+        """Estimate means and covariance, and solve for the decision functions."""
+        support, one_hot = episode.support, episode.one_hot
+        exact = torch.float32 if support.device.type == "mps" else torch.float64
+        means, shots = class_means(episode)
+        known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
+        rows = torch.where(known > 0, support, 0).to(exact)
+        means, known = means.to(exact), known.to(exact)
+        rows = rows - product(one_hot.to(exact), means)  # [E, S, D], around the class means
+        count = known.sum(1, keepdim=True)  # [E, 1, 1]
+        gram = product(rows, rows.mT)  # [E, S, S]
+        width = rows.shape[-1]
+        trace = gram.diagonal(dim1=1, dim2=2).sum(-1).view(-1, 1, 1) / count  # tr(S)
+        share = self._shrinkage(gram, trace, count, width)
+        sphere = share * trace / width  # [E, 1, 1]
+        floor = torch.finfo(exact).eps * trace
+        flat = trace <= torch.finfo(exact).eps * means.square().mean((1, 2), keepdim=True)  # no row left its mean
+        sphere = torch.where(flat, torch.ones_like(sphere), sphere + floor)
+        spread = torch.where(flat, torch.zeros_like(share), (1 - share) / count)
+        weight = _inverse(rows, gram, spread, sphere, means)  # [E, N, D]
+        bias = -(weight * means).sum(-1) / 2
+        if self.prior == "empirical":
+            bias = bias + shots.to(exact).clamp(min=1).log() - count.view(-1, 1).log()
+        return LDAState(weight.to(support.dtype), bias.masked_fill(shots == 0, -torch.inf).to(support.dtype))
+
+    def predict(self, state: LDAState, query: Tensor) -> Tensor:
+        """Decision values of the queries."""
+        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+    def _shrinkage(self, gram: Tensor, trace: Tensor, count: Tensor, width: int) -> Tensor:
+        """ρ ``[E, 1, 1]``, from inner products only."""
+        if not isinstance(self.shrinkage, str):
+            return torch.full_like(trace, self.shrinkage)
+        tiny = torch.finfo(gram.dtype).tiny
+        square = gram.square().sum((1, 2)).view(-1, 1, 1) / count**2  # |S|² = Σ S_ij²
+        if self.shrinkage == "ledoit-wolf":
+            fourth = gram.diagonal(dim1=1, dim2=2).square().sum(-1).view(-1, 1, 1) / count  # mean |x|⁴
+            distance = square - trace**2 / width
+            error = (fourth - square) / count
+            return (error / distance.clamp(min=tiny)).clamp(0, 1)
+        mean, squared_mean = square / width**2, (trace / width) ** 2
+        return ((mean + squared_mean) / ((count + 1) * (mean - squared_mean / width)).clamp(min=tiny)).clamp(0, 1)
+
+
+def _inverse(rows: Tensor, gram: Tensor, spread: Tensor, sphere: Tensor, right: Tensor) -> Tensor:
+    """``(spread XᵀX + sphere I)⁻¹`` times each row of the right-hand side ``[E, N, D]``."""
+    if rows.shape[1] > rows.shape[2]:
+        matrix = spread * product(rows.mT, rows)
+        matrix.diagonal(dim1=1, dim2=2).add_(sphere.squeeze(-1))
+        return torch.cholesky_solve(right.mT, torch.linalg.cholesky_ex(matrix).L).mT
+    small = spread * gram
+    small.diagonal(dim1=1, dim2=2).add_(sphere.squeeze(-1))
+    inner = product(rows, right.mT) * spread  # [E, S, N]
+    inner = torch.cholesky_solve(inner, torch.linalg.cholesky_ex(small).L)
+    return (right - product(inner.mT, rows)) / sphere

@@ -1,0 +1,61 @@
+"""Matching networks: attention over the support."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import product
+
+
+class MatchingState(NamedTuple):
+    """Support rows of length one, and their labels."""
+
+    support: Tensor  # [E, S, D]
+    one_hot: Tensor  # [E, S, N]
+
+
+class Matching(Learner):
+    """Classifies by attention: each support row votes for its class by its similarity to the query.
+
+    ``P(n | q) = Σ_{s of class n} exp(scale cos(q, x_s)) / Σ_s exp(scale cos(q, x_s))``; the logits are the
+    logarithm of the upper sum. That is the paper's classifier without its "full context embeddings".
+
+    Args:
+        scale: sharpness of the attention; the paper has 1, at which every row votes nearly alike. Large
+            values approach the nearest neighbour.
+
+    Raises:
+        ValueError: scale is not positive.
+
+    Reference: Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra, "Matching networks for one shot learning",
+    NeurIPS 2016, arXiv:1606.04080.
+    """
+
+    name: ClassVar[str] = "matching"
+
+    def __init__(self, scale: float = 10.0) -> None:
+        super().__init__()
+        if scale <= 0:
+            raise ValueError(f"scale={scale!r}; it must be positive.")
+        self.scale = scale
+
+    def adapt(self, episode: Episode) -> MatchingState:
+        """Keep the support."""
+        return MatchingState(normalize(episode.support, dim=-1), episode.one_hot)
+
+    def predict(self, state: MatchingState, query: Tensor) -> Tensor:
+        """Sum the attention of each class."""
+        cosine = product(normalize(query, dim=-1), state.support.mT)  # [E, Q, S]
+        known = state.one_hot.any(-1).unsqueeze(1)  # [E, 1, S]
+        cosine = torch.where(known, cosine, -torch.inf)
+        highest = cosine.amax(-1, keepdim=True)  # the largest vote is 1, so a sum of votes underflows last
+        votes = product((self.scale * (cosine - highest)).exp(), state.one_hot)  # [E, Q, N]
+        present = state.one_hot.any(1).unsqueeze(1)  # [E, 1, N]
+        logits = votes.clamp(min=torch.finfo(votes.dtype).tiny).log() + self.scale * highest
+        return torch.where(present, logits, -torch.inf)

@@ -1,0 +1,175 @@
+"""Slow references of inductive learners in plain numpy: one episode, float64, the formula as it is written.
+
+Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and returns logits ``[Q, way]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from references_transductive import Array, Labels, differences, fill, known, means, scores, softmax, unit
+
+
+def matching(support: Array, labels: Labels, query: Array, way: int, scale: float = 10.0) -> Array:
+    rows, classes = known(support, labels)
+    logits = np.full((len(query), way), -np.inf)
+    for q in range(len(query)):
+        for n in sorted(set(classes.tolist())):
+            votes = [np.exp(scale * unit(query[q]) @ unit(x)) for x in rows[classes == n]]
+            logits[q, n] = np.log(sum(votes))
+    return logits
+
+
+def fine_tune(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    head: str = "linear",
+    steps: int = 100,
+    rate: float = 0.01,
+    optimiser: str = "sgd",
+    decay: float = 1e-3,
+    scale: float = 10.0,
+) -> Array:
+    rows, classes = known(support, labels)
+    prototypes = means(rows, classes, way)
+    names = list(prototypes)
+    own = np.array([names.index(int(n)) for n in classes])
+    linear = head == "linear"
+    width = rows.shape[1]
+    weight = np.zeros((len(names), width + 1)) if linear else np.array([prototypes[n] for n in names])
+
+    def answer(at: Array, asked: Array) -> Array:
+        return asked @ at[:, :width].T + at[:, width] if linear else scores(head, scale, asked, at)
+
+    def loss(at: Array) -> float:
+        shares = [softmax(row) for row in answer(at, rows)]
+        return float(np.mean([-np.log(p[n]) for p, n in zip(shares, own, strict=True)]))
+
+    velocity, first, second = (np.zeros_like(weight) for _ in range(3))
+    for step in range(1, steps + 1):
+        gradient = differences(loss, weight)
+        gradient[:, :width] += decay * weight[:, :width]
+        if optimiser == "sgd":
+            velocity = 0.9 * velocity + gradient
+            weight = weight - rate * velocity
+        else:
+            first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+            weight = weight - rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    found = answer(weight, query)
+    return fill({n: found[:, i] for i, n in enumerate(names)}, way, len(query))
+
+
+def baseline_plus_plus(
+    support: Array, labels: Labels, query: Array, way: int, steps: int = 100, rate: float = 0.01, scale: float = 10.0
+) -> Array:
+    rows, classes = known(support, labels)
+    rows = np.array([unit(x) for x in rows])
+    prototypes = means(rows, classes, way)
+    names = list(prototypes)
+    own = np.array([names.index(int(n)) for n in classes])
+    weight = np.array([unit(prototypes[n]) for n in names])
+
+    def loss(at: Array) -> float:
+        shares = [softmax(row) for row in scores("cosine", scale, rows, at)]
+        return float(np.mean([-np.log(p[n]) for p, n in zip(shares, own, strict=True)]))
+
+    velocity = np.zeros_like(weight)
+    for _ in range(steps):
+        velocity = 0.9 * velocity + differences(loss, weight) + 1e-3 * weight
+        weight = weight - rate * velocity
+    found = scores("cosine", scale, query, weight)
+    return fill({n: found[:, i] for i, n in enumerate(names)}, way, len(query))
+
+
+def lda(
+    support: Array,
+    labels: Labels,
+    query: Array,
+    way: int,
+    shrinkage: float | str = "ledoit-wolf",
+    prior: str = "uniform",
+) -> Array:
+    rows, classes = known(support, labels)
+    centres = means(rows, classes, way)
+    residual = np.array([x - centres[int(n)] for x, n in zip(rows, classes, strict=True)])
+    count, width = residual.shape
+    covariance = residual.T @ residual / count
+    level = np.trace(covariance) / width
+    if level < 1e-12:
+        shrunk = np.eye(width)
+    else:
+        if shrinkage == "ledoit-wolf":
+            error = np.mean([((np.outer(x, x) - covariance) ** 2).sum() for x in residual]) / count
+            share = min(error / ((covariance - level * np.eye(width)) ** 2).sum(), 1.0)
+        elif shrinkage == "oas":
+            mean = (covariance**2).mean()
+            share = min((mean + level**2) / ((count + 1) * (mean - level**2 / width)), 1.0)
+        else:
+            share = float(shrinkage)
+        shrunk = (1 - share) * covariance + share * level * np.eye(width)
+    inverse = np.linalg.inv(shrunk)
+    columns = {}
+    for n, mean_n in centres.items():
+        bias = -0.5 * mean_n @ inverse @ mean_n
+        if prior == "empirical":
+            bias += np.log((classes == n).mean())
+        columns[n] = query @ inverse @ mean_n + bias
+    return fill(columns, way, len(query))
+
+
+def subspace(support: Array, labels: Labels, query: Array, way: int, dimensions: int = 4) -> Array:
+    rows, classes = known(support, labels)
+    columns = {}
+    for n, centre in means(rows, classes, way).items():
+        residual = rows[classes == n] - centre
+        kept = min(dimensions, len(residual) - 1, max(1, residual.shape[1] - 1))
+        directions = np.linalg.svd(residual)[2][:kept]  # [R, D]
+        distances = []
+        for q in query:
+            away = q - centre
+            for direction in directions:
+                away = away - (away @ direction) * direction
+            distances.append(-(away @ away))
+        columns[n] = np.array(distances)
+    return fill(columns, way, len(query))
+
+
+def mahalanobis(support: Array, labels: Labels, query: Array, way: int, regularisation: float = 1.0) -> Array:
+    rows, classes = known(support, labels)
+    width = rows.shape[1]
+    everything = np.cov(rows.T, ddof=1).reshape(width, width) if len(rows) > 1 else np.zeros((width, width))
+    columns = {}
+    for n, centre in means(rows, classes, way).items():
+        own = rows[classes == n]
+        share = len(own) / (len(own) + 1)
+        covariance = np.cov(own.T, ddof=1).reshape(width, width) if len(own) > 1 else np.zeros((width, width))
+        inverse = np.linalg.inv(share * covariance + (1 - share) * everything + regularisation * np.eye(width))
+        columns[n] = np.array([-0.5 * (q - centre) @ inverse @ (q - centre) for q in query])
+    return fill(columns, way, len(query))
+
+
+def svm(support: Array, labels: Labels, query: Array, way: int, C: float = 0.1) -> Array:
+    """Keerthi's dual coordinate descent: one example's variables at a time, solved exactly."""
+    rows, classes = known(support, labels)
+    names = sorted(set(classes.tolist()))
+    own = np.array([names.index(int(n)) for n in classes])
+    alpha = np.zeros((len(rows), len(names)))
+    weight = np.zeros((len(names), rows.shape[1]))
+    for _ in range(600):
+        for s in range(len(rows)):
+            square = float(rows[s] @ rows[s])
+            limit = np.where(np.arange(len(names)) == own[s], C, 0.0)
+            slope = weight @ rows[s] + (np.arange(len(names)) != own[s]) - square * alpha[s]
+            # alpha = min(limit, (level - slope) / square) with the level at which they sum to zero.
+            low, high = slope.min() - square * C - 1, slope.max() + square * C + 1
+            for _ in range(60):
+                level = (low + high) / 2
+                if np.minimum(limit, (level - slope) / square).sum() < 0:
+                    low = level
+                else:
+                    high = level
+            new = np.minimum(limit, (level - slope) / square)
+            weight += np.outer(new - alpha[s], rows[s])
+            alpha[s] = new
+    return fill({n: query @ weight[i] for i, n in enumerate(names)}, way, len(query))
