@@ -24,6 +24,14 @@ _HOME = {
     "check_leakage": "episodes.splits",
     "select_classes": "episodes.splits",
     "DisjointSampler": "episodes.disjoint",
+    "DirichletSampler": "episodes.imbalanced",
+    "VariableSampler": "episodes.variable",
+    "HierarchicalSampler": "episodes.hierarchical",
+    "OpenSetSampler": "episodes.open_set",
+    "ExhaustiveSampler": "episodes.exhaustive",
+    "CrossDomainSampler": "episodes.cross_domain",
+    "ManifestSampler": "episodes.manifest",
+    "save_episodes": "episodes.manifest",
     "evaluate": "episodes.evaluation",
     "compare": "episodes.comparison",
     "compare_all": "episodes.comparison",
@@ -35,12 +43,19 @@ __all__ = list(_HOME)
 if TYPE_CHECKING:
     from episodes.comparison import compare as compare
     from episodes.comparison import compare_all as compare_all
+    from episodes.cross_domain import CrossDomainSampler as CrossDomainSampler
     from episodes.datasets import list_datasets as list_datasets
     from episodes.datasets import load_dataset as load_dataset
     from episodes.disjoint import DisjointSampler as DisjointSampler
     from episodes.episode import Episode as Episode
     from episodes.evaluation import evaluate as evaluate
+    from episodes.exhaustive import ExhaustiveSampler as ExhaustiveSampler
+    from episodes.hierarchical import HierarchicalSampler as HierarchicalSampler
     from episodes.image_source import ImageSource as ImageSource
+    from episodes.imbalanced import DirichletSampler as DirichletSampler
+    from episodes.manifest import ManifestSampler as ManifestSampler
+    from episodes.manifest import save_episodes as save_episodes
+    from episodes.open_set import OpenSetSampler as OpenSetSampler
     from episodes.results import Result as Result
     from episodes.results import Results as Results
     from episodes.sampler import Draw as Draw
@@ -53,6 +68,7 @@ if TYPE_CHECKING:
     from episodes.splits import load_split as load_split
     from episodes.splits import select_classes as select_classes
     from episodes.text_source import TextSource as TextSource
+    from episodes.variable import VariableSampler as VariableSampler
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.episode import Episode
+from episodes.outliers import METRICS, outlier_scores
 from episodes.results import Result, recipe_hash
+from episodes.sampler import OPEN
 from episodes.source import Source
 
 Learns = Callable[[Episode], Tensor]
@@ -32,6 +34,7 @@ class Cell:
     episodes: int
     device: torch.device
     text: Tensor | None
+    metric: str = "accuracy"
     done: int = 0
     seconds: float = 0.0
     query_count: int | None = None  # None: no episode marked yet; 0: it varies
@@ -79,7 +82,9 @@ class Cell:
 
 
 def mark(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
-    """Number of right answers of one learner in each episode ``[E]``; -1 where its logits are not finite.
+    """Number of right answers of one learner in each episode ``[E]``, or its mark by another metric.
+
+    It is -1 where logits are not finite.
 
     Nothing here waits for an accelerator: answers are counted, and bad ones reported, once per block.
     """
@@ -99,7 +104,15 @@ def mark(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
     if list(logits.shape) != expected:
         raise ValueError(f"{cell.name!r} returned logits {list(logits.shape)}; they must be [E, Q, N] = {expected}.")
     best, answer = logits.max(-1)  # [E, Q]
-    return torch.where(best.isfinite().all(1), (answer == targets).sum(1), -1)
+    if cell.metric == "accuracy":
+        points = (answer == targets).sum(1).double()
+    else:
+        scores = outlier_scores(cell.learner, episode, logits)
+        if scores.shape != targets.shape:
+            raise ValueError(f"{cell.name!r} gave outlier scores {list(scores.shape)}; they must be [E, Q].")
+        points = METRICS[cell.metric](scores, targets >= 0, targets == OPEN)
+        points = torch.where(scores.isnan().any(1), -1, points)
+    return torch.where(best.isfinite().all(1), points, -1)
 
 
 def keep(cell: Cell, correct: Tensor, marked: Tensor, first: int) -> None:
@@ -109,6 +122,8 @@ def keep(cell: Cell, correct: Tensor, marked: Tensor, first: int) -> None:
         return
     new = slice(max(cell.done - first, 0), len(correct))
     right, counts = correct.cpu().numpy()[new], marked.numpy()[new]
+    if cell.metric != "accuracy":
+        counts = np.ones_like(counts)
     cell.seconds += sum(clock.seconds() for clock in cell.clocks)
     cell.clocks.clear()
     if (right < 0).any():
@@ -118,7 +133,7 @@ def keep(cell: Cell, correct: Tensor, marked: Tensor, first: int) -> None:
             f"look at its rows there: sampler.draw(first={number}, count=1)."
         )
     cell.scores[first + new.start : stop] = right / np.maximum(counts, 1)
-    same = int(counts[0]) if (counts == counts[0]).all() else 0
+    same = int(counts[0]) if (counts == counts[0]).all() and cell.metric == "accuracy" else 0
     cell.query_count = same if cell.query_count in (None, same) else 0
     cell.done = stop
 

@@ -23,7 +23,7 @@ def uniforms(seed: int, stream: int, first: int, count: int, width: int) -> NDAr
     words >>= np.uint64(11)
     numbers = words.astype(np.float64)
     numbers *= 2.0**-53
-    return numbers.reshape(count, -1)[:, :width]
+    return numbers.reshape(count, counters * _WORDS_PER_COUNTER)[:, :width]
 
 
 def distinct(numbers: NDArray[np.float64], sizes: NDArray[np.int32] | int) -> NDArray[np.int32]:

@@ -122,9 +122,6 @@ class DisjointSampler(EpisodeSampler):
             f"{self.query} queries per class can be made of {self.name!r}; ask for fewer, or lower shot or query."
         )
 
-    def __repr__(self) -> str:
-        return f"DisjointSampler(way={self.way}, shot={self.shot}, query={self.query}, seed={self.seed})"
-
 
 def _most(packs: NDArray[np.int64], way: int) -> int:
     """The largest E such that E episodes of `way` distinct classes can be dealt from these packs.

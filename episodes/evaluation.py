@@ -17,9 +17,10 @@ from torch import Tensor
 
 from episodes.cell import Cell, Learns, OutOfMemory, keep, mark
 from episodes.episode import Episode
+from episodes.outliers import METRICS
 from episodes.progress import progress_bar
 from episodes.results import Results, ResultsFile
-from episodes.sampler import Draw
+from episodes.sampler import OPEN, Draw
 from episodes.source import Source, TensorSource
 
 _LOG = logging.getLogger("episodes")
@@ -49,6 +50,7 @@ def evaluate(
     *,
     episodes: int = 1000,
     text: Tensor | None = None,
+    metric: str = "accuracy",
     device: torch.device | str = "auto",
     chunk: int | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -68,6 +70,9 @@ def evaluate(
         sampler: made from the labels of the same source.
         episodes: how many; a longer run continues a shorter one in `out`.
         text: one vector per dataset class ``[C, D]``, for learners that use class text.
+        metric: ``"accuracy"`` on the queries that are marked; or, where a sampler draws queries of none of the
+            classes (`OpenSetSampler`), ``"auroc"`` or ``"fpr95"`` of the learner's outlier scores: its own
+            ``outlier_score(episode, logits) [E, Q]`` if it has one, else minus the largest probability.
         device: ``"auto"`` is the device of the rows if that is an accelerator, else CUDA if there is one.
         chunk: episodes per batch; by default as many as keep the gathered rows within the bound above. It
             is halved when memory runs out.
@@ -94,16 +99,24 @@ def evaluate(
     available = getattr(sampler, "available", None)
     if available is not None and episodes > available:
         raise ValueError(f"episodes={episodes}, but {sampler!r} has {available}; ask for at most that many.")
+    if metric not in ("accuracy", *METRICS):
+        raise ValueError(f"metric={metric!r}; it must be one of accuracy, {', '.join(METRICS)}.")
+    if metric != "accuracy" and not (sampler.draw(0, 1).targets == OPEN).any():
+        raise ValueError(
+            f"metric={metric!r} needs queries of none of the classes; {sampler!r} draws none: OpenSetSampler."
+        )
     named = name_learners(learners)
     sources = dict(source) if isinstance(source, Mapping) else {"": source}
     first_source = next(iter(sources.values()))
     _check_rows(sampler, first_source)
     place = _choose_device(device, first_source)
     exam = _exam(first_source, sampler, text)
+    if metric != "accuracy":
+        exam["metric"] = metric
     environment = _environment(place)
     file = ResultsFile(out) if out is not None else None
 
-    cells = [Cell(name, learner, sources, exam, episodes, place, text) for name, learner in named.items()]
+    cells = [Cell(name, learner, sources, exam, episodes, place, text, metric) for name, learner in named.items()]
     for cell in cells:
         if file is not None:
             known, cell.query_count = file.progress(cell.key)
@@ -178,12 +191,13 @@ def _run(
             targets = _to_device(drawn.targets, device)
             marked = (drawn.targets >= 0).sum(1)  # [E], in host memory
             ids = _to_device(drawn.ids, device)
-            class_text = text[_to_device(drawn.classes, device)] if text is not None else None  # [E, N, D]
+            known = drawn.classes.clamp(min=0)  # an absent way has no support, so its text is never used
+            class_text = text[_to_device(known, device)] if text is not None else None  # [E, N, D]
             way, cut = drawn.classes.shape[1], drawn.support.shape[1]
             for group in _by_source(cells):
                 source = resident[id(group[0].source)]
                 size = chunk or _chunk_size(source, rows.shape[1], device)
-                correct = {cell.name: torch.zeros(count, dtype=torch.int64, device=device) for cell in group}
+                correct = {cell.name: torch.zeros(count, dtype=torch.float64, device=device) for cell in group}
                 done = 0
                 while done < count:
                     part = slice(done, min(done + size, count))

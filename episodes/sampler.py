@@ -15,6 +15,7 @@ from episodes.counter import distinct, uniforms
 from episodes.episode import Episode
 
 _BLOCK = 1024  # episodes shuffled at a time: their working set stays in the processor's cache
+OPEN = -2  # target of a query that is of none of the episode's classes
 _CLASSES, _QUERY, _SHOT = 0, 1, 2  # streams of random numbers; shot j has stream _SHOT + j
 
 
@@ -26,8 +27,8 @@ class Draw:
         support: row indices ``[E, S]``, ordered by class.
         labels: class of each support row within its episode ``[E, S]``; ``-1`` is padding.
         query: row indices ``[E, Q]``.
-        targets: the answer key ``[E, Q]``; ``-1`` is not marked.
-        classes: dataset class of each way ``[E, N]``.
+        targets: the answer key ``[E, Q]``; ``-1`` is not marked, ``-2`` is of none of the episode's classes.
+        classes: dataset class of each way ``[E, N]``; ``-1`` where an episode has fewer.
         ids: episode numbers ``[E]``.
     """
 
@@ -79,6 +80,7 @@ class EpisodeSampler:
     """
 
     kind = "fixed"
+    _fewest_queries = 1
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class EpisodeSampler:
         name: str = "the dataset",
     ) -> None:
         array = _as_labels(labels)
-        for what, value, least in (("way", way, 1), ("shot", shot, 0), ("query", query, 1)):
+        for what, value, least in (("way", way, 1), ("shot", shot, 0), ("query", query, self._fewest_queries)):
             if isinstance(value, bool) or int(value) != value or value < least:
                 raise ValueError(f"{what}={value!r}; it must be an integer of at least {least}.")
         if int(seed) != seed or not 0 <= seed < 2**64:
@@ -142,7 +144,7 @@ class EpisodeSampler:
     ) -> None:
         """Write one block of episodes into the arrays given."""
         count, way = classes.shape
-        chosen = distinct(uniforms(self.seed, _CLASSES, first, count, way).T, len(self.classes)).T  # [E, N]
+        chosen = self._choose(first, count)  # [E, N]
         classes[:] = self.classes[chosen]
         numbers = np.empty((self.query + self.shot, count, way))  # queries first: they outlive a change of shot
         asked = uniforms(self.seed, _QUERY, first, count, way * self.query).reshape(count, way, self.query)
@@ -154,6 +156,10 @@ class EpisodeSampler:
         rows = np.take(self._order, items + self._starts[chosen])  # [query + shot, E, N]
         query[:] = rows[: self.query].transpose(1, 2, 0)
         support[:] = rows[self.query :].transpose(1, 2, 0)
+
+    def _choose(self, first: int, count: int) -> NDArray[np.int32]:
+        """The classes of each episode, as positions in `classes` ``[E, N]``."""
+        return distinct(uniforms(self.seed, _CLASSES, first, count, self.way).T, len(self.classes)).T
 
     def __iter__(self) -> Iterator[list[int]]:
         """Row indices of one episode after the other, support before query."""
@@ -187,7 +193,7 @@ class EpisodeSampler:
                 "seed": self.seed, "classes": _digest(self.classes)}  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"EpisodeSampler(way={self.way}, shot={self.shot}, query={self.query}, seed={self.seed})"
+        return f"{type(self).__name__}(way={self.way}, shot={self.shot}, query={self.query}, seed={self.seed})"
 
 
 def _as_labels(labels: ArrayLike | Tensor) -> NDArray[np.int64]:

@@ -60,6 +60,13 @@ class Learner(nn.Module):
         self.check(episode)
         return self.predict(self.adapt(episode), episode.query)
 
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """How little each query looks like any of the classes ``[E, Q]``: minus its largest probability.
+
+        Learners that know better (a distance, a density) override it; larger is stranger.
+        """
+        return -logits.softmax(-1).amax(-1)
+
     def check(self, episode: Episode) -> None:
         """Refuse an episode that lacks what this learner `needs`."""
         if "text" in self.needs and episode.text is None:

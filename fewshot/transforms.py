@@ -235,6 +235,15 @@ class Chain(Learner):
             query = transform(query, known)
         return self.learner.predict(last, query)
 
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The learner's, of the transformed queries."""
+        query = episode.query
+        for transform, known in zip(self._transforms(), self.adapt(episode)[:-1], strict=True):
+            query = transform(query, known)
+        support = query[:, :0]  # a score is of queries and logits; the support has been learned from
+        labels = episode.labels[:, :0]
+        return self.learner.outlier_score(episode.replace(support=support, labels=labels, query=query), logits)
+
     def check(self, episode: Episode) -> None:
         """Refuse what the learner would refuse."""
         self.learner.check(episode)

@@ -29,6 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--disjoint", action="store_true",
         help="no two episodes share a row: the interval then covers the data too (--episodes is a maximum)",
     )  # fmt: skip
+    parser.add_argument(
+        "--sampler", default="fixed", metavar="SPEC",
+        help='how episodes are drawn: fixed, disjoint, "dirichlet(alpha=2.0)", hierarchical, variable, open-set, '
+        "exhaustive, \"manifest(path='exam.npz')\" (default fixed)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metric", default="accuracy", choices=("accuracy", "auroc", "fpr95"),
+        help="what is marked; auroc and fpr95 need --sampler open-set (default accuracy)",
+    )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="JSON Lines file to add results to and resume from")
     parser.add_argument(
         "--engine", metavar="SPEC", help='where cells run: a number of processes, or "ray(workers=4)"; needs --out'
@@ -41,18 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print."""
-    from episodes import DisjointSampler, EpisodeSampler, Results, evaluate
+    from episodes import Results, evaluate
+    from fewshot.cli.samplers import make_samplers
 
     if options.engine and not options.out:
         raise ValueError("--engine needs --out FILE: workers add their cells to that file.")
+    if options.engine and options.metric != "accuracy":
+        raise ValueError(f"--metric {options.metric} is not run on an engine; leave --engine out.")
     source = load_source(options)
     show = not options.quiet
-    make = DisjointSampler if options.disjoint else EpisodeSampler
-    samplers = [
-        make(source.labels, way, shot, options.query, options.seed, name=source.name)
-        for way in options.way
-        for shot in options.shot
-    ]
+    sampler_spec = "disjoint" if options.disjoint else options.sampler
+    samplers = make_samplers(sampler_spec, source, options.way, options.shot, options.query, options.seed)
     if options.engine:
         from fewshot import evaluate_grid
 
@@ -66,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
         for sampler in samplers:
             results += evaluate(
                 options.learner, source, sampler, device=options.device, out=options.out, progress=show,
+                metric=options.metric,
                 episodes=min(options.episodes, getattr(sampler, "available", options.episodes)),
             )  # fmt: skip
     if options.json:

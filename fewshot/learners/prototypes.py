@@ -64,3 +64,9 @@ class Prototypes(Learner):
         scale = self.scale if self.distance == "cosine" else 2 * self.scale
         query = normalize(query, dim=-1) if self.distance == "cosine" else query
         return torch.add(state.bias.unsqueeze(1), product(query, state.prototypes.mT), alpha=scale)  # [E, Q, N]
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The distance to the nearest class mean (squared, or minus the cosine), times the scale."""
+        if self.distance == "cosine":
+            return -logits.amax(-1)
+        return self.scale * episode.query.square().sum(-1) - logits.amax(-1)  # the logits leave |q|² out

@@ -177,6 +177,25 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(run(capsys, "doctor", "--json"))["problems"] == []
 
 
+@pytest.mark.parametrize(
+    "sampler", ["dirichlet(alpha=1.0)", "open-set(open_way=3)", "variable(least_way=3, most_way=6)", "disjoint"]
+)
+def test_samplers(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
+    args = ["evaluate", "--sampler", sampler, "--shot", "1", "--episodes", "20", "--json", "--quiet"]
+    [cell] = [json.loads(line) for line in run(capsys, *args).splitlines()]
+    assert cell["episodes"] == 20
+
+
+def test_open_set_marks(capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["evaluate", "--shot", "1", "--episodes", "20", "--quiet", "--metric", "auroc"]
+    assert "prototypes" in run(capsys, *args, "--sampler", "open-set")
+    assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
+    assert "did you mean 'dirichlet'" in run(capsys, "evaluate", "--sampler", "dirichlett", "--quiet", code=2).lower()
+    assert "unexpected keyword argument 'beta'" in run(
+        capsys, "evaluate", "--sampler", "dirichlet(beta=1)", "--quiet", code=2
+    )
+
+
 def test_embed_and_cache(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     where = ["--cache", cache]

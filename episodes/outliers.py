@@ -1,0 +1,61 @@
+"""Marks of open-set recognition: do outlier scores tell queries of no known class from the others?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from episodes.episode import Episode
+
+
+def outlier_scores(learner: Callable[[Episode], Tensor], episode: Episode, logits: Tensor) -> Tensor:
+    """How little each query looks like any of the classes ``[E, Q]``; larger is stranger.
+
+    A learner's own ``outlier_score(episode, logits)`` if it has one, else minus the largest probability.
+
+    Reference: Hendrycks, Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in
+    neural networks", ICLR 2017, arXiv:1610.02136.
+    """
+    own: Any = getattr(learner, "outlier_score", None)
+    if own is None:
+        return -logits.softmax(-1).amax(-1)
+    scores: Tensor = own(episode, logits)
+    return scores
+
+
+def auroc(scores: Tensor, known: Tensor, unknown: Tensor) -> Tensor:
+    """Area under the ROC curve of each episode ``[E]``: how often an open query scores higher than a known one.
+
+    Args:
+        scores: ``[E, Q]``.
+        known: which queries are of the episode's classes ``[E, Q]``.
+        unknown: which are of none ``[E, Q]``; the others are not marked.
+    """
+    ranks = _ranks(torch.where(known | unknown, scores.double(), torch.inf))
+    count, others = known.sum(1), unknown.sum(1)
+    won = torch.where(unknown, ranks, 0).sum(1) - others * (others + 1) / 2
+    return won / (count * others).clamp(min=1)
+
+
+def fpr95(scores: Tensor, known: Tensor, unknown: Tensor) -> Tensor:
+    """Share of open queries that are let in where 95 % of the known ones are ``[E]``; smaller is better."""
+    count = known.sum(1)
+    ordered = torch.where(known, scores.double(), torch.inf).sort(1).values
+    place = (0.95 * count).ceil().long().clamp(min=1) - 1
+    threshold = ordered.gather(1, place.unsqueeze(1))  # [E, 1]
+    accepted = (scores.double() <= threshold) & unknown
+    return accepted.sum(1).double() / unknown.sum(1).clamp(min=1)
+
+
+METRICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"auroc": auroc, "fpr95": fpr95}
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks from 1 along the rows, equal values sharing their mean rank ``[E, Q]``."""
+    ordered = values.sort(1).values
+    below = torch.searchsorted(ordered, values.contiguous(), side="left")
+    up_to = torch.searchsorted(ordered, values.contiguous(), side="right")
+    return (below + up_to + 1).double() / 2

@@ -1,0 +1,323 @@
+"""Samplers beside the fixed one: what each promises, determinism, and that `evaluate` works with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from episodes import (
+    CrossDomainSampler,
+    DirichletSampler,
+    EpisodeSampler,
+    ExhaustiveSampler,
+    HierarchicalSampler,
+    ManifestSampler,
+    OpenSetSampler,
+    TensorSource,
+    VariableSampler,
+    evaluate,
+    save_episodes,
+)
+from episodes.cross_domain import join
+from episodes.hierarchical import groups_of_names, groups_of_tree
+from episodes.imbalanced import gammas, round_to
+from episodes.sampler import OPEN
+
+LABELS = np.repeat(np.arange(12), 40)
+UNEQUAL = np.repeat(np.arange(9), [12, 20, 33, 90, 14, 25, 61, 40, 17])
+MADE: dict[str, Callable[[], Any]] = {
+    "dirichlet": lambda: DirichletSampler(UNEQUAL, 4, 2, 8, seed=3),
+    "hierarchical": lambda: HierarchicalSampler(UNEQUAL, [[0, 1, 2, 3], [3, 4, 5, 6, 7]], 3, 2, 5, seed=3),
+    "variable": lambda: VariableSampler(UNEQUAL, query=6, seed=3, least_way=3, most_way=7, most_support=40),
+    "open-set": lambda: OpenSetSampler(UNEQUAL, 4, 2, 6, seed=3, open_way=3),
+    "exhaustive": lambda: ExhaustiveSampler(np.repeat(np.arange(4), [3, 4, 3, 5]), 2, 2),
+    "cross-domain": lambda: CrossDomainSampler(UNEQUAL, np.arange(len(UNEQUAL)) % 2, 3, 2, 4, seed=3),
+}
+FIELDS = ("support", "labels", "query", "targets", "classes", "ids")
+
+
+@pytest.fixture(params=MADE)
+def sampler(request: pytest.FixtureRequest) -> Any:
+    return MADE[request.param]()
+
+
+def labels_of(sampler: Any) -> np.ndarray:
+    return np.repeat(np.arange(4), [3, 4, 3, 5]) if sampler.kind == "exhaustive" else UNEQUAL
+
+
+def test_an_episode_depends_on_its_number_only(sampler: Any) -> None:
+    together = sampler.draw(0, 40)
+    for field in FIELDS:
+        alone = torch.cat([getattr(sampler.draw(e, 1), field) for e in range(40)])
+        assert torch.equal(getattr(together, field), alone), field
+    assert torch.equal(sampler.draw(17, 9).rows, together.rows[17:26])
+    assert len(sampler.draw(5, 0)) == 0
+
+
+def test_rows_are_of_the_classes_they_claim(sampler: Any) -> None:
+    labels = torch.from_numpy(labels_of(sampler))
+    drawn = sampler.draw(0, 200 if sampler.kind != "exhaustive" else sampler.available)
+    for rows, ways in ((drawn.support, drawn.labels), (drawn.query, drawn.targets)):
+        real = ways >= 0
+        of = drawn.classes.gather(1, ways.clamp(min=0))
+        assert torch.equal(labels[rows][real], of[real])
+    for e in range(len(drawn)):
+        support = drawn.support[e][drawn.labels[e] >= 0].tolist()
+        query = drawn.query[e][(drawn.targets[e] >= 0) | (drawn.targets[e] == OPEN)].tolist()
+        assert len({*support, *query}) == len(support) + len(query), "a row twice in one episode"
+        classes = drawn.classes[e][drawn.classes[e] >= 0].tolist()
+        assert len(set(classes)) == len(classes)
+
+
+def test_evaluate_takes_it(sampler: Any) -> None:
+    labels = labels_of(sampler)
+    generator = torch.Generator().manual_seed(0)
+    features = 3 * torch.eye(9)[torch.from_numpy(labels)] + torch.rand(len(labels), 9, generator=generator)
+    source = TensorSource(features, torch.from_numpy(labels))
+    results = evaluate(["prototypes", "ridge"], source, sampler, episodes=12, progress=False)
+    assert results["prototypes"].mean > 0.9
+    again = evaluate(["prototypes", "ridge"], source, sampler, episodes=12, chunk=1, progress=False)
+    assert np.array_equal(results["ridge"].scores, again["ridge"].scores)
+
+
+def test_recipes_differ() -> None:
+    recipes = [str(sorted(make().recipe().items())) for make in MADE.values()]
+    assert len(set(recipes)) == len(recipes)
+    assert DirichletSampler(LABELS, alpha=1.0).recipe() != DirichletSampler(LABELS).recipe()
+
+
+class TestDirichlet:
+    def test_totals_hold_and_classes_and_support_are_the_balanced_ones(self) -> None:
+        uneven, even = DirichletSampler(LABELS, 5, 3, 15, seed=7), EpisodeSampler(LABELS, 5, 3, 15, seed=7)
+        drawn, balanced = uneven.draw(0, 300), even.draw(0, 300)
+        assert torch.equal(drawn.classes, balanced.classes)
+        assert torch.equal(drawn.support, balanced.support)
+        assert drawn.query.shape == (300, 75)
+        for e in range(0, 300, 37):
+            for n in range(5):
+                ours, theirs = (
+                    part.query[e][part.targets[e] == n].tolist() for part in (drawn, balanced)
+                )  # fmt: skip
+                short = min(len(ours), len(theirs))
+                assert ours[:short] == theirs[:short]
+
+    @pytest.mark.parametrize("alpha", [0.5, 2.0, 5.0])
+    def test_the_shares_have_the_moments_of_the_distribution(self, alpha: float) -> None:
+        labels = np.repeat(np.arange(6), 400)
+        drawn = DirichletSampler(labels, 5, 1, 60, alpha=alpha).draw(0, 4000)
+        shares = torch.stack([(drawn.targets == n).float().mean(1) for n in range(5)], 1)  # [E, N]
+        variance = 0.2 * 0.8 / (5 * alpha + 1)
+        assert shares.mean(0).tolist() == pytest.approx([0.2] * 5, abs=5 * (variance / 4000) ** 0.5)
+        assert float(shares.var(0).mean()) == pytest.approx(variance, rel=0.06)
+
+    def test_a_class_gives_no_more_than_it_has(self) -> None:
+        labels = np.repeat(np.arange(5), [11, 12, 13, 200, 14])
+        drawn = DirichletSampler(labels, 5, 1, 10, alpha=0.5).draw(0, 500)
+        assert drawn.query.shape == (500, 50)
+        counts = torch.stack([(drawn.targets == n).sum(1) for n in range(5)], 1).gather(1, drawn.classes.argsort(1))
+        assert (counts <= torch.tensor([10, 11, 12, 199, 13])).all()
+
+    def test_golden(self) -> None:
+        drawn = DirichletSampler(LABELS, 3, 1, 4, seed=1).draw(10, 1)
+        assert drawn.query.tolist() == GOLDEN["dirichlet"]
+
+    def test_gamma_variates(self) -> None:
+        numbers = np.random.default_rng(0).random((20_000, 36 * 2))
+        for alpha in (0.3, 1.0, 2.0, 9.0):
+            values = gammas(alpha, numbers, 2)
+            assert values.mean() == pytest.approx(alpha, rel=0.03)
+            assert values.var() == pytest.approx(alpha, rel=0.08)
+
+    def test_rounding_keeps_totals(self) -> None:
+        shares = np.random.default_rng(0).dirichlet([1] * 7, 500)
+        counts = round_to(shares, np.full(500, 31))
+        assert (counts.sum(1) == 31).all() and (np.abs(counts - 31 * shares) < 1).all()
+
+
+class TestHierarchical:
+    def test_classes_of_an_episode_are_of_one_group(self) -> None:
+        sampler = HierarchicalSampler(LABELS, [[0, 1, 2, 3], [4, 5, 6, 7, 8], [9, 10]], 3, 1, 5)
+        drawn = sampler.draw(0, 600)
+        groups = [tuple({n // 4 if n < 4 else 1 for n in row}) for row in drawn.classes.tolist()]
+        assert all(len(group) == 1 for group in groups)
+        assert 240 < sum(group == (0,) for group in groups) < 360, "groups are drawn alike, whatever their size"
+
+    def test_names_and_trees(self) -> None:
+        assert groups_of_names(["a/x", "b/x", "a/y"]) == [[0, 2], [1]]
+        with pytest.raises(ValueError, match="has no '/' in its name"):
+            groups_of_names(["a/x", "b"])
+        tree = {"pet": ["cat", "dog"], "animal": ["pet", "owl"], "thing": ["animal", "tin"]}
+        assert groups_of_tree(tree, ["cat", "dog", "owl"]) == [[0, 1], [0, 1, 2], [0, 1, 2]]
+        with pytest.raises(ValueError, match="cycle: a -> b -> a"):
+            groups_of_tree({"a": ["b"], "b": ["a"]}, ["c"])
+
+    def test_too_small_groups_are_named(self) -> None:
+        with pytest.raises(ValueError, match="the largest of the 2 groups of 'x' has 3 classes"):
+            HierarchicalSampler(LABELS, [[0, 1, 2], [3]], 5, 1, 5, name="x")
+
+
+class TestVariable:
+    def test_ways_shots_and_sizes_follow_the_scheme(self) -> None:
+        labels = np.repeat(np.arange(60), np.linspace(30, 400, 60).astype(int))
+        drawn = VariableSampler(labels, query=10).draw(0, 400)
+        ways = (drawn.classes >= 0).sum(1)
+        assert (int(ways.min()), int(ways.max())) == (5, 50)
+        assert float(ways.float().mean()) == pytest.approx(27.5, abs=2.5)
+        shots = torch.stack([(drawn.labels == n).sum(1) for n in range(50)], 1)  # [E, N]
+        present = drawn.classes >= 0
+        assert (shots[present] >= 1).all() and (shots[~present] == 0).all()
+        assert int(shots.sum(1).max()) <= 500
+        queries = torch.stack([(drawn.targets == n).sum(1) for n in range(50)], 1)
+        assert (queries[present] == 10).all() and (queries[~present] == 0).all()
+        sizes = torch.from_numpy(np.bincount(labels))[drawn.classes.clamp(min=0)]
+        large, small = shots[present & (sizes > 300)].float().mean(), shots[present & (sizes < 100)].float().mean()
+        assert large > 2 * small
+
+    def test_small_classes_have_fewer_queries(self) -> None:
+        drawn = VariableSampler(np.repeat(np.arange(6), [4, 50, 50, 50, 50, 50]), query=10).draw(0, 60)
+        counts = (drawn.targets == 0).sum(1)
+        assert set(counts.tolist()) == {2, 10}
+        assert ((drawn.classes == 0).any(1) == (counts == 2)).all()
+
+    def test_padding_repeats_the_episode(self) -> None:
+        drawn = VariableSampler(UNEQUAL, query=6, least_way=3, most_way=7).draw(0, 20)
+        for e in range(20):
+            real = set(drawn.query[e][drawn.targets[e] >= 0].tolist())
+            assert set(drawn.query[e].tolist()) == real
+
+
+class TestOpenSet:
+    def test_open_queries_are_of_other_classes(self) -> None:
+        sampler = OpenSetSampler(LABELS, 4, 1, 5, seed=2)
+        drawn = sampler.draw(0, 300)
+        strange = torch.from_numpy(LABELS)[drawn.query[:, 20:]]  # [E, 20]
+        assert (drawn.targets[:, 20:] == OPEN).all() and (drawn.targets[:, :20] >= 0).all()
+        assert not (strange.unsqueeze(2) == drawn.classes.unsqueeze(1)).any()
+        assert len(strange.unique()) == 12
+        fixed = EpisodeSampler(LABELS, 4, 1, 5, seed=2).draw(0, 300)
+        assert torch.equal(drawn.support, fixed.support) and torch.equal(drawn.query[:, :20], fixed.query)
+
+    def test_too_many_classes(self) -> None:
+        with pytest.raises(ValueError, match="open_way=9, but 'the dataset' has 12 classes"):
+            OpenSetSampler(LABELS, 4, 1, 5, open_way=9)
+
+    def test_marks_equal_scikit_learn(self) -> None:
+        from sklearn.metrics import roc_auc_score
+
+        generator = torch.Generator().manual_seed(0)
+        features = 2 * torch.randn(12, 6, generator=generator)[torch.from_numpy(LABELS)]
+        source = TensorSource(features + torch.randn(len(LABELS), 6, generator=generator), torch.from_numpy(LABELS))
+        sampler = OpenSetSampler(LABELS, 4, 5, 10)
+        found = {
+            metric: evaluate("prototypes", source, sampler, episodes=30, metric=metric, progress=False)["prototypes"]
+            for metric in ("accuracy", "auroc", "fpr95")
+        }
+        assert len({result.key for result in found.values()}) == 3
+        drawn = sampler.draw(0, 30)
+        for e in range(30):
+            rows = source[drawn.query[e]]
+            centres = torch.stack([source[drawn.support[e]][drawn.labels[e] == n].mean(0) for n in range(4)])
+            far = torch.cdist(rows.double(), centres.double()).square().min(1).values
+            strange = drawn.targets[e] == OPEN
+            assert found["auroc"].scores[e] == pytest.approx(roc_auc_score(strange, far), abs=1e-6)
+            threshold = np.sort(far[~strange].numpy())[int(np.ceil(0.95 * 40)) - 1]
+            expected = (far[strange].numpy() <= threshold).mean()
+            assert found["fpr95"].scores[e] == pytest.approx(expected, abs=1e-9)
+        assert found["auroc"].mean > 0.8
+
+    def test_any_callable_is_marked_by_its_largest_probability(self) -> None:
+        source = TensorSource(torch.eye(12)[torch.from_numpy(LABELS)], torch.from_numpy(LABELS))
+
+        def learner(episode: Any) -> torch.Tensor:
+            return episode.query @ (episode.one_hot.mT @ episode.support).mT
+
+        sampler = OpenSetSampler(LABELS, 4, 1, 10)
+        assert (
+            evaluate({"mine": learner}, source, sampler, episodes=5, metric="auroc", progress=False)["mine"].mean == 1
+        )
+        with pytest.raises(ValueError, match="draws none: OpenSetSampler"):
+            evaluate({"mine": learner}, source, EpisodeSampler(LABELS), episodes=5, metric="auroc")
+        with pytest.raises(ValueError, match="must be one of accuracy, auroc, fpr95"):
+            evaluate({"mine": learner}, source, sampler, episodes=5, metric="f1")
+
+
+class TestExhaustive:
+    def test_every_episode_comes_once(self) -> None:
+        labels = np.repeat(np.arange(4), [3, 4, 3, 5])
+        sampler = ExhaustiveSampler(labels, 2, 2)
+        drawn = sampler.draw(0, sampler.available)
+        seen = {tuple(row) for row in drawn.support.tolist()}
+        expected = {
+            (*a, *b)
+            for first, second in combinations(range(4), 2)
+            for a in combinations(np.flatnonzero(labels == first).tolist(), 2)
+            for b in combinations(np.flatnonzero(labels == second).tolist(), 2)
+        }
+        assert seen == expected and len(expected) == sampler.available
+        assert [*map(tuple, drawn.support.tolist())] == sorted(
+            seen, key=lambda row: (labels[row[0]], labels[row[2]], row)
+        )
+        for e in range(sampler.available):
+            rest = set(np.flatnonzero(np.isin(labels, drawn.classes[e].numpy())).tolist()) - set(
+                drawn.support[e].tolist()
+            )
+            assert set(drawn.query[e][drawn.targets[e] >= 0].tolist()) == rest
+
+    def test_what_cannot_be_counted_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="sets of classes, more than 1,000,000"):
+            ExhaustiveSampler(np.repeat(np.arange(100), 3), 10, 1)
+        with pytest.raises(ValueError, match="but there are 27 episodes"):
+            ExhaustiveSampler([0, 0, 0, 1, 1, 1, 2, 2, 2], 2, 1).draw(20, 8)
+
+
+class TestCrossDomain:
+    def test_support_and_query_are_of_their_domains(self) -> None:
+        domains = np.arange(len(UNEQUAL)) % 3
+        drawn = CrossDomainSampler(UNEQUAL, domains, 3, 2, 4, support_domain=2, query_domain=0).draw(0, 100)
+        assert set(domains[drawn.support.numpy()].ravel()) == {2}
+        assert set(domains[drawn.query.numpy()].ravel()) == {0}
+
+    def test_it_says_what_is_lacking(self) -> None:
+        with pytest.raises(ValueError, match="has 0 classes with at least shot=1 rows in domain 0 and query=50"):
+            CrossDomainSampler(UNEQUAL, np.arange(len(UNEQUAL)) % 2, 3, 1, 50)
+
+    def test_sources_are_joined_by_class_name(self) -> None:
+        one = TensorSource(torch.zeros(4, 2), [0, 1, 2, 2], ["a", "b", "c"], name="one")
+        two = TensorSource(torch.ones(3, 2), [1, 0, 1], ["c", "b"], name="two")
+        both, domains = join(one, two)
+        assert both.class_names == ["b", "c"]
+        assert both.labels.tolist() == [0, 1, 1, 1, 0, 1] or both.labels.tolist() == [0, 1, 1, 0, 1, 0]
+        assert domains.tolist() == [0, 0, 0, 1, 1, 1]
+        with pytest.raises(ValueError, match="share no class name"):
+            join(one, TensorSource(torch.ones(1, 2), [0], ["z"], name="three"))
+        with pytest.raises(ValueError, match="rows have shapes"):
+            join(one, TensorSource(torch.ones(1, 3), [0], ["a"]))
+
+
+class TestManifest:
+    def test_it_replays_the_very_indices(self, sampler: Any, tmp_path: Path) -> None:
+        labels = labels_of(sampler)
+        save_episodes(sampler, tmp_path / "exam.npz", labels=labels, first=5, episodes=7)
+        replayed = ManifestSampler(tmp_path / "exam.npz", labels)
+        assert (replayed.available, replayed.way) == (7, sampler.way)
+        for field in FIELDS:
+            assert torch.equal(getattr(replayed.draw(2, 3), field), getattr(sampler.draw(7, 3), field)), field
+        with pytest.raises(ValueError, match="holds 7 episodes"):
+            replayed.draw(5, 3)
+
+    def test_another_dataset_is_refused(self, tmp_path: Path) -> None:
+        save_episodes(EpisodeSampler(LABELS), tmp_path / "exam.npz", labels=LABELS, episodes=2)
+        with pytest.raises(ValueError, match="other labels than the 480"):
+            ManifestSampler(tmp_path / "exam.npz", LABELS[::-1].copy())
+        (tmp_path / "no.npz").write_bytes(b"nothing")
+        with pytest.raises(ValueError, match="is no manifest of episodes"):
+            ManifestSampler(tmp_path / "no.npz", LABELS)
+
+
+GOLDEN = {"dirichlet": [[470, 475, 92, 99, 101, 95, 80, 148, 154, 147, 133, 125]]}
