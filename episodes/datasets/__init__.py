@@ -20,6 +20,7 @@ HOMES = {
     "fc100": "episodes.datasets.cifar:fc100",
     "folder": "episodes.datasets.local:folder",
     "omniglot": "episodes.datasets.omniglot:omniglot",
+    "scenes": "episodes.datasets.scenes:scenes",
     "text-csv": "episodes.datasets.local:text_csv",
 }
 DATASETS = Registry("dataset", HOMES, "episodes.datasets")
