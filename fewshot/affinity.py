@@ -7,13 +7,17 @@ from torch import Tensor
 
 from fewshot.linalg import product
 
+_FEW = 4
+
 
 def squared_distances(left: Tensor, right: Tensor) -> Tensor:
     """``|l - r|²`` of all pairs: ``[E, I, D], [E, J, D] -> [E, I, J]``, without the ``[E, I, J, D]`` tensor."""
     # Relative to a common centre, so that far-away clouds lose no digits to cancellation.
-    centre = right.mean(1, keepdim=True)
-    left, right = left - centre, right - centre
-    squares = left.square().sum(-1, keepdim=True) + right.square().sum(-1).unsqueeze(1)
+    same, centre = left is right, right.mean(1, keepdim=True)
+    right = right - centre
+    left = right if same else left - centre
+    length = right.square().sum(-1)  # [E, J]
+    squares = (length if same else left.square().sum(-1)).unsqueeze(-1) + length.unsqueeze(1)
     return (squares - 2 * product(left, right.mT)).clamp(min=0)
 
 
@@ -22,12 +26,16 @@ def nearest_others(rows: Tensor, count: int) -> Tensor:
     distances = squared_distances(rows, rows)
     distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
     count = min(count, rows.shape[1] - 1)
-    return distances.topk(count, largest=False).indices
+    if count > _FEW:
+        return distances.topk(count, largest=False).indices
+    found = []  # a few minima are faster than a partial sort
+    for _ in range(count):
+        found.append(distances.argmin(-1, keepdim=True))
+        distances.scatter_(-1, found[-1], torch.inf)
+    return torch.cat([distances.new_zeros(*rows.shape[:2], 0, dtype=torch.long), *found], -1)
 
 
-def sum_of_neighbours(values: Tensor, neighbours: Tensor) -> Tensor:
-    """``W v`` for the 0/1 matrix W of a neighbour list: ``[E, R, N], [E, R, k] -> [E, R, N]``."""
-    episodes, rows, count = neighbours.shape
-    classes = values.shape[-1]
-    index = neighbours.reshape(episodes, rows * count, 1).expand(-1, -1, classes)
-    return values.gather(1, index).view(episodes, rows, count, classes).sum(2)
+def adjacency(neighbours: Tensor, dtype: torch.dtype) -> Tensor:
+    """The 0/1 matrix W of a neighbour list, a row for each row: ``[E, R, k] -> [E, R, R]``."""
+    episodes, rows, _ = neighbours.shape
+    return torch.zeros(episodes, rows, rows, dtype=dtype, device=neighbours.device).scatter_(-1, neighbours, 1.0)

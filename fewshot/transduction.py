@@ -11,6 +11,8 @@ from torch.nn.functional import normalize
 from episodes.episode import Episode
 from fewshot.linalg import class_means, product
 
+_SMALLEST = 1e-24
+
 
 class SupportState(NamedTuple):
     """The support itself, and its class means: the work of a transductive learner waits for the queries."""
@@ -30,27 +32,40 @@ def keep_support(episode: Episode) -> SupportState:
     return SupportState(support, one_hot, prototypes, shots == 0)
 
 
-def shift(state: SupportState, query: Tensor) -> Tensor:
-    """Queries moved so that their mean is that of the support ``[E, Q, D]``."""
+class Moved(NamedTuple):
+    """Queries moved by one vector per episode, without the moved copy: all that is asked of them is cheaper so."""
+
+    query: Tensor  # [E, Q, D]
+    by: Tensor  # [E, 1, D]
+
+    def cosines(self, directions: Tensor) -> Tensor:
+        """With unit vectors ``[E, N, D]``: ``[E, Q, N]``; ``(q + b)·d = q·d + b·d``."""
+        dots = product(self.query, torch.cat([directions, self.by], 1).mT)  # [E, Q, N + 1]
+        own, moved = (rows.square().sum(-1, keepdim=True) for rows in self)
+        squares = own + 2 * dots[..., -1:] + moved
+        length = squares.clamp(min=_SMALLEST).sqrt()  # [E, Q, 1]
+        return ((dots[..., :-1] + product(self.by, directions.mT)) / length).clamp(-1, 1)
+
+
+def shift(state: SupportState, query: Tensor) -> Moved:
+    """Queries moved so that their mean is that of the support."""
     known = state.one_hot.sum(-1, keepdim=True)  # [E, S, 1]
     mean = (state.support * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)  # [E, 1, D]
-    return query + (mean - query.mean(1, keepdim=True))
+    return Moved(query, mean - query.mean(1, keepdim=True))
 
 
-def rectify(state: SupportState, shifted: Tensor, sharpness: float) -> Tensor:
+def rectify(state: SupportState, moved: Moved, sharpness: float) -> Tensor:
     """Prototypes as weighted means of the support and of the queries that are nearest to them ``[E, N, D]``.
 
     A row of class n (a query: of the class whose prototype has the largest cosine) weighs
     ``exp(sharpness cos(x, p_n))``. So a class always keeps its support, whether or not a query joins.
     """
-    prototypes = normalize(state.prototypes, dim=-1).mT  # [E, D, N]
-    support = product(normalize(state.support, dim=-1), prototypes)  # [E, S, N]
-    query = product(normalize(shifted, dim=-1), prototypes)  # [E, Q, N]
-    query = query.masked_fill(state.absent.unsqueeze(1), -torch.inf)
+    prototypes = normalize(state.prototypes, dim=-1)  # [E, N, D]
+    support = product(normalize(state.support, dim=-1), prototypes.mT)  # [E, S, N]
+    query = moved.cosines(prototypes).masked_fill(state.absent.unsqueeze(1), -torch.inf)  # [E, Q, N]
     members = torch.zeros_like(query).scatter_(-1, query.argmax(-1, keepdim=True), 1.0)
-    weights = torch.cat([
-        state.one_hot * (sharpness * (support - 1)).exp(),  # cosines are at most 1, so nothing overflows
-        members * (sharpness * (query - 1)).exp(),
-    ], 1)  # fmt: skip
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-    return product(weights.mT, torch.cat([state.support, shifted], 1))
+    known = state.one_hot * (sharpness * (support - 1)).exp()  # cosines are at most 1, so nothing overflows
+    joined = members * (sharpness * (query - 1)).exp()
+    share = joined.sum(1).unsqueeze(-1)  # [E, N, 1]
+    total = (known.sum(1).unsqueeze(-1) + share).clamp(min=torch.finfo(known.dtype).tiny)
+    return (product(known.mT, state.support) + product(joined.mT, moved.query) + share * moved.by) / total

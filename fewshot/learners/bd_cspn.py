@@ -10,8 +10,7 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.transduction import SupportState, keep_support, rectify, shift
+from fewshot.transduction import Moved, SupportState, keep_support, rectify, shift
 
 
 class BDCSPN(Learner):
@@ -47,8 +46,8 @@ class BDCSPN(Learner):
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Rectify the prototypes by the queries, then score them."""
-        shifted = shift(state, query)
-        prototypes = normalize(rectify(state, shifted, self.sharpness), dim=-1)  # [E, N, D]
-        asked = normalize(shifted if self.shift_logits else query, dim=-1)
-        logits = self.scale * product(asked, prototypes.mT)  # [E, Q, N]
+        moved = shift(state, query)
+        prototypes = normalize(rectify(state, moved, self.sharpness), dim=-1)  # [E, N, D]
+        asked = moved if self.shift_logits else Moved(query, torch.zeros_like(moved.by))
+        logits = self.scale * asked.cosines(prototypes)  # [E, Q, N]
         return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.affinity import nearest_others, squared_distances, sum_of_neighbours
+from fewshot.affinity import adjacency, nearest_others, squared_distances
 from fewshot.learner import Learner
+from fewshot.linalg import product
 from fewshot.transduction import SupportState, keep_support, rectify, shift
 
 
@@ -66,10 +67,11 @@ class LaplacianShot(Learner):
         prototypes = state.prototypes
         if self.rectify:
             prototypes = rectify(state, shift(state, query), self.sharpness)
-        unary = -squared_distances(query, prototypes)  # [E, Q, N]
-        unary = unary.masked_fill(state.absent.unsqueeze(1), -torch.inf)
+        unary = -squared_distances(prototypes, query)  # [E, N, Q]: classes first, the fast way to a softmax over few
+        unary = unary.masked_fill(state.absent.unsqueeze(-1), -torch.inf)
         graph = nearest_others(query, self.neighbours)  # [E, Q, k]
+        listens = self.regularisation * adjacency(graph, query.dtype).mT  # [E, Q, Q]
         logits = unary
         for _ in range(self.steps):
-            logits = unary + self.regularisation * sum_of_neighbours(logits.softmax(-1), graph)
-        return logits
+            logits = unary + product(logits.softmax(1), listens)
+        return logits.mT

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from fewshot.affinity import squared_distances
 from fewshot.learner import Learner
 from fewshot.linalg import product
-from fewshot.sinkhorn import transport
 from fewshot.transduction import SupportState, keep_support
+from fewshot.transport import transport
 
 _OFFSET = 1e-6
 
@@ -38,8 +37,7 @@ class PTMAP(Learner):
         sharpness: of the transport (λ).
         power: of the transform (β).
         normalise: bring to length one and centre, as described; False: only the power.
-        sinkhorn_tolerance: on the row sums of a plan.
-        sinkhorn_steps: at most, for one plan.
+        marginal_tolerance: on what each class gets in a plan, relative to Q / N.
 
     Raises:
         ValueError: an unknown prior, or an argument out of range.
@@ -59,8 +57,7 @@ class PTMAP(Learner):
         sharpness: float = 10.0,
         power: float = 0.5,
         normalise: bool = True,
-        sinkhorn_tolerance: float = 1e-6,
-        sinkhorn_steps: int = 1000,
+        marginal_tolerance: float = 1e-6,
     ) -> None:
         super().__init__()
         if query_prior not in ("uniform", "free"):
@@ -68,10 +65,10 @@ class PTMAP(Learner):
                 f"query_prior={query_prior!r}; it must be 'uniform' (as many queries of each class) or 'free' "
                 "(nothing is assumed)."
             )
-        if steps < 1 or not 0 < rate <= 1 or power <= 0 or sinkhorn_steps < 1:
+        if steps < 1 or not 0 < rate <= 1 or power <= 0 or marginal_tolerance <= 0:
             raise ValueError(
-                f"steps={steps}, rate={rate}, power={power}, sinkhorn_steps={sinkhorn_steps}; steps must be at least "
-                "1, rate in 0..1 and power positive."
+                f"steps={steps}, rate={rate}, power={power}, "
+                f"marginal_tolerance={marginal_tolerance}; steps must be at least 1, rate in 0..1, the others positive."
             )
         self.query_prior = query_prior
         self.steps = steps
@@ -79,8 +76,7 @@ class PTMAP(Learner):
         self.sharpness = sharpness
         self.power = power
         self.normalise = normalise
-        self.sinkhorn_tolerance = sinkhorn_tolerance
-        self.sinkhorn_steps = sinkhorn_steps
+        self.marginal_tolerance = marginal_tolerance
 
     def adapt(self, episode: Episode) -> SupportState:
         """Transform and keep the support."""
@@ -97,23 +93,39 @@ class PTMAP(Learner):
         rows = self._transform(query)
         if self.normalise:
             rows = normalize(rows - rows.mean(1, keepdim=True), dim=-1) if rows.shape[1] > 1 else rows
+        # The means stay combinations of the rows, and distances need only their inner products: from here on
+        # nothing depends on D.
+        known, everything = state.support.shape[1], torch.cat([state.support, rows], 1)
+        everything = everything - everything.mean(1, keepdim=True)  # fewer digits cancel in the distances
+        inner = product(everything, everything.mT)  # [E, S + Q, S + Q]
+        lengths = inner.diagonal(dim1=1, dim2=2)[:, known:].unsqueeze(1)  # [E, 1, Q]
         shots = state.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
-        labelled, weight = state.prototypes * shots, state.prototypes
+        nobody = rows.new_zeros(len(rows), shots.shape[1], rows.shape[1])
+        labelled = state.one_hot.mT
+        weight = torch.cat([labelled / shots.clamp(min=1), nobody], -1)  # [E, N, S + Q]
+        scaling: Tensor | None = None
         for _ in range(self.steps):
-            plan = self._plan(rows, weight, state.absent)
-            means = (labelled + product(plan.mT, rows)) / (shots + plan.sum(1).unsqueeze(-1)).clamp(min=_OFFSET)
+            plan, scaling = self._plan(weight, inner, lengths, state.absent, scaling)
+            means = torch.cat([labelled, plan], -1) / (shots + plan.sum(-1, keepdim=True)).clamp(min=_OFFSET)
             weight = torch.lerp(weight, means, self.rate)
-        plan = self._plan(rows, weight, state.absent).clamp(min=torch.finfo(rows.dtype).tiny)
-        return plan.log().masked_fill(state.absent.unsqueeze(1), -torch.inf)
+        plan, _ = self._plan(weight, inner, lengths, state.absent, scaling)
+        plan = plan.clamp(min=torch.finfo(rows.dtype).tiny)
+        return plan.log().masked_fill(state.absent.unsqueeze(-1), -torch.inf).mT
 
     def _transform(self, rows: Tensor) -> Tensor:
-        rows = rows.sign() * (rows.abs() + _OFFSET).pow(self.power)
+        rows = (rows.abs() + _OFFSET).pow(self.power) * rows.sign()
         return normalize(rows, dim=-1) if self.normalise else rows
 
-    def _plan(self, rows: Tensor, weight: Tensor, absent: Tensor) -> Tensor:
-        cost = squared_distances(rows, weight).masked_fill(absent.unsqueeze(1), torch.inf)  # [E, Q, N]
+    def _plan(
+        self, weight: Tensor, inner: Tensor, lengths: Tensor, absent: Tensor, start: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        mixed = product(weight, inner)  # [E, N, S + Q]
+        own = (mixed * weight).sum(-1, keepdim=True)  # [E, N, 1]
+        cost = (lengths + own - 2 * mixed[..., -lengths.shape[-1] :]).clamp(min=0)  # |q - w_n|², [E, N, Q]
+        cost = cost.masked_fill(absent.unsqueeze(-1), torch.inf)
         if self.query_prior == "free":
-            return (-self.sharpness * cost).softmax(-1)
-        present = (~absent).to(rows.dtype)
-        columns = rows.shape[1] * present / present.sum(-1, keepdim=True).clamp(min=1)
-        return transport(cost, columns, self.sharpness, self.sinkhorn_tolerance, self.sinkhorn_steps).to(rows.dtype)
+            return (-self.sharpness * cost).softmax(1), None
+        present = (~absent).to(weight.dtype)
+        columns = lengths.shape[-1] * present / present.sum(-1, keepdim=True).clamp(min=1)
+        plan, scaling = transport(cost, columns, self.sharpness, self.marginal_tolerance, start)
+        return plan.to(weight.dtype), scaling

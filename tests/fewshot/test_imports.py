@@ -20,7 +20,7 @@ HEAVY = ["torchvision", "open_clip", "sklearn", "matplotlib", "timm", "scipy", "
 # What learners may import of fewshot, besides nothing: shared mathematics goes into a module named here.
 FOR_LEARNERS = {
     "learner", "transforms", "registry", "linalg", "newton", "nets", "transduction", "affinity", "adam",
-    "prototype_head", "information", "sinkhorn", "simplex", "head_tuning",
+    "prototype_head", "information", "transport", "simplex", "head_tuning",
 }  # fmt: skip
 FILES = sorted([*(ROOT / "episodes").rglob("*.py"), *(ROOT / "fewshot").rglob("*.py")])
 
