@@ -2,11 +2,11 @@
 
     python benchmarks/learners.py
 
-5-way, 1 and 5 shots, 15 queries per class, 640 unit-norm features of a bank of 20 classes x 600. Two comparisons in
-the same run, rounds alternating, medians, on an idle machine. *Method*: the same gathered episodes are handed to both; the peer is
-called once per episode as its own evaluation does. *End to end*: `evaluate` here (drawing, gathering,
-marking included) against the peer with its collate function and loop. The floor is the products of matrices that the
-formula cannot do without, at the rate this thread multiplies large ones.
+5-way, 1 and 5 shots, 15 queries per class, 640 features of a bank of 20 classes x 600. Two comparisons in the same run,
+rounds alternating, medians, on an idle machine. *Method*: the same gathered episodes are handed to both; the peer is
+called once per episode, as its own evaluation does. *End to end*: `evaluate` here (drawing, gathering and marking
+included) against the peer with its collate function and loop. The floor is the products of matrices that the formula
+cannot do without, at the rate this thread multiplies large ones.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def caption(scene: np.ndarray, pick: np.random.Generator) -> tuple[str, list[int
     names = [str(pick.choice(SYNONYMS.get(name, (name,)))) for name in names]
     names.append(where(POSITIONS[scene[5]], pick))
     if pick.random() < 0.35:
-        told = int(pick.choice(6, p=[0.12, 0.14, 0.22, 0.26, 0.08, 0.18]))
+        told = int(pick.choice(6, p=[0.2, 0.16, 0.16, 0.22, 0.08, 0.18]))
         return str(pick.choice(SINGLE[list(SINGLE)[told]])).format(names[told]), [told]
     chosen = pick.random(6) < (0.8, 0.62, 0.35, 0.4, 0.25, 0.3)
     if not chosen.any():

@@ -28,6 +28,7 @@ _HOME = {
     "VariableSampler": "episodes.variable",
     "HierarchicalSampler": "episodes.hierarchical",
     "OpenSetSampler": "episodes.open_set",
+    "SemiSupervisedSampler": "episodes.semi_supervised",
     "ExhaustiveSampler": "episodes.exhaustive",
     "CrossDomainSampler": "episodes.cross_domain",
     "ManifestSampler": "episodes.manifest",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from episodes.results import Results as Results
     from episodes.sampler import Draw as Draw
     from episodes.sampler import EpisodeSampler as EpisodeSampler
+    from episodes.semi_supervised import SemiSupervisedSampler as SemiSupervisedSampler
     from episodes.source import Source as Source
     from episodes.source import TensorSource as TensorSource
     from episodes.splits import check_disjoint as check_disjoint

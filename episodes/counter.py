@@ -48,3 +48,11 @@ def distinct(numbers: NDArray[np.float64], sizes: NDArray[np.int32] | int) -> ND
         later = values[t + 1 :]
         np.copyto(later, np.int32(t), where=later == picks[t])
     return values
+
+
+def others(chosen: NDArray[np.int32], numbers: NDArray[np.float64], total: int) -> NDArray[np.int32]:
+    """For each row, k distinct integers below the total that it has not chosen: ``[E, N], [k, E] -> [E, k]``."""
+    left = distinct(numbers, total - chosen.shape[1]).T  # ranks among those left
+    for ordered in np.sort(chosen, axis=1).T:  # skip the chosen ones, smallest first
+        left = left + (left >= ordered[:, None])
+    return left

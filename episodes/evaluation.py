@@ -194,6 +194,7 @@ def _run(
             known = drawn.classes.clamp(min=0)  # an absent way has no support, so its text is never used
             class_text = text[_to_device(known, device)] if text is not None else None  # [E, N, D]
             way, cut = drawn.classes.shape[1], drawn.support.shape[1]
+            end = cut + drawn.query.shape[1]
             for group in _by_source(cells):
                 source = resident[id(group[0].source)]
                 size = chunk or _chunk_size(source, rows.shape[1], device)
@@ -202,10 +203,11 @@ def _run(
                 while done < count:
                     part = slice(done, min(done + size, count))
                     try:
-                        gathered = _gather(source, rows[part], buffers, size)  # [E, S + Q, *x]
+                        gathered = _gather(source, rows[part], buffers, size)  # [E, S + Q + U, *x]
                         episode = Episode(
-                            gathered[:, :cut], labels[part], gathered[:, cut:], way,
+                            gathered[:, :cut], labels[part], gathered[:, cut:end], way,
                             None if class_text is None else class_text[part], ids[part],
+                            None if drawn.unlabelled is None else gathered[:, end:],
                         )  # fmt: skip
                         for cell in group:
                             if first + part.stop > cell.done:

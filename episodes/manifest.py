@@ -36,6 +36,8 @@ def save_episodes(
     header = {"format": _FORMAT, "labels": _labels_digest(labels), "rows": len(labels), "recipe": sampler.recipe()}
     buffer = io.BytesIO()
     arrays = {name: getattr(drawn, name).numpy() for name in _FIELDS}
+    if drawn.unlabelled is not None:
+        arrays["unlabelled"] = drawn.unlabelled.numpy()
     np.savez_compressed(buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
     write_atomically(Path(path), buffer.getvalue())
 
@@ -63,7 +65,12 @@ class ManifestSampler:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 header = json.loads(file["header"].tobytes())
-                arrays = {field: torch.from_numpy(file[field].astype(np.int64)) for field in _FIELDS}
+                arrays = {
+                    field: torch.from_numpy(file[field].astype(np.int64)) for field in file.files if field != "header"
+                }
+                missing = [field for field in _FIELDS if field not in arrays]
+                if missing:
+                    raise KeyError(f"it lacks {missing[0]}")
         except (ValueError, KeyError, OSError) as error:
             raise ValueError(
                 f"{str(path)!r} is no manifest of episodes ({error}); save_episodes writes them."
@@ -85,7 +92,9 @@ class ManifestSampler:
         """Episodes ``first, ..., first + count - 1`` of the file."""
         if first < 0 or count < 0 or first + count > self.available:
             raise ValueError(f"first={first}, count={count}, but {self._path!r} holds {self.available} episodes.")
-        return Draw(*(getattr(self._drawn, name)[first : first + count] for name in _FIELDS))
+        more = self._drawn.unlabelled
+        parts = {name: getattr(self._drawn, name)[first : first + count] for name in _FIELDS}
+        return Draw(**parts, unlabelled=None if more is None else more[first : first + count])
 
     def recipe(self) -> dict[str, Any]:
         """What an episode number depends on besides the dataset, as JSON values."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from episodes.counter import distinct, uniforms
+from episodes.counter import distinct, others, uniforms
 from episodes.sampler import _BLOCK, OPEN, Draw, EpisodeSampler
 
 _ROWS = 2**35  # a stream of random numbers that no other sampler uses
@@ -77,9 +77,7 @@ class OpenSetSampler(EpisodeSampler):
     def _open_rows(self, first: int, count: int) -> Any:
         known = self._choose(first, count)  # [E, N]
         further = uniforms(self.seed, _ROWS + 1, first, count, self.open_way).T
-        left = distinct(further, len(self.classes) - self.way).T  # [E, open_way], ranks among the other classes
-        for ordered in np.sort(known, axis=1).T:  # skip the known ones, smallest first
-            left = left + (left >= ordered[:, None])
+        left = others(known, further, len(self.classes))  # [E, open_way]
         numbers = uniforms(self.seed, _ROWS, first, count, self.open_way * self.query)
         numbers = numbers.reshape(count, self.open_way, self.query).transpose(2, 0, 1)
         sizes = self._sizes[left].reshape(-1) if self._equal is None else self._equal

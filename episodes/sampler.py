@@ -30,6 +30,7 @@ class Draw:
         targets: the answer key ``[E, Q]``; ``-1`` is not marked, ``-2`` is of none of the episode's classes.
         classes: dataset class of each way ``[E, N]``; ``-1`` where an episode has fewer.
         ids: episode numbers ``[E]``.
+        unlabelled: row indices ``[E, U]`` of unknown class, for semi-supervised learners, or None.
     """
 
     support: Tensor
@@ -38,11 +39,13 @@ class Draw:
     targets: Tensor
     classes: Tensor
     ids: Tensor
+    unlabelled: Tensor | None = None
 
     @property
     def rows(self) -> Tensor:
-        """Support and query indices side by side ``[E, S + Q]``."""
-        return torch.cat([self.support, self.query], dim=1)
+        """Support, query and unlabelled indices side by side ``[E, S + Q + U]``."""
+        more = () if self.unlabelled is None else (self.unlabelled,)
+        return torch.cat([self.support, self.query, *more], dim=1)
 
     def __len__(self) -> int:
         """Number of episodes E."""

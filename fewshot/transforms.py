@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from episodes.source import Source
+from episodes.source import Source, TensorSource
 from fewshot.learner import Learner, State
 from fewshot.linalg import product
 from fewshot.registry import Registry, argument_names, build, parse_spec, spec_string
@@ -204,12 +204,17 @@ class Chain(Learner):
         self.tolerance, self.expected_failures = learner.tolerance, learner.expected_failures  # type: ignore[misc]
 
     def fit(self, base: Source | Tensor) -> Chain:
-        """Fit each transform on base data, seen through the ones before it; returns itself."""
+        """Fit each transform on base data, seen through the ones before it, then the learner if it can be.
+
+        Returns itself.
+        """
         rows = base if isinstance(base, Tensor) else base[torch.arange(len(base))]
         for transform in self._transforms():
             transform.fit(rows)
             alone = Episode(rows[None], torch.zeros(1, len(rows), dtype=torch.long), rows[None, :1], way=1)
             rows = transform(rows[None], transform.adapt(alone))[0]
+        if callable(fit := getattr(self.learner, "fit", None)):
+            fit(rows if isinstance(base, Tensor) else TensorSource(rows, base.labels, name=base.name))
         return self
 
     def adapt(self, episode: Episode) -> State:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from episodes.counter import uniforms
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 _COLOURS = {
     "red": (208, 36, 40), "green": (44, 150, 62), "blue": (40, 76, 208), "yellow": (240, 214, 44),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from fewshot.cli.options import add_dataset, add_device, add_seed, load_source
 
@@ -21,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--learner", nargs="+", default=["prototypes"], metavar="SPEC",
         help='learners as spec strings, "ridge(alpha=0.1)"; transforms in front: "l2 | prototypes"',
     )  # fmt: skip
+    parser.add_argument(
+        "--base", metavar="SPEC",
+        help="a dataset of other classes, for what is fitted to base data: cl2n, whiten, simpleshot, "
+        "distribution-calibration",
+    )  # fmt: skip
     parser.add_argument("--way", type=int, nargs="+", default=[5], help="classes per episode (default 5)")
     parser.add_argument("--shot", type=int, nargs="+", default=[1, 5], help="support rows per class (default 1 5)")
     parser.add_argument("--query", type=int, default=15, help="query rows per class (default 15)")
@@ -32,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler", default="fixed", metavar="SPEC",
         help='how episodes are drawn: fixed, disjoint, "dirichlet(alpha=2.0)", hierarchical, variable, open-set, '
-        "exhaustive, \"manifest(path='exam.npz')\" (default fixed)",
+        "semi-supervised, exhaustive, \"manifest(path='exam.npz')\" (default fixed)",
     )  # fmt: skip
     parser.add_argument(
         "--metric", default="accuracy", choices=("accuracy", "auroc", "fpr95"),
@@ -55,9 +61,12 @@ def run(options: argparse.Namespace) -> int:
 
     if options.engine and not options.out:
         raise ValueError("--engine needs --out FILE: workers add their cells to that file.")
+    if options.engine and options.base:
+        raise ValueError("--base is not carried to an engine; leave --engine out.")
     if options.engine and options.metric != "accuracy":
         raise ValueError(f"--metric {options.metric} is not run on an engine; leave --engine out.")
     source = load_source(options)
+    learners = fit_learners(options) if options.base else options.learner
     show = not options.quiet
     sampler_spec = "disjoint" if options.disjoint else options.sampler
     samplers = make_samplers(sampler_spec, source, options.way, options.shot, options.query, options.seed)
@@ -66,14 +75,14 @@ def run(options: argparse.Namespace) -> int:
 
         engine = int(options.engine) if options.engine.isdigit() else options.engine
         results = evaluate_grid(
-            options.learner, source, samplers,
+            learners, source, samplers,
             out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
         )  # fmt: skip
     else:
         results = Results()
         for sampler in samplers:
             results += evaluate(
-                options.learner, source, sampler, device=options.device, out=options.out, progress=show,
+                learners, source, sampler, device=options.device, out=options.out, progress=show,
                 metric=options.metric,
                 episodes=min(options.episodes, getattr(sampler, "available", options.episodes)),
             )  # fmt: skip
@@ -92,3 +101,17 @@ def run(options: argparse.Namespace) -> int:
     if options.out and show:
         print(f"results are in {options.out}", file=sys.stderr)
     return 0
+
+
+def fit_learners(options: argparse.Namespace) -> dict[str, Any]:
+    """The learners, those that can be fitted to the base data."""
+    from fewshot import load_learner
+
+    base = load_source(argparse.Namespace(**{**vars(options), "data": options.base}))
+    learners = {spec: load_learner(spec) for spec in options.learner}
+    fits = [fit for learner in learners.values() if callable(fit := getattr(learner, "fit", None))]
+    for fit in fits:
+        fit(base)
+    if not fits:
+        raise ValueError(f"--base {options.base}: none of the learners is fitted to base data; leave it out.")
+    return learners

@@ -15,10 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example:\n  fewshot list learners"
     parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind; all by default")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--markdown", action="store_true", help="learners as a table with their sources")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print names with what each one is."""
+    if options.markdown:
+        from fewshot.learners.table import learner_table
+
+        if options.kind != "learners":
+            raise ValueError("--markdown is a table of learners; write: fewshot list learners --markdown")
+        print(learner_table(), end="")
+        return 0
     found = {kind: _entries(kind) for kind in ([options.kind] if options.kind else KINDS)}
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -6,7 +6,10 @@ from typing import Any
 
 from fewshot.registry import parse_spec, unknown
 
-NAMES = ("fixed", "disjoint", "dirichlet", "hierarchical", "variable", "open-set", "exhaustive", "manifest")
+NAMES = (
+    "fixed", "disjoint", "dirichlet", "hierarchical", "variable", "open-set", "semi-supervised",
+    "exhaustive", "manifest",
+)  # fmt: skip
 
 
 def make_samplers(spec: str, source: Any, ways: list[int], shots: list[int], query: int, seed: int) -> list[Any]:
@@ -40,6 +43,7 @@ def make_samplers(spec: str, source: Any, ways: list[int], shots: list[int], que
             "disjoint": episodes.DisjointSampler,
             "dirichlet": episodes.DirichletSampler,
             "open-set": episodes.OpenSetSampler,
+            "semi-supervised": episodes.SemiSupervisedSampler,
         }
         return [kinds[name](labels, way, shot, query, seed, **given) for way, shot in pairs]
     except TypeError as error:

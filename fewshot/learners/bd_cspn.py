@@ -20,8 +20,8 @@ class BDCSPN(Learner):
     cosine; ``p'_n = Σ w x / Σ w`` over the support of n and the queries that joined, with
     ``w = exp(sharpness cos(x, p_n))``; then ``logits = scale cos(q', p'_n)``.
 
-    The shift assumes that support and queries hold the same classes in about the same shares. Meant for
-    features of length one, centred where base data is at hand (``cl2n | bd-cspn``).
+    The paper calls it prototype rectification. The shift assumes that support and queries hold the same classes
+    in about the same shares. Meant for features of length one, centred where base data is at hand (``cl2n | bd-cspn``).
 
     Args:
         sharpness: how much rows near their prototype count for more (the paper's ε).

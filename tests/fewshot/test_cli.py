@@ -106,7 +106,7 @@ def test_cells_on_two_processes(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["--way", "20"], "way=20, but 'digits' has 10 classes with at least shot + query = 16 rows; lower way"),
         (["--data", "digitz"], "unknown dataset 'digitz'; did you mean 'digits'?"),
-        (["--learner", "prototipes"], "unknown learner 'prototipes'; did you mean 'prototypes'?"),
+        (["--learner", "prototipes"], "unknown learner 'prototipes'; did you mean 'prototypes'"),
         (["--learner", "ridge(alfa=1)"], "'ridge' has no argument 'alfa'; did you mean 'alpha'?"),
         (["--learner", "ridge(alpha=)"], "cannot read the spec"),
         (["--learner", "ridge(alpha=-1)"], "alpha"),
@@ -227,3 +227,17 @@ def test_damage_is_an_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     segment.write_bytes(data)
     assert main(["cache", "verify", *where]) == 1
     assert "set aside" in capsys.readouterr().out
+
+
+def test_base_data_reaches_the_learners(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["evaluate", *FAST, "--learner", "cl2n | prototypes", "--shot", "1", "--json"]
+    fitted, plain = json.loads(run(capsys, *line, "--base", "digits")), json.loads(run(capsys, *line))
+    assert fitted["mean"] != plain["mean"]
+    assert "leave it out" in run(capsys, "evaluate", *FAST, "--learner", "ridge", "--base", "digits", code=2)
+
+
+def test_the_table_of_learners_is_current() -> None:
+    from fewshot.learners.table import learner_table
+
+    written = (Path(__file__).parents[2] / "docs" / "learners.md").read_text(encoding="utf-8")
+    assert written.endswith(learner_table()), "run: fewshot list learners --markdown, and put it into docs/learners.md"

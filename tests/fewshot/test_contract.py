@@ -28,7 +28,11 @@ EXTRA = [
     "logistic(C='cv', folds=3)",
 ]
 # Learners of many steps, in fewer, which their tests of agreement show to be the same steps.
-SHORT = {"tim": "tim(steps=60, rate=0.01)", "alpha-tim": "alpha-tim(steps=60, rate=0.01)"}
+SHORT = {
+    "distribution-calibration": "distribution-calibration(samples=20)",
+    "tim": "tim(steps=60, rate=0.01)",
+    "alpha-tim": "alpha-tim(steps=60, rate=0.01)",
+}
 NAMES = [SHORT.get(name, name) for name in list_learners()]
 
 

@@ -1,0 +1,140 @@
+"""Distribution calibration: a support row borrows mean and covariance of the base classes near to it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from episodes.counter import uniforms
+from episodes.episode import Episode
+from episodes.source import Source
+from fewshot.learner import Learner
+from fewshot.linalg import product
+from fewshot.newton import softmax_regression
+
+_BYTES = 256 * 2**20  # of generated rows, in float64, at a time
+
+
+class CalibratedState(NamedTuple):
+    """One linear decision function per class."""
+
+    weight: Tensor  # [E, N, D]
+    bias: Tensor  # [E, N]
+
+
+class DistributionCalibration(Learner):
+    """Draws more rows around each support row, as spread as similar base classes are, and fits a regression to all.
+
+    Rows become ``x = sign(x) |x|^power``. Of a support row x, the nearest base means m_b, b in B, give a Gaussian of
+    mean ``(x + Σ_b m_b) / (|B| + 1)`` and covariance ``mean_b Σ_b + alpha 11ᵀ``; softmax regression of strength
+    C is fitted to the support and `samples` draws of each of its rows. The same standard normal numbers serve
+    every row, so an answer depends on the support alone.
+
+    Give the base classes, none of which is tested, by ``fit(base)``. Without them B is empty, and what is left is
+    regression on the support with noise of covariance ``alpha 11ᵀ``.
+
+    Args:
+        neighbours: base classes that a row borrows from.
+        alpha: added to each entry of the covariance; 0.21 for miniImageNet in the paper.
+        samples: drawn around each support row; the paper draws 750 in all for a class.
+        power: of the transform (Tukey's ladder); 1 leaves the rows.
+        C: inverse strength of the regularisation.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Reference: Yang, Liu, Xu, "Free lunch for few-shot learning: distribution calibration", ICLR 2021,
+    arXiv:2101.06395.
+    """
+
+    name: ClassVar[str] = "distribution-calibration"
+
+    def __init__(
+        self, neighbours: int = 2, alpha: float = 0.21, samples: int = 150, power: float = 0.5, C: float = 1.0
+    ) -> None:
+        super().__init__()
+        if neighbours < 1 or alpha < 0 or samples < 1 or power <= 0 or not 0 < C < float("inf"):
+            raise ValueError(
+                f"neighbours={neighbours}, alpha={alpha}, samples={samples}, power={power}, C={C}; neighbours and "
+                "samples must be at least 1, alpha at least 0, power and C positive."
+            )
+        self.neighbours, self.alpha, self.samples, self.power, self.C = neighbours, alpha, samples, power, C
+        self.register_buffer("means", torch.zeros(0, 0))  # [B, D]
+        self.register_buffer("factors", torch.zeros(0, 0, 0))  # [B, R, D]: F_bᵀ F_b is the covariance
+
+    def fit(self, base: Source) -> DistributionCalibration:
+        """Take mean and covariance of each base class; returns itself.
+
+        Raises:
+            ValueError: base rows without labels.
+        """
+        if isinstance(base, Tensor) or not hasattr(base, "labels"):
+            raise ValueError("distribution-calibration needs the classes of the base rows: fit a source, not a tensor.")
+        means, factors = [], []
+        for label in base.labels.unique().tolist():
+            rows = self._transform(base[(base.labels == label).nonzero().squeeze(1)].double())
+            means.append(rows.mean(0))
+            factors.append(torch.linalg.qr((rows - means[-1]) / max(1, len(rows) - 1) ** 0.5, mode="r").R)
+        rank = max(len(factor) for factor in factors)
+        padded = [torch.nn.functional.pad(factor, (0, 0, 0, rank - len(factor))) for factor in factors]
+        self.means, self.factors = torch.stack(means).float(), torch.stack(padded).float()
+        return self
+
+    def adapt(self, episode: Episode) -> CalibratedState:
+        """Draw, and fit, some episodes at a time."""
+        per_episode = 8 * episode.support[0].numel() * (self.samples + 1)
+        size = max(1, _BYTES // max(1, per_episode))
+        parts = [self._fit(episode[start : start + size]) for start in range(0, len(episode), size)]
+        return CalibratedState(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def _fit(self, episode: Episode) -> CalibratedState:
+        support = self._transform(episode.support)
+        drawn = torch.cat([support.unsqueeze(2), self._draws(support)], 2)  # [E, S, 1 + samples, D]
+        exact = torch.float32 if support.device.type == "mps" else torch.float64
+        target = episode.one_hot.mT.to(exact)  # [E, N, S]
+        present = target.sum(-1) > 0  # [E, N]
+        target = target.repeat_interleave(drawn.shape[2], -1)
+        rows = drawn.flatten(1, 2).to(exact)  # [E, S (1 + samples), D]
+        weights = target.sum(1, keepdim=True) / target.sum((1, 2)).view(-1, 1, 1).clamp(min=1)
+        mean = product(weights, rows)  # [E, 1, D]
+        strength = torch.full((len(rows), 1, 1), self.C, dtype=exact, device=rows.device)
+        weight, bias = softmax_regression(rows - mean, target.contiguous(), strength)
+        bias = (bias - product(weight, mean.mT)).squeeze(-1).masked_fill(~present, -torch.inf)
+        return CalibratedState(weight.to(support.dtype), bias.to(support.dtype))
+
+    def _draws(self, support: Tensor) -> Tensor:
+        """Rows around each support row ``[E, S, samples, D]``."""
+        count, width = min(self.neighbours, len(self.means)), support.shape[-1]
+        common = self._normal(0, 1).to(support) * self.alpha**0.5  # [samples, 1]: alpha 11ᵀ is of rank one
+        if not count:
+            return support.unsqueeze(2) + common
+        means = self.means.to(support)
+        nearest = torch.cdist(support, means).topk(count, largest=False).indices  # [E, S, B]
+        centres = (support + means[nearest].sum(2)) / (count + 1)  # [E, S, D]
+        rows = (centres.unsqueeze(2) + common).flatten(0, 1)  # [E S, samples, D]
+        nearest = nearest.flatten(0, 1)
+        for place in range(count):
+            noise = self._normal(1 + place, self.factors.shape[1]).to(support) / count**0.5  # [samples, R]
+            for label in nearest[:, place].unique().tolist():
+                rows[nearest[:, place] == label] += noise @ self.factors[label].to(support)
+        return rows.view(*support.shape[:2], self.samples, width)
+
+    def _normal(self, stream: int, width: int) -> Tensor:
+        numbers = torch.from_numpy(uniforms(0, stream, 0, self.samples, width).copy())
+        return torch.special.ndtri(numbers.clamp(1e-12, 1 - 1e-12))
+
+    def _transform(self, rows: Tensor) -> Tensor:
+        return rows if self.power == 1 else rows.abs().pow(self.power) * rows.sign()
+
+    def predict(self, state: CalibratedState, query: Tensor) -> Tensor:
+        """Decision values of the queries."""
+        return product(self._transform(query), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        for name in self._buffers:  # their size is that of the base data, unknown before
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

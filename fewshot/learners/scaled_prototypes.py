@@ -1,0 +1,54 @@
+"""Nearest class mean with a learned temperature."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.learner import State as State
+from fewshot.linalg import class_means, product
+
+
+class ScaledPrototypes(Learner):
+    """`Prototypes` by the cosine, whose scale on the logits is learned.
+
+    ``logits = exp(log_scale) cos(q, p_n)`` with one parameter. Untrained it is the nearest class mean by the
+    cosine; trained (`fewshot.meta_train`), probabilities are calibrated, and the gradients that a trainable
+    encoder in front of it gets (``conv4 | scaled-prototypes``) are neither flat nor saturated.
+
+    Args:
+        scale: where it starts.
+
+    Raises:
+        ValueError: a scale that is not positive.
+
+    Reference: Oreshkin, Rodríguez López, Lacoste, "TADAM: task dependent adaptive metric for improved few-shot
+    learning", NeurIPS 2018, arXiv:1805.10123; Gidaris, Komodakis, "Dynamic few-shot visual learning without
+    forgetting", CVPR 2018, arXiv:1804.09458.
+    """
+
+    name: ClassVar[str] = "scaled-prototypes"
+
+    def __init__(self, scale: float = 10.0) -> None:
+        super().__init__()
+        if scale <= 0:
+            raise ValueError(f"scale={scale}; it must be positive.")
+        self.scale = scale
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def adapt(self, episode: Episode) -> State:
+        """Average the normalised support of each class."""
+        prototypes, shots = class_means(episode.replace(support=normalize(episode.support, dim=-1)))
+        return normalize(prototypes, dim=-1), shots == 0  # [E, N, D], [E, N]
+
+    def predict(self, state: State, query: Tensor) -> Tensor:
+        """Scaled cosines with the class means."""
+        prototypes, absent = state
+        cosines = product(normalize(query, dim=-1), prototypes.mT)  # [E, Q, N]
+        return (self.log_scale.exp().to(cosines) * cosines).masked_fill(absent.unsqueeze(1), -torch.inf)
