@@ -32,7 +32,8 @@ class Episode:
         labels: class of each support row, ``0..way-1`` or ``-1`` (padding) ``[E, S]``, integer.
         query: examples to classify ``[E, Q, *x]``.
         way: number of classes N; logits are ``[E, Q, way]``.
-        text: one vector per class ``[E, N, D]``, or None where classes have no names.
+        text: one vector per class ``[E, N, D]`` (or one per template, ``[E, N, T, D]``), zero where a way is
+            absent; None where classes have no names.
         ids: episode numbers ``[E]``; stochastic learners seed themselves with them.
         unlabelled: extra rows of unknown class ``[E, U, *x]`` for semi-supervised learners, or None.
 

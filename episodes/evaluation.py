@@ -191,8 +191,7 @@ def _run(
             targets = _to_device(drawn.targets, device)
             marked = (drawn.targets >= 0).sum(1)  # [E], in host memory
             ids = _to_device(drawn.ids, device)
-            known = drawn.classes.clamp(min=0)  # an absent way has no support, so its text is never used
-            class_text = text[_to_device(known, device)] if text is not None else None  # [E, N, D]
+            class_text = None if text is None else _text_of(text, _to_device(drawn.classes, device))  # [E, N, D]
             way, cut = drawn.classes.shape[1], drawn.support.shape[1]
             end = cut + drawn.query.shape[1]
             for group in _by_source(cells):
@@ -246,6 +245,12 @@ def _evaluation_mode(cells: list[Cell]) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, training, strict=True):
             module.train(mode)
+
+
+def _text_of(text: Tensor, classes: Tensor) -> Tensor:
+    """Text of each way; zeros, which learners take for absence, where an episode has fewer ways."""
+    rows = text[classes.clamp(min=0)]
+    return rows.masked_fill((classes < 0).view(*classes.shape, *[1] * (text.ndim - 1)), 0.0)
 
 
 def _gather(source: Source, rows: Tensor, buffers: dict[int, Tensor | None], size: int) -> Tensor:

@@ -42,7 +42,8 @@ def argument_names(cls: type) -> list[str]:
     """Names of the arguments of ``cls(...)``; a class without an ``__init__`` of its own has none."""
     import inspect
 
-    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    call = cls.__init__ if isinstance(cls, type) else cls  # type: ignore[misc]
+    parameters = inspect.signature(call).parameters.values()
     catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.name != "self" and p.kind not in catch_all]
 

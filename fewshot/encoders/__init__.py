@@ -3,6 +3,10 @@
 A spec string is ``family:model@checkpoint(option=value, ...)``, of which only the family is always needed::
 
     pixels(size=28)
+    open_clip:ViT-B-32/laion2b_s34b_b79k
+    open_clip:local-dir:models/my-clip
+    text:minilm
+    fewshot:tiny-clip
     torchvision:resnet18
     timm:mobilenetv2_100@weights/mobilenetv2.safetensors(pad_type='same', mean=0.5, std=0.5)
     timm:vit_small_patch16_224(layer='blocks.8', pool='cls')
@@ -23,7 +27,10 @@ if TYPE_CHECKING:
     from fewshot.encoders.preprocess import Preprocess as Preprocess
 
 HOMES = {
+    "fewshot": "fewshot.encoders.bundled:bundled",
+    "open_clip": "fewshot.encoders.open_clip_models:OpenClipEncoder",
     "pixels": "fewshot.encoders.pixels:Pixels",
+    "text": "fewshot.encoders.sentence:SentenceEncoder",
     "timm": "fewshot.encoders.timm_models:TimmEncoder",
     "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
 }
@@ -32,7 +39,9 @@ _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
     "ModuleEncoder": "fewshot.encoders.module",
     "Preprocess": "fewshot.encoders.preprocess",
-    **{home.partition(":")[2]: home.partition(":")[0] for home in HOMES.values()},
+    **{
+        home.partition(":")[2]: home.partition(":")[0] for home in HOMES.values() if home.partition(":")[2] != "bundled"
+    },
 }
 
 

@@ -1,0 +1,33 @@
+"""Small models of our own, whose weights come with the library: they work on any machine, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewshot.encoders.encoder import Encoder
+from fewshot.registry import unknown
+
+FOLDER = Path(__file__).parent
+NAMES = ("tiny-clip",)
+
+
+def bundled(model: str, *, long_text: str = "warn") -> Encoder:
+    """``fewshot:tiny-clip``: image and text towers trained on drawn scenes (``scenes:``), 1.4 million weights.
+
+    For trying things out, for tests and for teaching: it knows ten shapes, twelve colours, four textures, sizes and
+    positions, and nothing of photographs (its model card says more). Real work begins with ``open_clip:``.
+
+    Args:
+        model: the name.
+        long_text: as for ``open_clip:``.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if model not in NAMES:
+        raise ValueError(unknown("bundled encoder", model, NAMES))
+    from fewshot.encoders.open_clip_models import OpenClipEncoder
+
+    encoder = OpenClipEncoder(f"local-dir:{FOLDER / model}", long_text=long_text)
+    encoder.name = f"fewshot:{model}"
+    return encoder

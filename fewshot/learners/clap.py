@@ -1,0 +1,69 @@
+"""CLAP: a linear probe held back, class by class, where zero-shot was right already."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import product
+from fewshot.text_head import LENGTH, TextDescent, cosines, read_text, tune_text, without
+
+
+class WeightState(NamedTuple):
+    """One class vector each."""
+
+    weight: Tensor  # [E, N, D], of length one
+    absent: Tensor  # [E, N]
+
+
+class CLAP(Learner):
+    """Tunes class vectors under a penalty that keeps each near its text, the more the better that text did.
+
+    Minimises ``CE(support) + strength mean_n λ_n |w_n - t_n|²`` from ``w = t``; ``λ_n`` is the mean zero-shot
+    probability of class n on its own support rows, 1 for a class without any. ``logits = scale cos(q, w_n)``. No
+    validation data is needed. Without support it is zero-shot.
+
+    Args:
+        strength: of the penalty; the paper's is 1.
+        steps: of the descent.
+        rate: of the descent, for class vectors of length 10.
+        scale: factor on cosines; that of the model.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Reference: Silva-Rodríguez, Hajimiri, Ben Ayed, Dolz, "A closer look at the few-shot adaptation of large
+    vision-language models", CVPR 2024, arXiv:2312.12730.
+    """
+
+    name: ClassVar[str] = "clap"
+    needs = ("support", "text")
+
+    def __init__(self, strength: float = 1.0, steps: int = 300, rate: float = 0.1, scale: float = 100.0) -> None:
+        super().__init__()
+        if strength < 0 or scale <= 0:
+            raise ValueError(f"strength={strength}, scale={scale}; at least 0, and positive.")
+        TextDescent(steps, rate).check()
+        self.strength = strength
+        self.steps = steps
+        self.rate = rate
+        self.scale = scale
+
+    def adapt(self, episode: Episode) -> WeightState:
+        """Weigh the classes, then descend from the text vectors."""
+        known, how = read_text(episode), TextDescent(self.steps, self.rate)
+        prior = without(self.scale * product(known.support, known.text.mT), known.absent).softmax(-1)  # [E, S, N]
+        shots = known.one_hot.sum(1)  # [E, N]
+        trust = ((prior * known.one_hot).sum(1) / shots.clamp(min=1)).where(shots > 0, 1.0)
+        anchor = self.strength * trust.masked_fill(known.absent, 0.0)
+        start = LENGTH * known.text
+        weight = tune_text(start, known.support, known.one_hot, known.absent, self.scale, how, anchor)
+        return WeightState(normalize(weight, dim=-1), known.absent)
+
+    def predict(self, state: WeightState, query: Tensor) -> Tensor:
+        """Score the queries."""
+        return without(self.scale * cosines(query, state.weight), state.absent)

@@ -1,0 +1,103 @@
+"""CLIP-Adapter: a small network, tuned on the support, bends the image features."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.counter import uniforms
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import product
+from fewshot.prototype_head import cross_entropy_gradient
+from fewshot.text_head import Stepper, TextDescent, read_text, without
+
+_BOTTLENECK = 4  # the hidden layer is narrower by this factor
+
+
+class CLIPAdapterState(NamedTuple):
+    """Two layers, and the text."""
+
+    down: Tensor  # [E, D, H]
+    up: Tensor  # [E, H, D]
+    text: Tensor  # [E, N, D]
+    absent: Tensor  # [E, N]
+    tuned: Tensor  # [E], False where there was no support: then nothing is bent
+
+
+class CLIPAdapter(Learner):
+    """Bends features by a bottleneck of two layers: ``x' = share relu(relu(x A) B) + (1 - share) x``.
+
+    ``logits = scale cos(x', t_n)``; A and B minimise the support's cross-entropy by Adam, the rate falling along a
+    cosine, from the same random numbers in every episode. The hidden layer has D / 4 units. Without support it is
+    zero-shot.
+
+    Args:
+        share: of the bent features (the paper's residual ratio).
+        steps: of Adam.
+        rate: of Adam.
+        scale: factor on cosines; that of the model.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Reference: Gao et al., "CLIP-Adapter: better vision-language models with feature adapters", IJCV 2024,
+    arXiv:2110.04544.
+    """
+
+    name: ClassVar[str] = "clip-adapter"
+    needs = ("support", "text")
+
+    def __init__(self, share: float = 0.2, steps: int = 100, rate: float = 1e-3, scale: float = 100.0) -> None:
+        super().__init__()
+        if not 0 <= share <= 1 or scale <= 0:
+            raise ValueError(f"share={share}, scale={scale}; the share must lie in 0..1, the scale must be positive.")
+        TextDescent(steps, rate, "adam").check()
+        self.share = share
+        self.steps = steps
+        self.rate = rate
+        self.scale = scale
+
+    @torch.no_grad()
+    def adapt(self, episode: Episode) -> CLIPAdapterState:
+        """Tune both layers, gradients written out."""
+        known = read_text(episode)
+        rows, one_hot = known.support, known.one_hot
+        width = rows.shape[-1]
+        hidden = max(1, width // _BOTTLENECK)
+        down = self._start(0, width, hidden).to(rows).repeat(len(rows), 1, 1)  # [E, D, H]
+        up = self._start(1, hidden, width).to(rows).repeat(len(rows), 1, 1)  # [E, H, D]
+        how = TextDescent(self.steps, self.rate, "adam")
+        steppers = Stepper(down, how), Stepper(up, how)
+        tuned = one_hot.any(-1).any(-1)  # [E]
+        for _ in range(self.steps if bool(tuned.any()) else 0):
+            first = product(rows, down)
+            inside = first.relu()
+            second = product(inside, up)
+            bent = self.share * second.relu() + (1 - self.share) * rows
+            length = bent.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            unit = bent / length
+            logits = without(self.scale * product(unit, known.text.mT), known.absent)
+            error = cross_entropy_gradient(logits.softmax(-1), one_hot)
+            of_unit = self.scale * product(error, known.text)
+            of_bent = (of_unit - (of_unit * unit).sum(-1, keepdim=True) * unit) / length
+            of_second = self.share * of_bent * (second > 0)
+            of_first = product(of_second, up.mT) * (first > 0)
+            steppers[1].step(up, product(inside.mT, of_second))
+            steppers[0].step(down, product(rows.mT, of_first))
+        return CLIPAdapterState(down, up, known.text, known.absent, tuned)
+
+    def predict(self, state: CLIPAdapterState, query: Tensor) -> Tensor:
+        """Bend the queries and score them against the text."""
+        rows = normalize(query, dim=-1)
+        share = self.share * state.tuned.to(rows.dtype).view(-1, 1, 1)
+        bent = share * product(product(rows, state.down).relu(), state.up).relu() + (1 - share) * rows
+        return without(self.scale * product(normalize(bent, dim=-1), state.text.mT), state.absent)
+
+    def _start(self, stream: int, rows: int, columns: int) -> Tensor:
+        numbers = torch.from_numpy(uniforms(0, stream, 0, rows, columns).copy())
+        return (2 * numbers - 1) / math.sqrt(rows)

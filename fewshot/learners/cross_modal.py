@@ -1,0 +1,96 @@
+"""Cross-modal linear probe: the words of a class are one more example of it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import product
+from fewshot.text_head import LENGTH, TextDescent, read_text, tune_text, without
+
+SOLVERS = ("ridge", "sgd")
+
+
+class CrossModalState(NamedTuple):
+    """One class vector each."""
+
+    weight: Tensor  # [E, N, D]
+    absent: Tensor  # [E, N]
+
+
+class CrossModal(Learner):
+    """Fits a linear classifier to support rows and class texts together.
+
+    - ``"ridge"``, closed form: ``W = [Y; wI]ᵀ (R Rᵀ + alpha I)⁻¹ R`` over the rows R of the support and the
+      texts, these weighted by `text_weight`; ``logits = scale W q``.
+    - ``"sgd"``: minimises the mean cross-entropy of ``scale cos(x, w_n)`` over both, beginning with the texts.
+
+    Without support the texts alone are fitted.
+
+    Args:
+        solver: one of these.
+        alpha: penalty of the ridge.
+        text_weight: weight of a text against that of one image.
+        steps: of the descent.
+        rate: of the descent, for class vectors of length 10.
+        scale: factor on cosines; that of the model.
+
+    Raises:
+        ValueError: an unknown solver, or a number out of range.
+
+    Reference: Lin, Yu, Kuang, Pathak, Ramanan, "Multimodality helps unimodality: cross-modal few-shot learning with
+    multimodal models", CVPR 2023, arXiv:2301.06267.
+    """
+
+    name: ClassVar[str] = "cross-modal"
+    needs = ("support", "text")
+
+    def __init__(
+        self,
+        solver: str = "ridge",
+        alpha: float = 1.0,
+        text_weight: float = 1.0,
+        steps: int = 300,
+        rate: float = 0.1,
+        scale: float = 100.0,
+    ) -> None:
+        super().__init__()
+        if solver not in SOLVERS:
+            raise ValueError(f"solver={solver!r}; it must be 'ridge' or 'sgd'.")
+        if min(alpha, text_weight, scale) <= 0:
+            raise ValueError(f"alpha={alpha}, text_weight={text_weight}, scale={scale}; all must be positive.")
+        TextDescent(steps, rate).check()
+        self.solver = solver
+        self.alpha = alpha
+        self.text_weight = text_weight
+        self.steps = steps
+        self.rate = rate
+        self.scale = scale
+
+    def adapt(self, episode: Episode) -> CrossModalState:
+        """Fit."""
+        known = read_text(episode)
+        ways = torch.eye(episode.way, dtype=known.text.dtype, device=known.text.device).expand(len(episode), -1, -1)
+        ways = ways * (~known.absent).to(ways.dtype).unsqueeze(-1)  # [E, N, N]
+        if self.solver == "sgd":
+            rows = torch.cat([known.support, known.text], 1)  # [E, S + N, D]
+            one_hot = torch.cat([known.one_hot, ways], 1)
+            how = TextDescent(self.steps, self.rate)
+            weight = tune_text(LENGTH * known.text, rows, one_hot, known.absent, self.scale, how)
+            return CrossModalState(normalize(weight, dim=-1), known.absent)
+        root = self.text_weight**0.5
+        rows = torch.cat([known.support, root * known.text], 1)
+        target = torch.cat([known.one_hot, root * ways], 1)  # [E, S + N, N]
+        gram = product(rows, rows.mT)
+        gram = gram + self.alpha * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+        shares = torch.cholesky_solve(target, torch.linalg.cholesky_ex(gram).L)  # [E, S + N, N]
+        return CrossModalState(product(shares.mT, rows), known.absent)
+
+    def predict(self, state: CrossModalState, query: Tensor) -> Tensor:
+        """Score the queries."""
+        return without(self.scale * product(normalize(query, dim=-1), state.weight.mT), state.absent)

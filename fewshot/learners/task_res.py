@@ -1,0 +1,63 @@
+"""TaskRes: a residual on the words, and nothing else, is learned."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.text_head import LENGTH, TextDescent, cosines, read_text, tune_text, without
+
+
+class WeightState(NamedTuple):
+    """One class vector each."""
+
+    weight: Tensor  # [E, N, D], of length one
+    absent: Tensor  # [E, N]
+
+
+class TaskRes(Learner):
+    """Learns a residual r_n on each text vector: ``w_n = t_n + alpha r_n``, ``logits = scale cos(q, w_n)``.
+
+    Adam on the support's cross-entropy from ``r = 0``, the rate falling along a cosine. Without support it is
+    zero-shot.
+
+    Args:
+        alpha: factor on the residual.
+        steps: of Adam.
+        rate: of Adam, for text vectors of length 10.
+        scale: factor on cosines; that of the model.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Reference: Yu, Lu, Jin, Chen, Wang, "Task residual for tuning vision-language models", CVPR 2023,
+    arXiv:2211.10277.
+    """
+
+    name: ClassVar[str] = "taskres"
+    needs = ("support", "text")
+
+    def __init__(self, alpha: float = 0.5, steps: int = 100, rate: float = 2e-3, scale: float = 100.0) -> None:
+        super().__init__()
+        if alpha <= 0 or scale <= 0:
+            raise ValueError(f"alpha={alpha}, scale={scale}; both must be positive.")
+        TextDescent(steps, rate, "adam").check()
+        self.alpha = alpha
+        self.steps = steps
+        self.rate = rate
+        self.scale = scale
+
+    def adapt(self, episode: Episode) -> WeightState:
+        """Learn the residuals."""
+        known, how = read_text(episode), TextDescent(self.steps, self.rate, "adam")
+        start = LENGTH * known.text
+        weight = tune_text(start, known.support, known.one_hot, known.absent, self.scale, how, reach=self.alpha)
+        return WeightState(normalize(weight, dim=-1), known.absent)
+
+    def predict(self, state: WeightState, query: Tensor) -> Tensor:
+        """Score the queries."""
+        return without(self.scale * cosines(query, state.weight), state.absent)

@@ -1,0 +1,84 @@
+"""ZLaP: labels spread from the words over the graph of all queries."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.linalg import product
+from fewshot.text_head import TextState, read_text, without
+
+
+class ZLaP(Learner):
+    """Spreads class labels from text (and support) nodes over nearest-neighbour edges among all rows.
+
+    An image is joined to its `neighbours` nearest images by ``max(cos, 0)`` and to as many nearest texts by
+    ``max(cos, 0)^text_power``. With ``A = D^(-1/2) (W + Wᵀ) D^(-1/2)`` the answer is ``F = (I - spread A)⁻¹ Y``, one
+    solve per episode; Y marks the texts, and the support where there is any. ``logits = scale log F``.
+
+    Args:
+        neighbours: edges of an image to images, and to texts.
+        text_power: sharpens the edges to texts (γ).
+        spread: how far labels travel, 0..1 (α).
+        scale: of the logits; it changes probabilities, not predictions.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Reference: Stojnić, Kalantidis, Tolias, "Label propagation for zero-shot classification with vision-language
+    models", CVPR 2024, arXiv:2404.04072.
+    """
+
+    name: ClassVar[str] = "zlap"
+    needs = ("support", "text")
+    transductive = True
+
+    def __init__(self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0) -> None:
+        super().__init__()
+        if neighbours < 1 or text_power <= 0 or not 0 < spread < 1 or scale <= 0:
+            raise ValueError(
+                f"neighbours={neighbours}, text_power={text_power}, spread={spread}, scale={scale}; neighbours at "
+                "least 1, spread in 0..1, the others positive."
+            )
+        self.neighbours = neighbours
+        self.text_power = text_power
+        self.spread = spread
+        self.scale = scale
+
+    def adapt(self, episode: Episode) -> TextState:
+        """Normalise support and text."""
+        return read_text(episode)
+
+    def predict(self, state: TextState, query: Tensor) -> Tensor:
+        """Solve the graph of texts, support and queries."""
+        images = torch.cat([state.support, normalize(query, dim=-1)], 1)  # [E, R, D]
+        ways, count = state.text.shape[1], images.shape[1]
+        real = torch.cat([state.one_hot.any(-1), state.one_hot.new_ones(query.shape[:2], dtype=torch.bool)], 1)
+        among = product(images, images.mT).masked_fill(~(real.unsqueeze(1) & real.unsqueeze(2)), 0.0)
+        among = among.clamp(min=0) * (1 - torch.eye(count, dtype=among.dtype, device=among.device))
+        towards = product(images, state.text.mT).clamp(min=0).pow(self.text_power)
+        towards = towards.masked_fill(~real.unsqueeze(-1) | state.absent.unsqueeze(1), 0.0)  # [E, R, N]
+        size = ways + count
+        edges = images.new_zeros(len(images), size, size)
+        edges[:, ways:, ways:] = _strongest(among, self.neighbours)
+        edges[:, ways:, :ways] = _strongest(towards, self.neighbours)
+        edges = (edges + edges.mT).double()
+        degree = edges.sum(-1).clamp(min=1e-12).rsqrt()
+        system = -self.spread * degree.unsqueeze(1) * edges * degree.unsqueeze(2)
+        system.diagonal(dim1=1, dim2=2).add_(1.0)
+        known = torch.eye(ways, dtype=edges.dtype, device=edges.device).expand(len(images), -1, -1)
+        start = torch.cat([known, state.one_hot.double(), known.new_zeros(len(images), query.shape[1], ways)], 1)
+        answer = torch.linalg.solve(system, start)[:, size - query.shape[1] :]  # [E, Q, N]
+        return without(self.scale * answer.clamp(min=1e-30).log().to(query.dtype), state.absent)
+
+
+def _strongest(weights: Tensor, count: int) -> Tensor:
+    """Each row's largest entries; the others become zero."""
+    count = min(count, weights.shape[-1])
+    kept = weights.topk(count, -1)
+    return torch.zeros_like(weights).scatter_(-1, kept.indices, kept.values)

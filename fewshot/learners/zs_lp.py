@@ -1,0 +1,67 @@
+"""ZS-LP: a linear probe that begins with the words; and WiSE-FT, its average with them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.learner import Learner
+from fewshot.text_head import LENGTH, TextDescent, cosines, read_text, tune_text, without
+
+
+class WeightState(NamedTuple):
+    """One class vector each."""
+
+    weight: Tensor  # [E, N, D], of length one
+    absent: Tensor  # [E, N]
+
+
+class ZSLP(Learner):
+    """Tunes class vectors, which begin as the text vectors, on the support's cross-entropy.
+
+    ``logits = scale cos(q, w_n)``, gradient descent with momentum over the whole support, the rate falling along a
+    cosine. With `wise` above 0 the answer is ``w = (1 - wise) w / |w| + wise t`` (WiSE-FT), which keeps more of
+    what zero-shot knew. Without support it is zero-shot.
+
+    Args:
+        steps: of the descent.
+        rate: of the descent, for class vectors of length 10.
+        wise: share of the text vectors in the average, 0..1.
+        scale: factor on cosines; that of the model.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Reference: Silva-Rodríguez, Hajimiri, Ben Ayed, Dolz, "A closer look at the few-shot adaptation of large
+    vision-language models", CVPR 2024, arXiv:2312.12730; Wortsman et al., "Robust fine-tuning of zero-shot models",
+    CVPR 2022, arXiv:2109.01903.
+    """
+
+    name: ClassVar[str] = "zs-lp"
+    needs = ("support", "text")
+
+    def __init__(self, steps: int = 300, rate: float = 0.1, wise: float = 0.0, scale: float = 100.0) -> None:
+        super().__init__()
+        if not 0 <= wise <= 1 or scale <= 0:
+            raise ValueError(f"wise={wise}, scale={scale}; wise must lie in 0..1, the scale must be positive.")
+        TextDescent(steps, rate).check()
+        self.steps = steps
+        self.rate = rate
+        self.wise = wise
+        self.scale = scale
+
+    @torch.no_grad()
+    def adapt(self, episode: Episode) -> WeightState:
+        """Descend from the text vectors."""
+        known, how = read_text(episode), TextDescent(self.steps, self.rate)
+        weight = tune_text(LENGTH * known.text, known.support, known.one_hot, known.absent, self.scale, how)
+        weight = (1 - self.wise) * normalize(weight, dim=-1) + self.wise * known.text
+        return WeightState(normalize(weight, dim=-1), known.absent)
+
+    def predict(self, state: WeightState, query: Tensor) -> Tensor:
+        """Score the queries."""
+        return without(self.scale * cosines(query, state.weight), state.absent)

@@ -1,0 +1,130 @@
+"""What learners with class text share: unit vectors of both kinds, and a text-initialised cosine head."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes.episode import Episode
+from fewshot.adam import Adam
+from fewshot.linalg import product
+from fewshot.prototype_head import PrototypeHead, cross_entropy_gradient
+
+LENGTH = 10.0  # of a class vector that is tuned: that of CLIP's own text vectors, for which rates were published
+
+
+class TextState(NamedTuple):
+    """Support and text as unit vectors; a padding row of the support is zero."""
+
+    support: Tensor  # [E, S, D]
+    one_hot: Tensor  # [E, S, N]
+    text: Tensor  # [E, N, D]
+    absent: Tensor  # [E, N], True for a way that is not there: its text is zero
+
+
+def read_text(episode: Episode) -> TextState:
+    """Normalise support and text.
+
+    Raises:
+        ValueError: image and text features do not share a space.
+    """
+    text = episode.text
+    assert text is not None  # Learner.check has seen to it
+    width = episode.query.shape[-1]
+    if text.shape[-1] != width:
+        raise ValueError(
+            f"class text has {text.shape[-1]} features and the rows have {width}; both must come from the same model, "
+            "such as one open_clip encoder."
+        )
+    one_hot = episode.one_hot
+    known = one_hot.any(-1, keepdim=True)
+    support = torch.where(known, normalize(episode.support, dim=-1), torch.zeros_like(episode.support))
+    if text.ndim == 4:  # one vector per template
+        text = normalize(text, dim=-1).mean(2)
+    return TextState(support, one_hot, normalize(text, dim=-1), (text == 0).all(-1))
+
+
+def cosines(query: Tensor, text: Tensor) -> Tensor:
+    """With unit class vectors: ``[E, Q, D], [E, N, D] -> [E, Q, N]``."""
+    return product(normalize(query, dim=-1), text.mT)
+
+
+def without(logits: Tensor, absent: Tensor) -> Tensor:
+    """Logits with ``-inf`` for ways that are not there."""
+    return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+
+
+class TextDescent(NamedTuple):
+    """How a head is tuned: ``"adam"`` or ``"sgd"`` (momentum 0.9), rate falling to zero along a cosine."""
+
+    steps: int
+    rate: float
+    optimiser: str = "sgd"
+
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        if self.steps < 1 or self.rate <= 0:
+            raise ValueError(f"steps={self.steps}, rate={self.rate}; steps must be at least 1, the rate positive.")
+
+
+class Stepper:
+    """The steps of one parameter under a `TextDescent`."""
+
+    def __init__(self, like: Tensor, how: TextDescent) -> None:
+        self.how, self.done = how, 0
+        self.adam = Adam(like, how.rate) if how.optimiser == "adam" else None
+        self.velocity = torch.zeros_like(like)
+
+    def step(self, parameter: Tensor, gradient: Tensor) -> None:
+        """Change the parameter in place."""
+        rate = self.how.rate * 0.5 * (1 + math.cos(math.pi * self.done / self.how.steps))
+        self.done += 1
+        if self.adam is not None:
+            self.adam.step(parameter, gradient, rate)
+        else:
+            self.velocity.mul_(0.9).add_(gradient)
+            parameter.sub_(self.velocity, alpha=rate)
+
+
+@torch.no_grad()
+def tune_text(
+    start: Tensor,
+    rows: Tensor,
+    one_hot: Tensor,
+    absent: Tensor,
+    scale: float,
+    how: TextDescent,
+    anchor: Tensor | None = None,
+    reach: float = 1.0,
+) -> Tensor:
+    """Class vectors ``start + reach r`` ``[E, N, D]`` with ``logits = scale cos(x, w)`` tuned by descending on r.
+
+    The loss is the mean cross-entropy of the rows, plus ``mean_n anchor_n |w_n - start_n|²`` where one is given
+    ``[E, N]``. Without any labelled row in an episode its vectors stay.
+
+    Args:
+        start: where they begin ``[E, N, D]``.
+        rows: unit vectors, zero where padding ``[E, S, D]``.
+        one_hot: their labels ``[E, S, N]``.
+        absent: ways that are not there ``[E, N]``.
+        scale: factor on cosines.
+        how: the descent.
+        anchor: strength of the pull back.
+        reach: factor on what is learned.
+    """
+    residual = torch.zeros_like(start)
+    head = PrototypeHead("cosine", scale, rows, absent)
+    stepper = Stepper(residual, how)
+    ways = (~absent).sum(1).clamp(min=1).view(-1, 1, 1)
+    for _ in range(how.steps):
+        weight = start + reach * residual
+        error = cross_entropy_gradient(head.logits(weight).softmax(-1), one_hot)
+        gradient = reach * head.gradient(weight, error)
+        if anchor is not None:
+            gradient = gradient + (2 * reach * reach) * anchor.unsqueeze(-1) * residual / ways
+        stepper.step(residual, gradient)
+    return start + reach * residual

@@ -1,0 +1,38 @@
+"""What TransCLIP and StatA share: assignments that follow the words, a mixture of Gaussians, and near neighbours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fewshot.linalg import product
+
+_SHARPEST = 50.0  # the likelihood and the neighbours' say are softened by this factor, as published
+
+
+def neighbour_graph(rows: Tensor, real: Tensor, count: int) -> Tensor:
+    """Cosines to each row's nearest others, symmetric by summing both ways ``[E, R, R]``."""
+    among = product(rows, rows.mT).masked_fill(~(real.unsqueeze(1) & real.unsqueeze(2)), 0.0)
+    among.diagonal(dim1=1, dim2=2).fill_(0.0)
+    kept = among.clamp(min=0).topk(min(count, rows.shape[1]), -1)
+    edges = torch.zeros_like(among).scatter_(-1, kept.indices, kept.values)
+    return edges + edges.mT
+
+
+def log_likelihood(rows: Tensor, means: Tensor, variance: Tensor) -> Tensor:
+    """``-½ Σ_d (x - μ)² / σ²`` of diagonal Gaussians: ``[E, R, D], [E, N, D], [E, N, D] -> [E, R, N]``."""
+    inverse = 1 / variance
+    squares = product(rows.square(), inverse.mT) - 2 * product(rows, (means * inverse).mT)
+    return -0.5 * (squares + (means.square() * inverse).sum(-1).unsqueeze(1))
+
+
+def assign(likelihood: Tensor, prior: Tensor, graph: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Log of the assignments ``z_i ∝ prior_i exp((likelihood_i + Σ_j W_ij z_j) / 50)``, a few times over ``[E, R, N]``.
+
+    The neighbours count 50 / 6 as in the paper's code. `prior` is in logarithms, already weighted.
+    """
+    logits = start.log()
+    for _ in range(steps):
+        heard = (_SHARPEST / 6) * product(graph, logits.softmax(-1))
+        logits = (prior + (likelihood + heard) / _SHARPEST).log_softmax(-1)
+    return logits

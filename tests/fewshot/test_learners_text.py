@@ -1,0 +1,228 @@
+"""Learners with class text: against slow references, without support, and never seeing an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import references_text as references
+import torch
+from learner_exams import make, padded, up_to_a_constant
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes import Episode, EpisodeSampler, TensorSource, VariableSampler, evaluate
+from fewshot import load_learner
+from fewshot.learners import CLIPAdapter, list_learners
+
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "zero-shot": references.zero_shot,
+    "tip-adapter": references.tip_adapter,
+    "tip-adapter-f": references.tip_adapter_f,
+    "proker": references.proker,
+    "gda": references.gda,
+    "cross-modal": references.cross_modal,
+    "zs-lp(steps=25)": partial(references.descend, steps=25, rate=0.1),
+    "zs-lp(steps=25, wise=0.4)": partial(references.descend, steps=25, rate=0.1, wise=0.4),
+    "clap(steps=25, strength=0.3)": partial(references.descend, steps=25, rate=0.1, anchor=0.3),
+    "taskres(steps=25, rate=0.02)": partial(references.descend, steps=25, rate=0.02, adam=True, reach=0.5),
+    "lp++(steps=35)": partial(references.lp_plus_plus, steps=35),
+    "zlap": references.zlap,
+    "transclip": references.transclip,
+    "stata": references.stata,
+}
+WITH_TEXT = [name for name in list_learners() if "text" in load_learner(name).needs]
+DATA = Path(__file__).parents[3] / "shared" / "data" / "clip_vitb32" / "caltech101.npz"
+
+
+def exam(shots: list[int], *, dtype: torch.dtype = torch.float64, query: int = 5) -> Episode:
+    """Episodes with text near the class means."""
+    episode, _ = make(shots, dim=16, dtype=dtype, query=query)
+    generator = torch.Generator().manual_seed(5)
+    centres = episode.query.view(len(episode), len(shots), query, 16).mean(2)
+    text = centres + 0.5 * torch.randn(centres.shape, generator=generator, dtype=dtype)
+    return episode.replace(text=text)
+
+
+def expected(reference: Callable[..., Any], episode: Episode) -> Tensor:
+    assert episode.text is not None
+    found = []
+    for e in range(len(episode)):
+        known = episode.labels[e] >= 0
+        arrays = (episode.support[e, known], episode.labels[e, known], episode.query[e], episode.text[e])
+        found.append(torch.from_numpy(reference(*(array.numpy() for array in arrays))))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("spec", REFERENCES)
+@pytest.mark.parametrize("shots", [[1, 1, 1, 1], [4, 3, 5, 4], [3, 0, 2, 1]], ids=str)
+def test_equals_the_reference(spec: str, shots: list[int]) -> None:
+    episode = exam(shots)
+    wanted = up_to_a_constant(expected(REFERENCES[spec], episode))
+    found = up_to_a_constant(load_learner(spec)(padded(episode)))
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-5)
+
+
+def test_clip_adapter_equals_autograd() -> None:
+    episode, learner = exam([3, 2, 4]), CLIPAdapter(steps=30)
+    layers = [learner._start(0, 16, 4).numpy(), learner._start(1, 4, 16).numpy()]
+    wanted = expected(partial(references.clip_adapter, down=layers[0], up=layers[1]), episode)
+    torch.testing.assert_close(learner(padded(episode)), wanted, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", WITH_TEXT)
+def test_without_support_it_answers_as_the_words_do(name: str) -> None:
+    episode = exam([2, 2, 2, 2])
+    empty = episode.replace(support=episode.support[:, :0], labels=episode.labels[:, :0])
+    learner, words = load_learner(name), load_learner("zero-shot")(empty)
+    answers = learner(empty)
+    assert answers.isfinite().all()
+    agree = (answers.argmax(-1) == words.argmax(-1)).double().mean()
+    # Transductive ones look at the other queries; the ridge also at the other words.
+    assert agree > (0.6 if learner.transductive else 0.85 if name == "cross-modal" else 0.999)
+
+
+@pytest.mark.parametrize("name", WITH_TEXT)
+@pytest.mark.parametrize("shots", [[1, 1, 1], [2, 0, 5]], ids=str)
+def test_hard_input_gives_no_nan(name: str, shots: list[int]) -> None:
+    episode = exam(shots, dtype=torch.float32)
+    learner = load_learner(name)
+    for hard in (
+        episode.replace(support=-episode.support.abs(), query=-episode.query.abs()),
+        episode.replace(support=torch.zeros_like(episode.support)),
+        episode.replace(support=episode.support[:, :1].expand_as(episode.support)),
+        episode.replace(query=episode.query[:, :1].expand_as(episode.query)),
+    ):
+        assert not learner(hard).isnan().any()
+
+
+@pytest.mark.parametrize("name", WITH_TEXT)
+def test_an_absent_way_gets_nothing(name: str) -> None:
+    episode = exam([3, 2, 0, 4], dtype=torch.float32)
+    assert episode.text is not None
+    text = episode.text.clone()
+    text[:, 2] = 0
+    logits = load_learner(name)(episode.replace(text=text))
+    assert logits[..., 2].isneginf().all() and logits[..., [0, 1, 3]].isfinite().all()
+
+
+def test_evaluate_gives_text_and_hides_absent_ways() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(8, 24, generator=generator)
+    rows = centres.repeat_interleave(30, 0) + 0.4 * torch.randn(240, 24, generator=generator)
+    source = TensorSource(rows, torch.arange(8).repeat_interleave(30))
+    sampler = VariableSampler(source.labels, query=5, least_way=3, most_way=8)
+    results = evaluate(["zero-shot", "tip-adapter"], source, sampler, episodes=60, text=centres, progress=False)
+    assert results["zero-shot"].mean > 0.97 and results["tip-adapter"].mean > 0.97
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_TEXT if name not in ("clip-adapter",)])
+def test_no_learner_sees_a_query_label(name: str) -> None:
+    """An episode holds no answers; what is marked differs, what is answered does not."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(4).repeat_interleave(12)
+    rows = torch.randn(4, 16, generator=generator)[labels] + 0.5 * torch.randn(48, 16, generator=generator)
+    text = torch.randn(4, 16, generator=generator)
+    answers: list[list[Tensor]] = []
+    for shuffled in (False, True):
+
+        class Spy(torch.nn.Module):  # fmt: skip
+            def forward(self, episode: Episode) -> Tensor:
+                fields = {key for key, value in vars(episode).items() if isinstance(value, Tensor)}
+                assert fields <= {"support", "labels", "query", "text", "ids"}
+                answers[-1].append(load_learner(name)(episode))
+                return answers[-1][-1]
+
+        class Shuffler(EpisodeSampler):
+            def draw(self, first: int = 0, count: int = 1) -> Any:
+                from dataclasses import replace
+
+                drawn = super().draw(first, count)
+                return replace(drawn, targets=drawn.targets.flip(1)) if shuffled else drawn  # noqa: B023
+
+        answers.append([])
+        source = TensorSource(rows, labels)
+        evaluate({"spy": Spy()}, source, Shuffler(labels, 4, 2, 3), episodes=5, text=text, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(*answers, strict=True))
+
+
+# Zero-shot: ways to combine templates
+
+
+def templates() -> tuple[Episode, Tensor]:
+    episode = exam([1, 1, 1, 1])
+    assert episode.text is not None
+    generator = torch.Generator().manual_seed(2)
+    noise = torch.randn(len(episode), 4, 6, 16, generator=generator, dtype=torch.float64)
+    each = normalize(normalize(episode.text, dim=-1).unsqueeze(2) + 0.1 * noise, dim=-1)
+    return episode.replace(text=each), each
+
+
+def test_templates_are_averaged_as_vectors() -> None:
+    episode, each = templates()
+    plain = episode.replace(text=each.mean(2))
+    torch.testing.assert_close(load_learner("zero-shot")(episode), load_learner("zero-shot")(plain))
+    torch.testing.assert_close(load_learner("proker")(episode), load_learner("proker")(plain))
+
+
+def test_marginal_over_contexts_equals_its_formula() -> None:
+    episode, each = templates()
+    found = load_learner("zero-shot(combine='marginal')")(episode).exp()
+    query = normalize(episode.query, dim=-1)
+    scores = 100 * torch.einsum("eqd,entd->eqnt", query, each)
+    context = torch.softmax(scores.exp().sum(2).log(), -1)
+    wanted = (torch.softmax(scores, 2) * context.unsqueeze(2)).sum(-1)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found.sum(-1), torch.ones_like(found.sum(-1)))
+
+
+def test_autoclip_keeps_the_entropy_asked_for_and_leans_to_agreement() -> None:
+    episode, each = templates()
+    learner = load_learner("zero-shot(combine='autoclip', evenness=0.7)")
+    found = learner(episode)
+    query = normalize(episode.query, dim=-1)
+    scores = 100 * torch.einsum("eqd,entd->eqnt", query, each)
+    share = torch.softmax(scores.mean(-1), -1)
+    gradient = (share.unsqueeze(-1) * (scores - scores.mean(-1, keepdim=True))).sum(2) / 6
+    for e in range(2):
+        for q in range(3):
+            lengths = torch.logspace(-4, 4, 4000, dtype=torch.float64)
+            weights = torch.softmax(lengths[:, None] * gradient[e, q], -1)
+            entropy = -(weights * weights.clamp(min=1e-300).log()).sum(-1) / np.log(6)
+            best = weights[(entropy - 0.7).abs().argmin()]
+            torch.testing.assert_close(found[e, q], (scores[e, q] * best).sum(-1), atol=0.05, rtol=0.02)
+
+
+def test_bad_numbers_are_refused() -> None:
+    for spec, words in (("zero-shot(combine='mean')", "vectors"), ("tip-adapter(beta=0)", "beta=0"), ("clap(rate=0)", "rate"),
+                        ("cross-modal(solver='svm')", "'ridge' or 'sgd'"), ("zs-lp(wise=2)", "wise=2")):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            load_learner(spec)
+    with pytest.raises(ValueError, match="same model"):
+        load_learner("zero-shot")(exam([1, 1]).replace(text=torch.zeros(6, 2, 3, dtype=torch.float64)))
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the real CLIP features beside the checkout")
+def test_real_features_give_the_published_order() -> None:
+    with np.load(DATA) as file:
+        keep = np.flatnonzero(file["text_mask"])
+        rows, labels = file["support16_X"].astype(np.float32), file["support16_y"]
+        asked, answers = file["test_X"].astype(np.float32), file["test_y"]
+        text = torch.from_numpy(file["text_W"][keep].astype(np.float32))[None]
+    index = np.concatenate([np.flatnonzero(labels == label)[:4] for label in keep])
+    chosen = np.isin(answers, keep)
+    targets = torch.from_numpy(np.searchsorted(keep, answers[chosen]))
+    episode = Episode(
+        torch.from_numpy(rows[index])[None], torch.arange(48).repeat_interleave(4)[None], torch.from_numpy(asked[chosen])[None],
+        48, text,
+    )  # fmt: skip
+    score = {
+        spec: float((load_learner(spec)(episode).argmax(-1) == targets).float().mean())
+        for spec in ("zero-shot", "tip-adapter", "proker", "prototypes")
+    }
+    assert abs(score["zero-shot"] - 0.961) < 0.002
+    assert score["tip-adapter"] > score["zero-shot"] and score["proker"] > score["zero-shot"] > score["prototypes"]

@@ -1,0 +1,239 @@
+"""Slow references of learners with class text: one episode, float64; gradients by autograd, optimisers by torch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def unit(rows: Array) -> Array:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def softmax(rows: Array) -> Array:
+    rows = np.exp(rows - rows.max(-1, keepdims=True))
+    return rows / rows.sum(-1, keepdims=True)
+
+
+def zero_shot(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    return 100 * unit(q) @ unit(t).T
+
+
+def tip_adapter(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    x, q, t = unit(x), unit(q), unit(t)
+    logits = 100 * q @ t.T
+    for i in range(len(q)):
+        for s in range(len(x)):
+            logits[i, y[s]] += math.exp(-5.5 * (1 - q[i] @ x[s]))
+    return logits
+
+
+def proker(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    x, q, t = unit(x), unit(q), unit(t)
+    kernel = np.exp(-5 * (1 - x @ x.T))
+    correction = np.linalg.solve(kernel + np.eye(len(x)), np.eye(len(t))[y] - softmax(100 * x @ t.T))
+    return 10 * (softmax(100 * q @ t.T) + np.exp(-5 * (1 - q @ x.T)) @ correction)
+
+
+def gda(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    x, q, t = unit(x), unit(q), unit(t)
+    means = np.stack([x[y == n].mean(0) if (y == n).any() else t[n] for n in range(len(t))])
+    centred = x - means[y]
+    trace = max((centred**2).sum() / max(len(x) - 1, 1), 1e-6)
+    precision = x.shape[1] * np.linalg.inv(centred.T @ centred + trace * np.eye(x.shape[1]))
+    weight = means @ precision
+    bias = -0.5 * np.einsum("nd,nd->n", weight, means)
+
+    def spread(logits: Array) -> float:
+        return float(np.sqrt(((logits - logits.mean(1, keepdims=True)) ** 2).mean()))
+
+    ratio = spread(100 * x @ t.T) / spread(x @ weight.T + bias)
+    return 100 * q @ t.T + ratio * (q @ weight.T + bias)
+
+
+def cross_modal(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    rows, target = np.concatenate([unit(x), unit(t)]), np.concatenate([np.eye(len(t))[y], np.eye(len(t))])
+    weight = np.linalg.solve(rows.T @ rows + np.eye(rows.shape[1]), rows.T @ target)
+    return 100 * unit(q) @ weight
+
+
+def descend(
+    x: Array, y: Labels, q: Array, t: Array, *, steps: int, rate: float, adam: bool = False,
+    anchor: float | None = None, reach: float = 1.0, wise: float = 0.0,
+) -> Array:  # fmt: skip
+    rows, labels = torch.from_numpy(unit(x)), torch.from_numpy(y)
+    start = 10 * torch.from_numpy(unit(t))
+    residual = torch.zeros_like(start, requires_grad=True)
+    make = torch.optim.Adam([residual], rate) if adam else torch.optim.SGD([residual], rate, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.LambdaLR(make, lambda k: 0.5 * (1 + math.cos(math.pi * k / steps)))
+    trust = torch.ones(len(t), dtype=start.dtype)
+    prior = torch.softmax(100 * rows @ start.T / 10, -1)
+    for n in range(len(t)):
+        if (labels == n).any():
+            trust[n] = prior[labels == n, n].mean()
+    for _ in range(steps):
+        weight = start + reach * residual
+        logits = 100 * rows @ torch.nn.functional.normalize(weight, dim=-1).T
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        if anchor is not None:
+            loss = loss + anchor * (trust * (weight - start).square().sum(-1)).mean()
+        make.zero_grad()
+        loss.backward()
+        make.step()
+        schedule.step()
+    weight = unit((start + reach * residual).detach().numpy())
+    return 100 * unit(q) @ unit((1 - wise) * weight + wise * unit(t)).T
+
+
+def tip_adapter_f(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    rows, labels, text = torch.from_numpy(unit(x)), torch.from_numpy(y), torch.from_numpy(unit(t))
+    keys = rows.clone().requires_grad_()
+    adam = torch.optim.Adam([keys], 1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 20)
+    one_hot = torch.nn.functional.one_hot(labels, len(t)).double()
+    for _ in range(20):
+        logits = 100 * rows @ text.T + torch.exp(-5.5 * (1 - rows @ keys.T)) @ one_hot
+        adam.zero_grad()
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        adam.step()
+        schedule.step()
+    asked = torch.from_numpy(unit(q))
+    return (100 * asked @ text.T + torch.exp(-5.5 * (1 - asked @ keys.T)) @ one_hot).detach().numpy()
+
+
+def clip_adapter(x: Array, y: Labels, q: Array, t: Array, down: Array, up: Array) -> Array:
+    rows, labels, text = torch.from_numpy(unit(x)), torch.from_numpy(y), torch.from_numpy(unit(t))
+    layers = [torch.tensor(layer, dtype=torch.float64, requires_grad=True) for layer in (down, up)]
+    adam = torch.optim.Adam(layers, 1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 30)
+
+    def logits(x: torch.Tensor) -> torch.Tensor:
+        bent = 0.2 * ((x @ layers[0]).relu() @ layers[1]).relu() + 0.8 * x
+        return 100 * torch.nn.functional.normalize(bent, dim=-1) @ text.T
+
+    for _ in range(30):
+        adam.zero_grad()
+        torch.nn.functional.cross_entropy(logits(rows), labels).backward()
+        adam.step()
+        schedule.step()
+    return logits(torch.from_numpy(unit(q))).detach().numpy()
+
+
+def lp_plus_plus(x: Array, y: Labels, q: Array, t: Array, steps: int) -> Array:
+    x, q, t = unit(x), unit(q), unit(t)
+    rows, labels, cosine = torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(x @ t.T)
+    weight = torch.from_numpy(np.eye(len(t))[y].T @ x).requires_grad_()
+    means = [np.mean([x[s] @ t[n] for s in np.flatnonzero(y == n)]) for n in range(len(t)) if (y == n).any()]
+    alpha = torch.full((len(t),), 250 * float(np.mean(means)), dtype=torch.float64, requires_grad=True)
+    rate = 4 * len(x) / np.linalg.eigvalsh(x @ x.T)[-1]
+    rate_alpha = len(x) / (4 * (cosine**2).sum(0).max())
+    sgd = torch.optim.SGD([weight], rate, momentum=0.9)
+    for step in range(steps):
+        loss = torch.nn.functional.cross_entropy(rows @ weight.T + alpha * cosine, labels)
+        sgd.zero_grad()
+        alpha.grad = None
+        loss.backward()
+        sgd.step()
+        if step % 10 == 9:
+            with torch.no_grad():
+                alpha -= rate_alpha * alpha.grad
+    return (torch.from_numpy(q) @ weight.T + alpha * torch.from_numpy(q @ t.T)).detach().numpy()
+
+
+def strongest(row: Array, count: int) -> Array:
+    kept = np.zeros_like(row)
+    order = np.argsort(-row, kind="stable")[:count]
+    kept[order] = row[order]
+    return kept
+
+
+def zlap(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    images, t, ways = unit(np.concatenate([x, q])), unit(t), len(t)
+    size = ways + len(images)
+    edges = np.zeros((size, size))
+    for i, row in enumerate(images):
+        near = np.maximum(images @ row, 0)
+        near[i] = 0
+        edges[ways + i, ways:] = strongest(near, 5)
+        edges[ways + i, :ways] = strongest(np.maximum(t @ row, 0) ** 5, 5)
+    edges = edges + edges.T
+    degree = edges.sum(1)
+    start = np.zeros((size, ways))
+    start[:ways] = np.eye(ways)
+    start[ways : ways + len(x)] = np.eye(ways)[y]
+    answer = np.linalg.solve(np.eye(size) - 0.3 * edges / np.sqrt(np.outer(degree, degree)), start)
+    return np.log(answer[-len(q) :])
+
+
+def neighbours(rows: Array, count: int) -> Array:
+    near = rows @ rows.T
+    np.fill_diagonal(near, 0)
+    edges = np.stack([strongest(np.maximum(row, 0), count) for row in near])
+    return edges + edges.T
+
+
+def assigned(ll: Array, prior: Array, graph: Array, fixed: Array, z: Array, steps: int) -> Array:
+    for _ in range(steps):
+        everything = np.concatenate([fixed, z])
+        z = softmax(prior + (ll + 50 / 6 * graph @ everything) / 50)
+    return z
+
+
+def transclip(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    x, q, t = unit(x), unit(q), unit(t)
+    fixed, rows = np.eye(len(t))[y], np.concatenate([x, q])
+    graph = neighbours(rows, 3)[-len(q) :]
+    probabilities = softmax(100 * q @ t.T)
+    prior = (0.5 if len(x) else 1.0) * np.log(probabilities)
+    z = softmax(prior)
+    weight = len(q) / max(len(x), 1)
+    means = np.stack([
+        x[y == n].sum(0) if (y == n).any() else (strongest(z[:, n], 8)[:, None] * q).sum(0) for n in range(len(t))
+    ])  # fmt: skip
+    means, variance = unit(means), np.full(q.shape[1], 1 / q.shape[1])
+
+    def likelihood() -> Array:
+        return np.stack([[-0.5 * ((row - mean) ** 2 / variance).sum() for mean in means] for row in q])
+
+    for _ in range(10):
+        z = assigned(likelihood(), prior, graph, fixed, z, 5)
+        w = np.concatenate([weight * fixed, z])
+        means = unit(np.stack([(w[:, n, None] * rows).sum(0) / w[:, n].sum() for n in range(len(t))]))
+        variance = sum(
+            (w[:, n, None] * (rows - means[n]) ** 2).sum(0) for n in range(len(t))
+        ) / w.sum()  # fmt: skip
+        variance = np.maximum(variance, 1e-6)
+    return np.log(assigned(likelihood(), prior, graph, fixed, z, 5))
+
+
+def stata(x: Array, y: Labels, q: Array, t: Array) -> Array:
+    x, q, t = unit(x), unit(q), unit(t)
+    fixed, rows = np.eye(len(t))[y], np.concatenate([x, q])
+    graph = neighbours(rows, 3)[-len(q) :]
+    prior = np.log(softmax(100 * q @ t.T))
+    z, means = softmax(prior), t
+    w = np.concatenate([fixed, z])
+    base = sum((w[:, n, None] * (rows - t[n]) ** 2).sum(0) for n in range(len(t))) / len(rows)
+    spread = np.stack([np.maximum(base, 1e-6)] * len(t))
+
+    def likelihood() -> Array:
+        return np.stack([[-0.5 * ((r - m) ** 2 / s).sum() for m, s in zip(means, spread, strict=True)] for r in q])
+
+    for _ in range(10):
+        z = assigned(likelihood(), prior, graph, fixed, z, 5)
+        w = np.concatenate([fixed, z])
+        new = []
+        for n in range(len(t)):
+            count = (z.argmax(1) == n).sum() + fixed[:, n].sum()
+            beta = count / (1 + count)
+            mean = unit(beta * (w[:, n, None] * rows).sum(0) / w[:, n].sum() + (1 - beta) * t[n])
+            own = (w[:, n, None] * (rows - mean) ** 2).sum(0) / w[:, n].sum()
+            new.append((mean, np.maximum(beta * own + (1 - beta) * (base + (t[n] - mean) ** 2), 1e-6)))
+        means, spread = np.stack([m for m, _ in new]), np.stack([s for _, s in new])
+    return np.log(assigned(likelihood(), prior, graph, fixed, z, 5))
