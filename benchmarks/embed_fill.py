@@ -111,7 +111,7 @@ def main() -> None:
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
             automatic = {**common, "batch_size": "auto"}
-            seconds.append(timed(lambda: found.append(embed(files, encoder, cache=folder, **automatic)))[0])  # noqa: B023
+            seconds.append(timed(lambda: found.append(embed(files, encoder, cache=folder, **automatic)))[0])
     print(f"batch size found: {found[-1].report['batch_size']}; {min(seconds) / first:.2f} of the first embed's time")
     if options.processes:
         numbers = (1, options.processes)

@@ -1,6 +1,6 @@
 """Train the tiny CLIP that the library carries (`fewshot:tiny-clip`) on drawn scenes and made-up captions.
 
-    python benchmarks/train_tiny_clip.py --out work/tiny-clip            # 15 to 20 minutes of one core
+    python benchmarks/train_tiny_clip.py --out work/tiny-clip            # about 40 minutes of one core
     python benchmarks/train_tiny_clip.py --out work/tiny-clip --install  # the same, then into the package
 
 Killed, it goes on where it was (a step is a function of the seed and its number). A caption names some attributes
@@ -180,7 +180,7 @@ def exam(model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, count: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and of the model")
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--install", action="store_true", help="write the model into the package at the end")

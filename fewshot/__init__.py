@@ -17,12 +17,15 @@ _HOME = {
     "evaluate_grid": "fewshot.grid",
     "EmbeddingCache": "fewshot.cache",
     "FewShotClassifier": "fewshot.classifier",
+    "ZeroShotClassifier": "fewshot.classifier",
+    "Prompts": "fewshot.prompts",
 }
 __all__ = list(_HOME)
 
 if TYPE_CHECKING:
     from fewshot.cache import EmbeddingCache as EmbeddingCache
     from fewshot.classifier import FewShotClassifier as FewShotClassifier
+    from fewshot.classifier import ZeroShotClassifier as ZeroShotClassifier
     from fewshot.embedding import embed as embed
     from fewshot.encoders import list_encoders as list_encoders
     from fewshot.encoders import load_encoder as load_encoder
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from fewshot.learner import Learner as Learner
     from fewshot.learners import list_learners as list_learners
     from fewshot.learners import load_learner as load_learner
+    from fewshot.prompts import Prompts as Prompts
 
 
 def __getattr__(name: str) -> Any:

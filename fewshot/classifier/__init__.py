@@ -1,8 +1,9 @@
-"""The learners as scikit-learn estimators: `FewShotClassifier`."""
+"""The learners as scikit-learn estimators: `FewShotClassifier` and `ZeroShotClassifier`."""
 
 from __future__ import annotations
 
 from fewshot.classifier.explanation import Explanation, Neighbour
 from fewshot.classifier.few_shot import FewShotClassifier
+from fewshot.classifier.zero_shot import Sentence, ZeroShotClassifier, ZeroShotExplanation
 
-__all__ = ["Explanation", "FewShotClassifier", "Neighbour"]
+__all__ = ["Explanation", "FewShotClassifier", "Neighbour", "Sentence", "ZeroShotClassifier", "ZeroShotExplanation"]

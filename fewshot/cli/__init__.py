@@ -11,6 +11,7 @@ from importlib import import_module
 
 VERBS = {
     "evaluate": "let learners sit N-way K-shot episodes and print a table with intervals",
+    "classify": "images or texts into classes named in words, with or without a task description",
     "compare": "paired comparison of the results in files",
     "report": "results as HTML page, CSV, LaTeX or plot",
     "embed": "fill the embedding cache ahead of time",
@@ -22,6 +23,7 @@ VERBS = {
 _EPILOG = """examples:
   fewshot evaluate --data digits --learner prototypes "ridge(alpha=0.1)" --shot 1 5 --out runs.jsonl
   fewshot compare runs.jsonl
+  fewshot classify photos/*.jpg --classes "barn owl" "tawny owl" --task "night pictures of owls"
   fewshot list learners
 """
 

@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", default="accuracy", choices=("accuracy", "auroc", "fpr95"),
         help="what is marked; auroc and fpr95 need --sampler open-set (default accuracy)",
     )  # fmt: skip
+    parser.add_argument("--task", help="for learners that use class text: what the task is, in words")
+    parser.add_argument(
+        "--templates", nargs="+", metavar="TEMPLATE",
+        help="for learners that use class text: name of a set, or sentences with {label}",
+    )  # fmt: skip
+    parser.add_argument("--descriptions", metavar="FILE", help="JSON file: class name -> sentences or features")
     parser.add_argument("--out", metavar="FILE", help="JSON Lines file to add results to and resume from")
     parser.add_argument(
         "--engine", metavar="SPEC", help='where cells run: a number of processes, or "ray(workers=4)"; needs --out'
@@ -58,15 +64,19 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate and print."""
     from episodes import Results, evaluate
     from fewshot.cli.samplers import make_samplers
+    from fewshot.learners import load_learner
 
     if options.engine and not options.out:
         raise ValueError("--engine needs --out FILE: workers add their cells to that file.")
     if options.engine and options.base:
         raise ValueError("--base is not carried to an engine; leave --engine out.")
+    if options.engine and any("text" in load_learner(spec).needs for spec in options.learner):
+        raise ValueError("class text is not carried to an engine; leave --engine out.")
     if options.engine and options.metric != "accuracy":
         raise ValueError(f"--metric {options.metric} is not run on an engine; leave --engine out.")
     source = load_source(options)
     learners = fit_learners(options) if options.base else options.learner
+    text = class_text(options, source.class_names)
     show = not options.quiet
     sampler_spec = "disjoint" if options.disjoint else options.sampler
     samplers = make_samplers(sampler_spec, source, options.way, options.shot, options.query, options.seed)
@@ -83,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
         for sampler in samplers:
             results += evaluate(
                 learners, source, sampler, device=options.device, out=options.out, progress=show,
-                metric=options.metric,
+                metric=options.metric, text=text,
                 episodes=min(options.episodes, getattr(sampler, "available", options.episodes)),
             )  # fmt: skip
     if options.json:
@@ -115,3 +125,22 @@ def fit_learners(options: argparse.Namespace) -> dict[str, Any]:
     if not fits:
         raise ValueError(f"--base {options.base}: none of the learners is fitted to base data; leave it out.")
     return learners
+
+
+def class_text(options: argparse.Namespace, class_names: list[str]) -> Any:
+    """A vector per class ``[C, D]`` if some learner uses class text, else None."""
+    from fewshot import Prompts, load_encoder, load_learner
+
+    if not any("text" in load_learner(spec).needs for spec in options.learner):
+        if options.task or options.templates or options.descriptions:
+            raise ValueError(
+                "--task, --templates and --descriptions are for learners that use class text: zero-shot, ..."
+            )
+        return None
+    if options.encoder is None:
+        raise ValueError(
+            "learners with class text need an --encoder that reads texts: open_clip:..., fewshot:tiny-clip"
+        )
+    templates = options.templates[0] if options.templates and len(options.templates) == 1 else options.templates
+    prompts = Prompts(class_names, templates, descriptions=options.descriptions, task=options.task)
+    return prompts.encode(load_encoder(options.encoder), cache=options.cache, device=options.device)

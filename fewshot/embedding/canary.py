@@ -12,7 +12,8 @@ from torch import Tensor
 
 from episodes.pictures import decode_picture
 
-TEXTS = ["a photo of a cat", "Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich.", "12:30", "x " * 200]
+# Short ones: what an encoder does with texts beyond its context is in its fingerprint.
+TEXTS = ["a photo of a cat", "Zwölf Boxkämpfer", "12:30", "x x x x"]
 _SIZES = [(64, 48), (40, 72), (56, 56), (96, 40)]  # of the coarse blocks, in blocks of 4 pixels
 
 

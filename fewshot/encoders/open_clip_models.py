@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fewshot.encoders.checkpoint import require_network
 from fewshot.encoders.encoder import Encoder
-from fewshot.encoders.long_texts import check_long_text, encode_long
+from fewshot.encoders.long_texts import check_long_text, describe_vocabulary, encode_long
 from fewshot.encoders.preprocess import Preprocess, per_channel
 from fewshot.registry import unknown
 
@@ -277,7 +277,7 @@ def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
     inner = getattr(tokenizer, "tokenizer", tokenizer)
     backend = getattr(inner, "backend_tokenizer", None)
     if backend is not None:
-        content = backend.to_str()
+        content = describe_vocabulary(backend.to_str())
     elif hasattr(inner, "encoder") and hasattr(inner, "bpe_ranks"):
         content = json.dumps([sorted(inner.encoder.items()), sorted(map(list, inner.bpe_ranks))])
     else:

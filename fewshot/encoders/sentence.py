@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fewshot.encoders.checkpoint import require_network
 from fewshot.encoders.encoder import Encoder
-from fewshot.encoders.long_texts import check_long_text, encode_long
+from fewshot.encoders.long_texts import check_long_text, describe_vocabulary, encode_long
 
 _INSTALL = 'sentence encoders are an extra: pip install "fewshot[text]"'
 
@@ -55,13 +55,13 @@ class SentenceEncoder(Encoder):
         """Modules, weights, tokenizer and context length, by value."""
         from fewshot.cache.fingerprint import digest_weights
 
-        tokenizer = self.module.tokenizer.backend_tokenizer.to_str()  # type: ignore
+        vocabulary = describe_vocabulary(self.module.tokenizer.backend_tokenizer.to_str())  # type: ignore
         return {
             "family": "text",
             "modules": [type(part).__name__ for part in self.module.children()],
             "architecture": hashlib.sha256(repr(self.module).encode()).hexdigest(),
             "weights": digest_weights(self.module),
-            "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
+            "tokenizer": vocabulary,
             "context": self.context_length,
             "long_text": self.long_text,
         }

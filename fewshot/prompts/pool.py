@@ -56,7 +56,7 @@ _IMAGE = """
 : {label} | a photo of a {label} | a photo of the {label} | a picture of a {label} | an image of a {label}
 color: a {label} object | the object is {label} | the color of the object is {label} | something {label} in color
 background: an object on a {label} background | the background is {label} | a {label} background | \
-in front of a {label} backdrop
+in front of a {label} backdrop | the color of the background is {label}
 texture: a {label} texture | an object with a {label} texture | a {label} pattern | the surface is {label}
 material: an object made of {label} | the material is {label}
 size: a {label} object | the object is {label} | the size of the object is {label}

@@ -170,7 +170,7 @@ class Prompts:
         if self.task is None:
             default = None if self.descriptions is not None else ("photo" if kind == "images" else "text")
             templates = self.templates or (load_templates(default) if default else [])
-            return templates, [1 / len(templates)] * len(templates)
+            return templates, [1 / max(1, len(templates))] * len(templates)
         if self.templates is not None:
             if model is None:
                 return self.templates, [1 / len(self.templates)] * len(self.templates)
