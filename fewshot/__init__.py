@@ -19,6 +19,7 @@ _HOME = {
     "FewShotClassifier": "fewshot.classifier",
     "ZeroShotClassifier": "fewshot.classifier",
     "Prompts": "fewshot.prompts",
+    "meta_train": "fewshot.meta",
 }
 __all__ = list(_HOME)
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fewshot.learner import Learner as Learner
     from fewshot.learners import list_learners as list_learners
     from fewshot.learners import load_learner as load_learner
+    from fewshot.meta import meta_train as meta_train
     from fewshot.prompts import Prompts as Prompts
 
 

@@ -21,6 +21,9 @@ HOMES = {
     "power": "fewshot.transforms:Power",
     "whiten": "fewshot.transforms:Whiten",
     "cl2n": "fewshot.transforms:CL2N",
+    "conv4": "fewshot.nets.front:Conv4Front",
+    "mlp": "fewshot.nets.front:MLPFront",
+    "resnet12": "fewshot.nets.front:ResNet12Front",
 }
 TRANSFORMS = Registry("transform", HOMES, "fewshot.transforms")
 _ROWS = 65_536  # rows of the base data read at a time
@@ -200,8 +203,16 @@ class Chain(Learner):
         super().__init__()
         self.transforms = nn.ModuleList(transforms)
         self.learner = learner
-        self.inputs, self.needs, self.transductive = learner.inputs, learner.needs, learner.transductive
-        self.tolerance, self.expected_failures = learner.tolerance, learner.expected_failures  # type: ignore[misc]
+        self.needs, self.transductive = learner.needs, learner.transductive
+        first = transforms[0] if transforms else learner
+        self.inputs = getattr(first, "inputs", learner.inputs)
+        self.tolerance = learner.tolerance  # type: ignore[misc]
+        failures = [getattr(part, "expected_failures", {}) for part in (*transforms, learner)]
+        self.expected_failures = {name: why for part in failures for name, why in part.items()}  # type: ignore[misc]
+        for part in (first, learner):  # learners of fixed sizes say so, and so does a chain of them
+            for name in ("item_shape", "way"):
+                if hasattr(part, name) and not hasattr(self, name):
+                    setattr(self, name, getattr(part, name))
 
     def fit(self, base: Source | Tensor) -> Chain:
         """Fit each transform on base data, seen through the ones before it, then the learner if it can be.
@@ -226,8 +237,10 @@ class Chain(Learner):
             if text is not None and transform.applies_to_text:
                 text = transform(text, states[-1])
             more = episode.unlabelled
+            support = transform(episode.support, states[-1])
             episode = episode.replace(
-                support=transform(episode.support, states[-1]),
+                support=support,
+                query=support[:, :0],  # nothing that adapts may look at queries, and theirs is another shape by now
                 unlabelled=None if more is None else transform(more, states[-1]),
                 text=text,
             )

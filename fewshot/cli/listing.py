@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print names with what each one is."""
     if options.markdown:
-        from fewshot.learners.table import learner_table
+        from fewshot.cli.learner_table import learner_table
 
         if options.kind != "learners":
             raise ValueError("--markdown is a table of learners; write: fewshot list learners --markdown")

@@ -39,7 +39,7 @@ class Prompts:
     Args:
         class_names: the classes; underscores are read as spaces.
         templates: name of a set (``"openai"``), a template, a list, or a JSON file: see `load_templates`. By default
-            ``a photo of a {label}``, and ``This text is about {label}.`` for encoders of texts alone; with
+            ``a photo of a {label}``, and the bare name for encoders of texts alone; with
             descriptions or a task, those alone.
         descriptions: class name -> sentences or features, or a JSON file of that. A feature ("two legs") completes
             the first template; a sentence stands for itself.
@@ -168,7 +168,7 @@ class Prompts:
     def _weighted(self, kind: str, model: Encoder | None, embedding: dict[str, Any]) -> tuple[list[str], list[float]]:
         """Templates and their weights, which sum to one."""
         if self.task is None:
-            default = None if self.descriptions is not None else ("photo" if kind == "images" else "text")
+            default = None if self.descriptions is not None else ("photo" if kind == "images" else "name")
             templates = self.templates or (load_templates(default) if default else [])
             return templates, [1 / max(1, len(templates))] * len(templates)
         if self.templates is not None:

@@ -1,0 +1,10 @@
+"""Meta-training: one loop for every learner with weights."""
+
+from __future__ import annotations
+
+from fewshot.meta.checkpoint import load_weights as load_weights
+from fewshot.meta.checkpoint import save_weights as save_weights
+from fewshot.meta.training import Training as Training
+from fewshot.meta.training import meta_train as meta_train
+
+__all__ = ["Training", "load_weights", "meta_train", "save_weights"]

@@ -1,0 +1,112 @@
+"""Trainable networks in front of a learner: ``conv4 | prototypes`` is a prototypical network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.learner import State
+from fewshot.nets.conv4 import Conv4
+from fewshot.nets.mlp import MLP
+from fewshot.nets.resnet12 import ResNet12
+from fewshot.transforms import Transform
+
+
+class NetFront(Transform):
+    """Maps rows by a network with weights, which `meta_train` trains together with what stands behind it."""
+
+    inputs: ClassVar[str] = "images"
+    expected_failures: ClassVar[Mapping[str, str]] = {
+        "gradients_match_finite_differences": "ReLU and pooling have kinks, where differences are of another side.",
+    }
+    net: nn.Module
+    item_shape: tuple[int, ...]
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Features ``[E, R, *x] -> [E, R, D]``."""
+        episodes, count = rows.shape[:2]
+        if not count:
+            return rows.new_zeros(episodes, 0, self.net.dim)  # type: ignore[call-overload]
+        if tuple(rows.shape[2:]) != self.item_shape:
+            raise ValueError(
+                f"rows are {list(rows.shape[2:])}, but this {self.name} was made for items of {list(self.item_shape)}; "
+                f'write "{self.name}(item_shape={tuple(rows.shape[2:])})".'
+            )
+        features: Tensor = self.net(rows.flatten(0, 1))
+        return features.view(episodes, count, -1)
+
+
+class Conv4Front(NetFront):
+    """Conv-4 in front of a learner; see `fewshot.nets.conv4.Conv4`.
+
+    Args:
+        item_shape: ``(channels, height, width)`` of the pictures.
+        channels: of every block.
+        norm: ``"batch"``, ``"task"``, ``"group"`` or ``"none"``.
+    """
+
+    name: ClassVar[str] = "conv4"
+
+    def __init__(self, item_shape: tuple[int, ...] = (1, 28, 28), channels: int = 64, norm: str = "batch") -> None:
+        super().__init__()
+        self.item_shape, self.channels, self.norm = item_shape, channels, norm
+        self.net = Conv4(item_shape, channels, norm=norm)
+
+
+class ResNet12Front(NetFront):
+    """ResNet-12 in front of a learner; see `fewshot.nets.resnet12.ResNet12`.
+
+    Args:
+        item_shape: ``(channels, height, width)`` of the pictures.
+        widths: channels of the blocks.
+        drop: share that DropBlock takes.
+    """
+
+    name: ClassVar[str] = "resnet12"
+
+    def __init__(
+        self,
+        item_shape: tuple[int, ...] = (3, 84, 84),
+        widths: tuple[int, ...] = (64, 160, 320, 640),
+        drop: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.item_shape, self.widths, self.drop = item_shape, widths, drop
+        self.net = ResNet12(item_shape, widths, drop=drop)
+
+
+class MLPFront(NetFront):
+    """A perceptron in front of a learner, on features; see `fewshot.nets.mlp.MLP`.
+
+    Args:
+        item_shape: ``(D,)``.
+        widths: of its layers.
+    """
+
+    name: ClassVar[str] = "mlp"
+    inputs: ClassVar[str] = "features"
+
+    def __init__(self, item_shape: tuple[int, ...] = (512,), widths: tuple[int, ...] = (256, 128)) -> None:
+        super().__init__()
+        self.item_shape, self.widths = item_shape, widths
+        self.net = MLP(item_shape, widths)
+
+
+def load_front(learner: Any, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights of a front's net into it, from a state dict of the net or of the whole chain.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    front = next(part for part in learner.modules() if isinstance(part, NetFront))
+    own = front.net.state_dict()
+    found = {}
+    for name in own:
+        match = [key for key in weights if key == name or key.endswith("." + name)]
+        if not match or weights[match[0]].shape != own[name].shape:
+            raise ValueError(f"there are no weights of the right shape for {name!r}.")
+        found[name] = weights[match[0]].to(torch.float32)
+    front.net.load_state_dict(found)
