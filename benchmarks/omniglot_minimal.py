@@ -34,7 +34,9 @@ SETTINGS = {
     "r2d2": ("conv4 | r2d2", 10, 5, 1e-3),
     "maml": ("maml(net='conv4(norm=\\'task\\', channels=32, stride=2)', way=5, steps=5, rate=0.4)", 5, 5, 1e-3),
     "anil": ("anil(net='conv4(norm=\\'task\\')', way=5, steps=5, rate=0.1)", 5, 5, 1e-3),
-    "proto-maml": ("proto-maml(net='conv4(norm=\\'task\\', channels=32, stride=2)', way=5, steps=3, rate=0.01)", 5, 5, 1e-3),
+    "proto-maml": (
+        "proto-maml(net='conv4(norm=\\'task\\', channels=32, stride=2)', way=5, steps=3, rate=0.01)", 5, 5, 1e-3,
+    ),
 }  # fmt: skip
 
 

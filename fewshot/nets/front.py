@@ -19,9 +19,6 @@ class NetFront(Transform):
     """Maps rows by a network with weights, which `meta_train` trains together with what stands behind it."""
 
     inputs: ClassVar[str] = "images"
-    expected_failures: ClassVar[Mapping[str, str]] = {
-        "gradients_match_finite_differences": "ReLU and pooling have kinks, where differences are of another side.",
-    }
     net: nn.Module
     item_shape: tuple[int, ...]
 

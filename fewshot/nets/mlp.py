@@ -22,22 +22,35 @@ class Flat(nn.Module):
 
 
 class MLP(nn.Module):
-    """Layers of the given widths with ReLU between them.
+    """Layers of the given widths, each followed by an activation.
 
     Args:
         item_shape: shape of one item.
         widths: of the hidden layers; the last one is the number of features.
         norm: ``"batch"``, ``"task"``, ``"group"`` or ``"none"``.
+        activation: ``"relu"`` or ``"tanh"``.
     """
 
-    def __init__(self, item_shape: tuple[int, ...], widths: tuple[int, ...] = (256, 128), norm: str = "none") -> None:
+    def __init__(
+        self,
+        item_shape: tuple[int, ...],
+        widths: tuple[int, ...] = (256, 128),
+        norm: str = "none",
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths={widths}; give at least one width of at least 1.")
+        if not widths or min(widths) < 1 or activation not in ("relu", "tanh"):
+            raise ValueError(
+                f"widths={widths}, activation={activation!r}; at least one width of at least 1, and 'relu' or 'tanh'."
+            )
         layers: list[nn.Module] = [nn.Flatten()]
         before = math.prod(item_shape)
         for width in widths:
-            layers += [nn.Linear(before, width), make_norm(norm, width), nn.ReLU()]
+            layers += [
+                nn.Linear(before, width),
+                make_norm(norm, width),
+                nn.ReLU() if activation == "relu" else nn.Tanh(),
+            ]
             before = width
         self.layers = nn.Sequential(*layers)
         self.dim = before

@@ -1,0 +1,179 @@
+"""The inner loop of MAML and its kin: gradient steps on a net's parameters, for every episode by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from fewshot.linalg import product
+from fewshot.nets.norm import TaskNorm, statistics_from
+
+Params = dict[str, Tensor]
+STRATEGIES = ("auto", "loop", "vmap")
+_ABSENT = -1e9  # logit of a class that an episode does not have
+
+
+class Descent(NamedTuple):
+    """How the inner loop descends.
+
+    Attributes:
+        steps: how many.
+        rate: of a parameter at a step: a number, or a tensor of the parameter's shape.
+        first_order: gradients are taken for constants in the outer derivative.
+        names: of the parameters that adapt.
+    """
+
+    steps: int
+    rate: Callable[[str, int], float | Tensor]
+    first_order: bool
+    names: tuple[str, ...]
+
+
+class Task(NamedTuple):
+    """What one episode adapts to; with E in front, what a batch does."""
+
+    rows: Tensor  # [S, *x]
+    one_hot: Tensor  # [S, N], zeros for padding
+    real: Tensor  # [S], 1 or 0
+
+
+def choose_strategy(strategy: str, net: nn.Module, device: torch.device) -> str:
+    """``"auto"``: one episode after the other for convolutions on a CPU, all at once everywhere else.
+
+    Under `vmap` each episode has its own filters, and convolutions become grouped ones: on a CPU two to four times
+    slower than a loop.
+    """
+    if strategy != "auto":
+        return strategy
+    convolves = any(isinstance(part, nn.modules.conv._ConvNd) for part in net.modules())
+    return "loop" if convolves and device.type == "cpu" else "vmap"
+
+
+def adapt(
+    net: nn.Module,
+    shared: Params,
+    own: Params,
+    task: Task,
+    how: Descent,
+    strategy: str,
+    chunk: int | None = None,
+    trace: bool = False,
+) -> list[Params]:
+    """Adapted parameters of each episode ``[E, ...]``, after the last step; with `trace`, after every step.
+
+    Args:
+        net: rows -> logits, run by `functional_call`.
+        shared: parameters with which all episodes begin.
+        own: parameters with which each begins for itself ``[E, ...]``.
+        task: of the batch.
+        how: the descent.
+        strategy: ``"loop"`` or ``"vmap"``.
+        chunk: episodes at a time under `vmap`; it bounds memory and changes nothing.
+        trace: keep what every step leads to.
+    """
+
+    def one(own: Params, task: Task) -> tuple[Params, ...]:
+        return tuple(_descend(net, {**shared, **own}, task, how, trace))
+
+    if strategy == "vmap":
+        return list(vmap(one, chunk_size=chunk)(own, task))
+    each = [one({name: value[e] for name, value in own.items()}, Task(*(field[e] for field in task)))
+            for e in range(len(task.rows))]  # fmt: skip
+    return [{name: torch.stack([parts[k][name] for parts in each]) for name in each[0][k]} for k in range(len(each[0]))]
+
+
+def _descend(net: nn.Module, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
+    fixed = {name: value for name, value in start.items() if name not in how.names}
+    moving = {name: start[name] for name in how.names}
+
+    def loss(moving: Params) -> Tensor:
+        with statistics_from(task.real.unsqueeze(0)):
+            logits = functional_call(net, {**fixed, **moving}, (task.rows,))
+        return cross_entropy(logits, task.one_hot)
+
+    found = []
+    for step in range(how.steps):
+        gradients = grad(loss)(moving)
+        if how.first_order:
+            gradients = {name: value.detach() for name, value in gradients.items()}
+        moving = {name: value - how.rate(name, step) * gradients[name] for name, value in moving.items()}
+        if trace:
+            found.append(moving)
+    return found or [moving]
+
+
+def answer(
+    net: nn.Module, shared: Params, own: Params, task: Task, query: Tensor, strategy: str, chunk: int | None = None
+) -> Tensor:
+    """Logits of the queries under each episode's parameters ``[E, Q, N]``.
+
+    Where the net normalises by statistics of the task, they are those of the support, so a query's answer does not
+    depend on the other queries.
+    """
+    by_task = any(isinstance(part, TaskNorm) for part in net.modules())
+
+    def one(own: Params, task: Task, query: Tensor) -> Tensor:
+        if not by_task:
+            logits: Tensor = functional_call(net, {**shared, **own}, (query,))
+            return logits
+        rows = torch.cat([task.rows, query])
+        weights = torch.cat([task.real, torch.zeros_like(task.real[:1]).expand(len(query))])
+        with statistics_from(weights.unsqueeze(0)):
+            logits = functional_call(net, {**shared, **own}, (rows,))
+        return logits[len(task.rows) :]
+
+    if strategy == "vmap":
+        answers: Tensor = vmap(one, chunk_size=chunk)(own, task, query)
+        return answers
+    return torch.stack([
+        one({name: value[e] for name, value in own.items()}, Task(*(field[e] for field in task)), query[e])
+        for e in range(len(query))
+    ])  # fmt: skip
+
+
+def cross_entropy(logits: Tensor, one_hot: Tensor) -> Tensor:
+    """Mean cross-entropy of labelled rows ``[..., S, N]``; classes without rows take no part."""
+    absent = one_hot.sum(-2, keepdim=True) == 0
+    likely = logits.masked_fill(absent, _ABSENT).log_softmax(-1)
+    return -(likely * one_hot).sum() / one_hot.sum().clamp(min=1)
+
+
+def adapt_head(
+    rows: Tensor,
+    one_hot: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    steps: int,
+    rates: Mapping[str, Callable[[int], Tensor | float]],
+    first_order: bool,
+) -> tuple[Tensor, Tensor]:
+    """A linear head ``[E, N, D], [E, N]`` after gradient steps on frozen features, all episodes in one product.
+
+    The gradient of softmax regression is written out, ``dW = (p - y)ᵀ X / S`` and ``db = Σ (p - y) / S``, so no graph
+    is needed to adapt; the outer derivative goes through these formulas.
+
+    Args:
+        rows: features ``[E, S, D]``.
+        one_hot: labels ``[E, S, N]``.
+        weight: where each episode begins ``[E, N, D]``.
+        bias: likewise ``[E, N]``.
+        steps: how many.
+        rates: of ``"weight"`` and ``"bias"``, by step.
+        first_order: the steps are taken for constants in the outer derivative.
+    """
+    known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
+    share = known / known.sum(1, keepdim=True).clamp(min=1)
+    absent = one_hot.sum(1, keepdim=True) == 0  # [E, 1, N]
+    for step in range(steps):
+        logits = product(rows, weight.mT) + bias.unsqueeze(1)
+        error = (logits.masked_fill(absent, _ABSENT).softmax(-1) - one_hot) * share  # [E, S, N]
+        if first_order:
+            error = error.detach()
+        of_weight = product(error.mT, rows.detach() if first_order else rows)
+        weight = weight - rates["weight"](step) * of_weight
+        bias = bias - rates["bias"](step) * error.sum(1)
+    return weight, bias

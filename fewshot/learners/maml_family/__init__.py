@@ -1,0 +1,1 @@
+"""MAML and its variants: one inner loop, one small file each."""

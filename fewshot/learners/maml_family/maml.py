@@ -1,0 +1,195 @@
+"""MAML: an initialisation from which a few gradient steps learn a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from episodes.episode import Episode
+from fewshot.inner_loop import STRATEGIES, Descent, Params, Task, adapt, adapt_head, answer, choose_strategy
+from fewshot.learner import Learner
+from fewshot.linalg import product
+from fewshot.nets import make_net
+from fewshot.nets.mlp import Flat
+from fewshot.nets.norm import TaskNorm, check_norms, statistics_from
+
+PARTS = ("all", "head", "body")
+_ORDER = "The head's rows are learned for the first, second, ... class, so the order of classes matters."
+FAILURES = {"class_order_does_not_matter": _ORDER}
+
+
+class Network(nn.Module):
+    """A body and a linear head."""
+
+    def __init__(self, body: nn.Module, way: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(int(body.dim), way)  # type: ignore[arg-type]
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Logits ``[B, *x] -> [B, N]``."""
+        logits: Tensor = self.head(self.body(rows))
+        return logits
+
+
+State = dict[str, Tensor]  # adapted parameters [E, ...], and the support for statistics
+
+
+class MAML(Learner):
+    """Adapts a net to each episode by gradient steps from a meta-learned initialisation.
+
+    ``θ_e = θ - rate ∇ CE(support_e; θ)``, `steps` times; ``logits = net(query; θ_e)``. In meta-training the derivative
+    goes through the steps, to second order. At test time more steps, of another rate, may be taken than in training:
+    fine-tuned MAML. The same class learns on pictures and on cached features.
+
+    Where only the head adapts (or the net has no body), the gradient of softmax regression is written out and all
+    episodes adapt in one product. Otherwise episodes go one after the other, or all at once under `vmap`, whichever
+    suits net and device.
+
+    Args:
+        net: the body: ``"conv4(norm='task')"``, ``"linear"`` for a linear classifier on features, or a module with
+            ``dim``.
+        way: classes N; fixed, as the head has N rows.
+        item_shape: of one row: ``(1, 28, 28)``, or ``(640,)`` for features.
+        steps: in meta-training.
+        rate: of the inner loop.
+        first_order: leave second derivatives out.
+        parts: which parameters adapt: ``"all"``, ``"head"`` or ``"body"``.
+        test_steps: at test time; None: as in training.
+        test_rate: at test time; None: as in training.
+        strategy: ``"auto"``, ``"loop"`` or ``"vmap"``.
+        chunk: episodes at a time under `vmap`; it bounds memory.
+
+    Raises:
+        ValueError: an argument out of range, or a net with a norm that an inner loop cannot run.
+
+    Reference: Finn, Abbeel, Levine, "Model-agnostic meta-learning for fast adaptation of deep networks", ICML 2017,
+    arXiv:1703.03400.
+    """
+
+    name: ClassVar[str] = "maml"
+    tolerance: ClassVar[float] = 1e-3
+    expected_failures: ClassVar[Mapping[str, str]] = FAILURES
+
+    def __init__(
+        self,
+        net: str | nn.Module = "conv4(norm='task')",
+        way: int = 5,
+        item_shape: tuple[int, ...] = (1, 28, 28),
+        steps: int = 5,
+        rate: float = 0.1,
+        first_order: bool = False,
+        parts: str = "all",
+        test_steps: int | None = None,
+        test_rate: float | None = None,
+        strategy: str = "auto",
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        if parts not in PARTS or strategy not in STRATEGIES:
+            raise ValueError(
+                f"parts={parts!r}, strategy={strategy!r}; they must be one of {', '.join(PARTS)}, and of "
+                f"{', '.join(STRATEGIES)}."
+            )
+        if way < 1 or steps < 0 or rate <= 0 or (test_steps or 0) < 0:
+            raise ValueError(f"way={way}, steps={steps}, rate={rate}; way at least 1, steps at least 0, rate positive.")
+        self.net, self.way, self.item_shape = net, way, tuple(item_shape)
+        self.steps, self.rate, self.first_order, self.parts = steps, rate, first_order, parts
+        self.test_steps, self.test_rate = test_steps, test_rate
+        self.strategy, self.chunk = strategy, chunk
+        self.inputs = "images" if len(self.item_shape) == 3 else "features"
+        self.network = Network(make_net(net, self.item_shape), way)
+        check_norms(self.network, second_order=True)
+
+    def adapt(self, episode: Episode) -> State:
+        """The inner loop."""
+        return self._adapted(episode)[-1]
+
+    def predict(self, state: State, query: Tensor) -> Tensor:
+        """Logits of the adapted nets."""
+        support, one_hot = state["support"], state["one_hot"]
+        absent = one_hot.sum(1) == 0  # [E, N]
+        if self._head_only():
+            features = self._features(support, one_hot, query)[1]
+            logits = product(features, state["head.weight"].mT) + state["head.bias"].unsqueeze(1)
+        else:
+            own = {name: value for name, value in state.items() if name not in ("support", "one_hot")}
+            task = Task(support, one_hot, one_hot.sum(-1))
+            logits = answer(self.network, self._shared(own), own, task, query, self._strategy(query), self.chunk)
+        return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def _adapted(self, episode: Episode, trace: bool = False) -> list[State]:
+        self._check_items(episode)
+        one_hot = episode.one_hot
+        known = one_hot.sum(-1)
+        shape = (*known.shape, *[1] * len(self.item_shape))
+        support = torch.where(known.view(shape) > 0, episode.support, torch.zeros_like(episode.support))
+        context = {"support": support, "one_hot": one_hot}
+        steps = self.steps if self.training or self.test_steps is None else self.test_steps
+        own = self._start(support, one_hot)
+        if self._head_only() and not trace:
+            features, _ = self._features(support, one_hot, support[:, :0])
+            weight, bias = self._head(own, len(support))
+            rates = {part: lambda step, part=part: self._rate(f"head.{part}", step) for part in ("weight", "bias")}
+            weight, bias = adapt_head(features, one_hot, weight, bias, steps, rates, self._first_order())
+            return [({"head.weight": weight, "head.bias": bias, **context})]
+        how = Descent(steps, self._rate, self._first_order(), self._names())
+        task = Task(support, one_hot, known)
+        found = adapt(self.network, self._shared(own), own, task, how, self._strategy(support), self.chunk, trace)
+        return [({**part, **context}) for part in found]
+
+    def _start(self, support: Tensor, one_hot: Tensor) -> Params:
+        """Parameters with which each episode begins for itself ``[E, ...]``; the others are shared."""
+        return {}
+
+    def _rate(self, name: str, step: int) -> float | Tensor:
+        if not self.training and self.test_rate is not None:
+            return self.test_rate
+        return self.rate
+
+    def _first_order(self) -> bool:
+        return self.first_order
+
+    def _names(self) -> tuple[str, ...]:
+        chosen = {"all": "", "head": "head.", "body": "body."}[self.parts]
+        return tuple(name for name, _ in self.network.named_parameters() if name.startswith(chosen))
+
+    def _head_only(self) -> bool:
+        return self.parts == "head" or (self.parts == "all" and isinstance(self.network.body, Flat))
+
+    def _head(self, own: Params, count: int) -> tuple[Tensor, Tensor]:
+        head = self.network.head
+        weight = own.get("head.weight", head.weight.expand(count, -1, -1))
+        return weight, own.get("head.bias", head.bias.expand(count, -1))
+
+    def _features(self, support: Tensor, one_hot: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """What the body makes of support and queries ``[E, S, D], [E, Q, D]``, statistics of the support."""
+        rows = torch.cat([support, query], 1)
+        weights = torch.cat([one_hot.sum(-1), one_hot.new_zeros(query.shape[:2])], 1)  # [E, S + Q]
+        if not any(isinstance(part, TaskNorm) for part in self.network.modules()) and query.shape[1]:
+            rows, cut = query, 0
+        else:
+            cut = support.shape[1]
+        with statistics_from(weights):
+            features = self.network.body(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+        return features[:, :cut], features[:, cut:]
+
+    def _shared(self, own: Mapping[str, Tensor]) -> Params:
+        return {name: value for name, value in self.network.named_parameters() if name not in own}
+
+    def _strategy(self, rows: Tensor) -> str:
+        return choose_strategy(self.strategy, self.network, rows.device)
+
+    def _check_items(self, episode: Episode) -> None:
+        if episode.way != self.way or tuple(episode.support.shape[2:]) != self.item_shape:
+            raise ValueError(
+                f"{self.name} was made for way={self.way} and items of {list(self.item_shape)}, but the episode has "
+                f"way={episode.way} and items of {list(episode.support.shape[2:])}; set way= and item_shape=."
+            )
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The arguments of ``__init__``."""
+        return super().hyperparameters()

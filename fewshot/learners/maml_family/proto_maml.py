@@ -1,0 +1,73 @@
+"""Proto-MAML: the head begins as prototypes, then everything takes gradient steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from fewshot.inner_loop import Params
+from fewshot.learners.maml_family.maml import MAML
+from fewshot.linalg import product
+
+
+class ProtoMAML(MAML):
+    """`MAML` whose head is made of each episode's class means: ``w_n = 2 p_n``, ``b_n = -|p_n|²``.
+
+    Before the first step it is a prototypical network, so the order of the classes does not matter, and any number of
+    ways will do.
+
+    Args:
+        net: as for `MAML`, like all the others.
+        way: classes N.
+        item_shape: of one row.
+        steps: in meta-training.
+        rate: of the inner loop.
+        first_order: leave second derivatives out.
+        test_steps: at test time; None: as in training.
+        test_rate: at test time; None: as in training.
+        strategy: ``"auto"``, ``"loop"`` or ``"vmap"``.
+
+    Reference: Triantafillou et al., "Meta-Dataset: a dataset of datasets for learning to learn from few examples",
+    ICLR 2020, arXiv:1903.03096.
+    """
+
+    name: ClassVar[str] = "proto-maml"
+    expected_failures: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self,
+        net: str | nn.Module = "conv4(norm='task')",
+        way: int = 5,
+        item_shape: tuple[int, ...] = (1, 28, 28),
+        steps: int = 3,
+        rate: float = 0.01,
+        first_order: bool = False,
+        test_steps: int | None = None,
+        test_rate: float | None = None,
+        strategy: str = "auto",
+    ) -> None:
+        super().__init__(
+            net,
+            way,
+            item_shape,
+            steps,
+            rate,
+            first_order,
+            test_steps=test_steps,
+            test_rate=test_rate,
+            strategy=strategy,
+        )
+        # The head is made anew for each episode, so it has nothing to learn.
+        self.network.head.weight.requires_grad_(False)
+        self.network.head.bias.requires_grad_(False)
+
+    def _start(self, support: Tensor, one_hot: Tensor) -> Params:
+        features, _ = self._features(support, one_hot, support[:, :0])  # [E, S, D]
+        shots = one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
+        prototypes = product(one_hot.mT, features) / shots.clamp(min=1)
+        return {"head.weight": 2 * prototypes, "head.bias": -prototypes.square().sum(-1)}
+
+    def _shared(self, own: Mapping[str, Tensor]) -> Params:
+        return {name: value for name, value in super()._shared(own).items() if not name.startswith("head.")}
