@@ -72,10 +72,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--only", choices=("caltech", "imagenet"), help="one of the two")
     parser.add_argument("--learner", nargs="+", default=LEARNERS, metavar="SPEC")
     options = parser.parse_args()
     for name, make, shots in (("Caltech-101, 48 classes", caltech, (1, 2, 4, 8, 16)),
                               ("ImageNet, 309 classes", imagenet, (1, 2, 4))):  # fmt: skip
+        if options.only and not name.lower().startswith(options.only):
+            continue
         print(f"| {name} | " + " | ".join(f"{shot}-shot" for shot in shots) + " | s |")
         print("|---" * (len(shots) + 2) + "|")
         exams = {shot: make(options.data, shot, options.seeds) for shot in shots}

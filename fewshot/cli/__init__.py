@@ -16,6 +16,7 @@ VERBS = {
     "report": "results as HTML page, CSV, LaTeX or plot",
     "embed": "fill the embedding cache ahead of time",
     "cache": "what the embedding cache holds, and its upkeep",
+    "train": "meta-train a learner with weights, and go on where it was interrupted",
     "list": "names of learners, encoders, datasets, transforms, splits",
     "doctor": "what is installed, which device, where the cache is, and whether it all works",
 }

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", default="accuracy", choices=("accuracy", "auroc", "fpr95"),
         help="what is marked; auroc and fpr95 need --sampler open-set (default accuracy)",
     )  # fmt: skip
+    parser.add_argument("--weights", metavar="FILE", help="weights that `fewshot train` wrote, for the one learner")
     parser.add_argument("--task", help="for learners that use class text: what the task is, in words")
     parser.add_argument(
         "--templates", nargs="+", metavar="TEMPLATE",
@@ -76,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--metric {options.metric} is not run on an engine; leave --engine out.")
     source = load_source(options)
     learners = fit_learners(options) if options.base else options.learner
+    if options.weights:
+        learners = with_weights(options)
     text = class_text(options, source.class_names)
     show = not options.quiet
     sampler_spec = "disjoint" if options.disjoint else options.sampler
@@ -125,6 +128,17 @@ def fit_learners(options: argparse.Namespace) -> dict[str, Any]:
     if not fits:
         raise ValueError(f"--base {options.base}: none of the learners is fitted to base data; leave it out.")
     return learners
+
+
+def with_weights(options: argparse.Namespace) -> dict[str, Any]:
+    """The one learner, with trained weights."""
+    from fewshot import load_learner
+    from fewshot.meta import load_weights
+
+    if len(options.learner) != 1 or options.engine or options.base:
+        raise ValueError("--weights are of one --learner, without --base and --engine.")
+    spec = options.learner[0]
+    return {f"{spec} @ {options.weights}": load_weights(load_learner(spec), options.weights)}
 
 
 def class_text(options: argparse.Namespace, class_names: list[str]) -> Any:

@@ -1,0 +1,197 @@
+"""`meta_train`: it learns, resumes to the very same weights (also after kill -9), and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from episodes import EpisodeSampler, TensorSource, evaluate, load_dataset
+from fewshot import load_learner, meta_train
+from fewshot.cli import main
+from fewshot.meta import load_weights
+from fewshot.meta.training import episode_loss, gather
+
+SPEC = "mlp(item_shape=(16,), widths=(24, 12)) | prototypes"
+
+
+def world(classes: int, seed: int) -> TensorSource:
+    """Classes that differ in two of sixteen directions; the others are loud noise that a metric must learn to ignore."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.zeros(classes, 16)
+    centres[:, :2] = torch.randn(classes, 2, generator=generator) * 2
+    noise = torch.randn(classes, 30, 16, generator=generator) * torch.tensor([0.3] * 2 + [2.0] * 14)
+    return TensorSource((centres[:, None] + noise).flatten(0, 1), torch.arange(classes).repeat_interleave(30))
+
+
+TRAIN, VALIDATE, TEST = world(30, 0), world(10, 1), world(10, 2)
+
+
+def sampler(source: TensorSource, seed: int = 0) -> EpisodeSampler:
+    return EpisodeSampler(source.labels, 5, 2, 6, seed)
+
+
+def weights(learner: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in learner.state_dict().items()}
+
+
+def test_it_learns_a_metric() -> None:
+    training = meta_train(
+        SPEC,
+        TRAIN,
+        sampler(TRAIN),
+        steps=150,
+        rate=3e-3,
+        validation=(VALIDATE, sampler(VALIDATE, 1)),
+        every=50,
+        progress=False,
+    )
+    results = evaluate(
+        {"trained": training.learner, "raw": "prototypes"}, TEST, sampler(TEST, 2), episodes=200, progress=False
+    )
+    assert results["trained"].mean > results["raw"].mean + 0.2
+    assert training.best == max(report["validation"] for report in training.history) and len(training.history) == 3
+
+
+@pytest.mark.parametrize("options", [
+    {"optimiser": "adam", "schedule": "cosine", "warm_up": 3}, {"optimiser": "sgd", "clip": 0.5, "accumulate": 2},
+    {"optimiser": "adamw", "decay": 0.01, "precision": "bfloat16"},
+], ids=str)  # fmt: skip
+def test_a_resumed_run_ends_with_the_very_same_weights(options: dict[str, Any], tmp_path: Path) -> None:
+    common: dict[str, Any] = {"every": 4, "batch": 2, "progress": False, **options}
+    whole = meta_train(SPEC, TRAIN, sampler(TRAIN), steps=12, **common).learner
+
+    class Stop(Exception):
+        pass
+
+    def stop(report: dict[str, Any]) -> None:
+        if report["step"] == 8:
+            raise Stop
+
+    with pytest.raises(Stop):
+        meta_train(SPEC, TRAIN, sampler(TRAIN), steps=12, out=tmp_path, callbacks=[stop], **common)
+    resumed = meta_train(SPEC, TRAIN, sampler(TRAIN), steps=12, out=tmp_path, **common)
+    assert resumed.step == 12 and [report["step"] for report in resumed.history] == [4, 8, 12]
+    for name, value in weights(whole).items():
+        assert torch.equal(resumed.learner.state_dict()[name], value), name
+    again = meta_train(SPEC, TRAIN, sampler(TRAIN), steps=12, out=tmp_path, **common)
+    assert torch.equal(
+        weights(again.learner)["transforms.0.net.layers.1.weight"], weights(whole)["transforms.0.net.layers.1.weight"]
+    )
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [4, 8, 12]
+
+
+def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    meta_train(SPEC, TRAIN, sampler(TRAIN), steps=2, out=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="holds a training with another plan"):
+        meta_train(SPEC, TRAIN, sampler(TRAIN), steps=2, rate=0.1, out=tmp_path, progress=False)
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_meta_train import SPEC, TRAIN, sampler
+from fewshot import meta_train
+meta_train(SPEC, TRAIN, sampler(TRAIN), steps=60, every=3, batch=2, out=sys.argv[1], progress=False,
+           callbacks=[lambda report: time.sleep(0.05)])
+"""
+
+
+def test_killed_runs_end_with_the_uninterrupted_weights(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    kills = 0
+    for _ in range(12):
+        run = subprocess.Popen([sys.executable, str(script), str(tmp_path / "run")], env=environment)
+        deadline, state = time.monotonic() + 60, tmp_path / "run" / "state.json"
+        before = json.loads(state.read_text())["step"] if state.exists() else 0
+        while time.monotonic() < deadline and run.poll() is None:
+            if kills < 3 and state.exists() and json.loads(state.read_text())["step"] > before + 6:
+                os.kill(run.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.01)
+        if run.wait() == 0:
+            break
+    assert kills == 3 and json.loads((tmp_path / "run" / "state.json").read_text())["step"] == 60
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = meta_train(SPEC, TRAIN, sampler(TRAIN), steps=60, every=3, batch=2, progress=False).learner
+    finally:
+        torch.set_num_threads(threads)
+    last = load_weights(load_learner(SPEC), tmp_path / "run" / "last.safetensors")
+    for name, value in weights(whole).items():
+        assert torch.equal(last.state_dict()[name], value), name
+
+
+def test_patience_ends_a_training_that_no_longer_gains(tmp_path: Path) -> None:
+    training = meta_train(
+        SPEC, TRAIN, sampler(TRAIN), steps=400, rate=1e-7, every=2, patience=2, validation=(VALIDATE, sampler(VALIDATE)),
+        validation_episodes=20, out=tmp_path, progress=False,
+    )  # fmt: skip
+    assert training.step < 400
+    best = load_weights(load_learner(SPEC), tmp_path / "best.safetensors")
+    assert all(torch.equal(best.state_dict()[name], value) for name, value in weights(training.learner).items())
+
+
+@pytest.mark.parametrize("spec", [
+    "mlp(item_shape=(16,), widths=(12,)) | r2d2", "mlp(item_shape=(16,), widths=(12,)) | matching",
+    "mlp(item_shape=(16,), widths=(12,)) | scaled-prototypes", "maml(net='linear', item_shape=(16,))",
+    "maml++(net='mlp(widths=(8,))', item_shape=(16,))", "reptile(net='mlp(widths=(8,))', item_shape=(16,))",
+    "proto-maml(net='mlp(widths=(8,))', item_shape=(16,))", "scaled-prototypes",
+])  # fmt: skip
+def test_everything_with_weights_trains(spec: str) -> None:
+    training = meta_train(spec, TRAIN, sampler(TRAIN), steps=30, rate=5e-3, progress=False, every=30)
+    learner, fresh = training.learner, load_learner(spec)
+    episode, targets = gather(TRAIN, sampler(TRAIN).draw(1000, 50), torch.device("cpu"))
+    fresh.load_state_dict(weights(learner))
+    assert torch.equal(fresh.eval()(episode), learner(episode))
+    torch.random.manual_seed(0)
+    loss, _ = episode_loss(learner, episode, targets)
+    assert bool(torch.isfinite(loss))
+
+
+def test_augmentation_is_seeded_by_the_step() -> None:
+    def shake(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return rows + 0.1 * torch.randn(rows.shape, generator=generator)
+
+    runs = [meta_train(SPEC, TRAIN, sampler(TRAIN), steps=3, augment=shake, progress=False).learner for _ in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
+
+
+def test_wrong_use_is_explained() -> None:
+    for options, words in (({"optimiser": "lion"}, "adam, adamw, sgd"), ({"steps": 0}, "steps=0"),
+                           ({"schedule": "step"}, "constant, cosine"), ({"precision": "int8"}, "bfloat16")):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            meta_train(SPEC, TRAIN, sampler(TRAIN), progress=False, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"has no weights to train; put a network in front"):
+        meta_train("prototypes", TRAIN, sampler(TRAIN))
+    with pytest.raises(FloatingPointError, match="at step 1; lower rate="):
+        meta_train(SPEC, TRAIN, sampler(TRAIN), steps=2, rate=1e30, progress=False)
+
+
+def test_training_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learner = "mlp(item_shape=(64,), widths=(16,)) | prototypes"
+    line = ["train", "--data", "digits", "--learner", learner, "--steps", "20", "--every", "10", "--query", "5", "--out",
+            str(tmp_path), "--quiet", "--json"]  # fmt: skip
+    assert main(line) == 0
+    reports = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [report["step"] for report in reports] == [10, 20]
+    assert main(line) == 0 and capsys.readouterr().out == ""  # done already
+    assert main(["evaluate", "--data", "digits", "--learner", learner, "--weights", str(tmp_path / "last.safetensors"),
+                 "--episodes", "30", "--quiet", "--shot", "1"]) == 0  # fmt: skip
+    assert "last.safetensors" in capsys.readouterr().out
+    assert main([*line, "--validation", "digits"]) == 2
+    assert "share classes" in capsys.readouterr().err
+    assert len(load_dataset("digits")) == 1797
