@@ -11,8 +11,11 @@ anything: all learners at their defaults. Learners marked T see all queries toge
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small products: threads would only wait for one another
 
 import numpy as np
 import torch

@@ -28,15 +28,14 @@ from fewshot import load_learner, meta_train
 from fewshot.meta import load_weights
 
 TEST, VALIDATION = 4, 2  # alphabets: 40 and 24 characters
-SETTINGS = {
+_BODY = "net=\"conv4(norm='task', channels=32, stride=2)\", way=5"
+SETTINGS = {  # learner, way and shot of training, rate
     "protonet": ("conv4 | prototypes(scale=0.1)", 20, 5, 1e-3),
-    "relation": ("conv4(maps=True) | relation", 10, 5, 1e-3),
-    "r2d2": ("conv4 | r2d2", 10, 5, 1e-3),
-    "maml": ("maml(net='conv4(norm=\\'task\\', channels=32, stride=2)', way=5, steps=5, rate=0.4)", 5, 5, 1e-3),
-    "anil": ("anil(net='conv4(norm=\\'task\\')', way=5, steps=5, rate=0.1)", 5, 5, 1e-3),
-    "proto-maml": (
-        "proto-maml(net='conv4(norm=\\'task\\', channels=32, stride=2)', way=5, steps=3, rate=0.01)", 5, 5, 1e-3,
-    ),
+    "relation": ("conv4 | relation", 20, 1, 1e-3),
+    "r2d2": ("conv4 | r2d2", 20, 1, 1e-3),
+    "maml": (f"maml({_BODY}, steps=3, rate=0.4)", 5, 1, 1e-3),
+    "anil": (f"anil({_BODY}, steps=5, rate=0.1)", 5, 1, 1e-3),
+    "proto-maml": (f"proto-maml({_BODY}, steps=2, rate=0.01)", 5, 1, 1e-3),
 }  # fmt: skip
 
 

@@ -256,7 +256,7 @@ def _update(
             loss, logits = episode_loss(model, episode, targets)
         if not bool(torch.isfinite(loss)):
             raise FloatingPointError(
-                f"the loss is {float(loss)} at step {step}; lower rate=, or clip the gradient by clip=1.0."
+                f"the loss is {float(loss.detach())} at step {step}; lower rate=, or clip the gradient by clip=1.0."
             )
         scaler.scale(loss / plan.accumulate).backward()
         losses.append(float(loss.detach()))

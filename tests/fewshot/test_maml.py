@@ -89,7 +89,8 @@ def test_metasgd_equals_learn2learn() -> None:
     torch.manual_seed(0)
     ours = MetaSGD(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, rate=0.2).double()
     theirs = library.algorithms.MetaSGD(copy.deepcopy(ours.network), lr=0.2)
-    for rate, mine in zip(theirs.lrs, ours.rates.parameters(), strict=True):
+    rates = [ours.rates[name.replace(".", "/")] for name, _ in ours.network.named_parameters()]
+    for rate, mine in zip(theirs.lrs, rates, strict=True):
         rate.data.copy_(mine)  # 0.2 in float32, as ours was made
     episode, targets = drawings()
     logits, losses = ours(episode), []
@@ -100,7 +101,7 @@ def test_metasgd_equals_learn2learn() -> None:
         torch.testing.assert_close(logits[e], clone(episode.query[e]), atol=1e-9, rtol=1e-9)
         losses.append(F.cross_entropy(clone(episode.query[e]), targets[e]))
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    mine = torch.autograd.grad(loss, [*ours.network.parameters(), *ours.rates.parameters()])
+    mine = torch.autograd.grad(loss, [*ours.network.parameters(), *rates])
     wanted = torch.autograd.grad(torch.stack(losses).mean(), [*theirs.module.parameters(), *theirs.lrs])
     for a, b in zip(mine, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-6)
