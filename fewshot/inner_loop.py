@@ -81,8 +81,11 @@ def adapt(
 
     if strategy == "vmap":
         return list(vmap(one, chunk_size=chunk)(own, task))
-    each = [one({name: value[e] for name, value in own.items()}, Task(*(field[e] for field in task)))
-            for e in range(len(task.rows))]  # fmt: skip
+    each = [
+        _descend_alone(net, {**shared, **{name: value[e] for name, value in own.items()}},
+                       Task(*(field[e] for field in task)), how, trace)
+        for e in range(len(task.rows))
+    ]  # fmt: skip
     return [{name: torch.stack([parts[k][name] for parts in each]) for name in each[0][k]} for k in range(len(each[0]))]
 
 
@@ -104,6 +107,40 @@ def _descend(net: nn.Module, start: Params, task: Task, how: Descent, trace: boo
         if trace:
             found.append(moving)
     return found or [moving]
+
+
+def _descend_alone(net: nn.Module, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
+    """The same by `torch.autograd`, which is quicker for one episode and keeps no graph that nobody asks for."""
+    outer = torch.is_grad_enabled()
+    fixed = {name: value for name, value in start.items() if name not in how.names}
+    with torch.enable_grad():
+        # As nodes of their own: where one is made of others (a head of prototypes), each gets its partial derivative.
+        moving = {}
+        for name in how.names:
+            value = start[name]
+            moving[name] = value.view_as(value) if outer and value.requires_grad else _leaf(value)
+        found = []
+        for step in range(how.steps):
+            with statistics_from(task.real.unsqueeze(0)):
+                logits = functional_call(net, {**fixed, **moving}, (task.rows,))
+            loss = cross_entropy(logits, task.one_hot)
+            # A frozen head, say, gives some parameters nothing to do with the loss.
+            gradients = torch.autograd.grad(
+                loss, list(moving.values()), create_graph=outer and not how.first_order, allow_unused=True
+            )
+            moving = {
+                name: value if gradient is None else value - how.rate(name, step) * gradient
+                for (name, value), gradient in zip(moving.items(), gradients, strict=True)
+            }
+            if not outer:
+                moving = {name: _leaf(value) for name, value in moving.items()}
+            if trace:
+                found.append(moving)
+    return found or [moving]
+
+
+def _leaf(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_()
 
 
 def answer(

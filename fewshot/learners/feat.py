@@ -19,8 +19,8 @@ class FEAT(Learner):
 
     ``p' = p + W_o softmax(p W_q (p W_k)ᵀ / √D) p W_v`` over the classes of the episode, brought back to the length of
     p; ``logits = -scale |q - p'_n|²`` (up to ``|q|²``). The output matrix begins near zero, so untrained it is almost
-    the nearest class mean. On cached features it trains in seconds. (The paper ends in a layer norm and trains with a further
-    contrastive loss.)
+    the nearest class mean. On cached features it trains in seconds. (The paper ends in a layer norm and trains with a
+    further contrastive loss.)
 
     Args:
         dim: features of a row.
