@@ -8,11 +8,13 @@ from fewshot.encoders.encoder import Encoder
 from fewshot.registry import unknown
 
 FOLDER = Path(__file__).parent
-NAMES = ("tiny-clip",)
+NAMES = ("conv4-omniglot", "tiny-clip")
 
 
 def bundled(model: str, *, long_text: str = "warn") -> Encoder:
-    """``fewshot:tiny-clip``: image and text towers trained on drawn scenes (``scenes:``), 1.4 million weights.
+    """``fewshot:conv4-omniglot``: a prototypical network's Conv-4, trained on 242 handwritten characters; for drawings.
+
+    ``fewshot:tiny-clip``: image and text towers trained on drawn scenes (``scenes:``), 1.4 million weights.
 
     For trying things out, for tests and for teaching: it knows ten shapes, twelve colours, four textures, sizes and
     positions, and nothing of photographs (its model card says more). Real work begins with ``open_clip:``.
@@ -26,8 +28,21 @@ def bundled(model: str, *, long_text: str = "warn") -> Encoder:
     """
     if model not in NAMES:
         raise ValueError(unknown("bundled encoder", model, NAMES))
+    if model == "conv4-omniglot":
+        return _conv4()
     from fewshot.encoders.open_clip_models import OpenClipEncoder
 
     encoder = OpenClipEncoder(f"local-dir:{FOLDER / model}", long_text=long_text)
     encoder.name = f"fewshot:{model}"
     return encoder
+
+
+def _conv4() -> Encoder:
+    from fewshot.encoders.bundled.ink import Ink
+    from fewshot.encoders.checkpoint import load_weights, read_checkpoint
+    from fewshot.encoders.module import ModuleEncoder
+    from fewshot.nets.conv4 import Conv4
+
+    net = Conv4((1, 28, 28))
+    load_weights(net, read_checkpoint(FOLDER / "conv4-omniglot" / "model.safetensors"), "conv4-omniglot")
+    return ModuleEncoder(net, Ink(), name="fewshot:conv4-omniglot", dim=net.dim)
