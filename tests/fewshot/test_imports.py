@@ -96,7 +96,8 @@ def test_learners_import_neither_one_another_nor_other_rooms() -> None:
     wrong = [
         f"{path.relative_to(home)}: {name}"
         for path in FILES
-        if home in path.parents and path != home / "__init__.py"
+        # The adapter of a peer puts its network in front of a learner of ours: that is its work.
+        if home in path.parents and path not in (home / "__init__.py", home / "learn2learn.py")
         for name in imported(path, ast.parse(path.read_text()))
         if name.startswith("fewshot.") and name.split(".")[1] not in FOR_LEARNERS
         # A learner that is a package may import its own files.

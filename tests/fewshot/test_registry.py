@@ -98,7 +98,7 @@ def test_unknown_names_come_with_the_nearest() -> None:
         load_learner("prototype")
     message = str(caught.value)
     assert message.startswith("unknown learner 'prototype'; did you mean 'prototypes'")
-    assert message.endswith(f"Known: {', '.join(list_learners())}.")
+    assert f"Known: {', '.join(list_learners()[:40])}" in message
 
 
 def test_names_unlike_any_known_come_without_a_guess() -> None:
