@@ -68,7 +68,7 @@ def zero_shot(out: Path) -> None:
     rows = []
     pictures: Any = None
     for space, task in spaces.items():
-        source = load_dataset(f"scenes:{space}", count=400, seed=7)
+        source: Any = load_dataset(f"scenes:{space}", count=400, seed=7)
         pictures = source.features.permute(0, 2, 3, 1).numpy()
         truth = np.array(source.class_names)[source.labels]
         found = {}

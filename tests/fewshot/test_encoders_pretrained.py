@@ -153,3 +153,35 @@ class TestRealWeights:
         path = shared_data / "backbones" / TORCHVISION
         encoder = load_encoder(f"torchvision:mobilenet_v2@{path}(mean=0.5, std=0.5, layer='classifier')")
         assert 60 <= self.top1(encoder, shared_data) <= 85  # it pads on other sides than these weights learnt
+
+
+def test_the_bundled_conv4_beats_raw_pixels_on_digits_it_has_never_seen() -> None:
+    from episodes import EpisodeSampler, evaluate, load_dataset
+    from fewshot import embed, load_encoder
+    from fewshot.encoders.bundled import FOLDER
+
+    assert sum(path.stat().st_size for path in (FOLDER / "conv4-omniglot").iterdir()) <= 500_000
+    encoder = load_encoder("fewshot:conv4-omniglot")
+    assert encoder.fingerprint == load_encoder("fewshot:conv4-omniglot").fingerprint
+    encoded, raw = embed("digits:images", encoder, cache=False, progress=False), load_dataset("digits")
+    sampler = EpisodeSampler(raw.labels, way=5, shot=1, query=15)
+    ours = evaluate({"mean": "prototypes"}, encoded, sampler, episodes=300, progress=False)["mean"].scores
+    pixels = evaluate({"mean": "prototypes"}, raw, sampler, episodes=300, progress=False)["mean"].scores
+    from episodes.sign_flip import sign_flip_test
+
+    assert ours.mean() > pixels.mean() + 0.04 and sign_flip_test(ours - pixels) < 1e-6
+
+
+def test_ink_is_found_whatever_the_page() -> None:
+    import numpy as np
+    from PIL import Image
+
+    from fewshot.encoders.bundled.ink import Ink
+
+    page = np.full((60, 90), 240, np.uint8)
+    page[20:40, 50:56] = 10
+    paper, screen = Ink()(Image.fromarray(page)), Ink()(Image.fromarray(255 - page).convert("RGB"))
+    assert paper.shape == (1, 28, 28) and float((paper - screen).abs().max()) < 1e-3
+    rows, columns = paper[0].amax(1) > 0.5, paper[0].amax(0) > 0.5
+    assert int(rows.sum()) == 20 and 5 <= int(columns.sum()) <= 7  # fitted into the box, in the middle
+    assert Ink()(Image.new("L", (5, 5), 255)).sum() == 0
