@@ -31,8 +31,9 @@ def assign(likelihood: Tensor, prior: Tensor, graph: Tensor, start: Tensor, step
 
     The neighbours count 50 / 6 as in the paper's code. `prior` is in logarithms, already weighted.
     """
-    logits = start.log()
+    z, logits = start, prior
     for _ in range(steps):
-        heard = (_SHARPEST / 6) * product(graph, logits.softmax(-1))
-        logits = (prior + (likelihood + heard) / _SHARPEST).log_softmax(-1)
-    return logits
+        heard = (_SHARPEST / 6) * product(graph, z)
+        logits = prior + (likelihood + heard) / _SHARPEST
+        z = logits.softmax(-1)
+    return logits.log_softmax(-1)

@@ -91,9 +91,11 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         prompts_: the `Prompts`.
         lines_: all sentences with class and weight.
 
-    >>> classifier = ZeroShotClassifier("fewshot:tiny-clip", cache=False).fit(None, ["red circle", "blue star"])
-    >>> classifier.predict([np.full((64, 64, 3), (200, 30, 30), np.uint8)]).tolist()
-    ['red circle']
+    >>> from episodes import load_dataset
+    >>> scenes = load_dataset("scenes:shape", count=3)
+    >>> classifier = ZeroShotClassifier("fewshot:tiny-clip", cache=False).fit(None, scenes.class_names)
+    >>> classifier.predict(list(scenes.features.permute(0, 2, 3, 1).numpy())).tolist()
+    ['heart', 'ring', 'heart']
     """
 
     def __init__(

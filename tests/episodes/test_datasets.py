@@ -71,7 +71,7 @@ def test_list() -> None:
             r"unknown part of 'omniglot' 'tset'; did you mean 'test'\? Known: train, val, test",
         ),
         ("cifar-fs:train+novel", {}, r"unknown part of 'cifar-fs' 'novel'"),
-        ("digits:train", {}, "dataset 'digits' has no parts, but 'train' was asked for"),
+        ("digits:train", {}, "digits have no part 'train'; write 'digits' or 'digits:images'"),
         ("digits", {"size": 8}, "dataset 'digits' has no option 'size'; Its options: none"),
         (
             "omniglot",

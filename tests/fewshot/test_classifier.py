@@ -36,7 +36,10 @@ def feature_learners(*, transductive: bool = False) -> list[str]:
     return [
         name
         for name, learner in made.items()
-        if learner.inputs == "features" and learner.needs == ("support",) and learner.transductive == transductive
+        if learner.inputs == "features"
+        and learner.needs == ("support",)
+        and learner.transductive == transductive
+        and not hasattr(learner, "item_shape")  # made for rows of one size
     ]
 
 
