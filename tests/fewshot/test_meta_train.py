@@ -17,7 +17,7 @@ import torch
 from episodes import EpisodeSampler, TensorSource, evaluate, load_dataset
 from fewshot import load_learner, meta_train
 from fewshot.cli import main
-from fewshot.meta import load_weights
+from fewshot.meta import load_weights, pretrain
 from fewshot.meta.training import episode_loss, gather
 
 SPEC = "mlp(item_shape=(16,), widths=(24, 12)) | prototypes"
@@ -195,3 +195,19 @@ def test_training_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*line, "--validation", "digits"]) == 2
     assert "share classes" in capsys.readouterr().err
     assert len(load_dataset("digits")) == 1797
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_plain_classification_pretrains_the_network(cosine: bool) -> None:
+    training = pretrain(SPEC, TRAIN, epochs=8, rate=5e-3, cosine=cosine, progress=False)
+    assert training.history[-1]["accuracy"] > training.history[0]["accuracy"]
+    results = evaluate(
+        {"trained": training.learner, "raw": "prototypes"}, TEST, sampler(TEST, 2), episodes=200, progress=False
+    )
+    assert results["trained"].mean > results["raw"].mean + 0.1
+    further = meta_train(training.learner, TRAIN, sampler(TRAIN), steps=5, progress=False)
+    assert further.step == 5
+    with pytest.raises(ValueError, match="no network in front"):
+        pretrain("prototypes", TRAIN)
+    with pytest.raises(ValueError, match="epochs=0"):
+        pretrain(SPEC, TRAIN, epochs=0)

