@@ -85,6 +85,25 @@ def texts(folder: Path) -> dict[str, tuple[list[str], Tensor, list[str]]]:
     }
 
 
+GARMENTS = ("types of clothing", "garments in photographs", "what the person wears", "pieces of apparel for sale")
+
+
+def photographs(folder: Path, cache: str | None) -> tuple[Tensor, Tensor, list[str]]:
+    """Real photographs of garments without an image-text model, by ConSE: what MobileNetV2 takes them for, in words."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "backbones" / "timm_mobilenetv2_100_same_imagenet_tf2.safetensors")
+    with np.load(folder / "mobilenet_features" / "clothing_testval.npz") as file:
+        rows, labels = torch.from_numpy(file["X"].astype(np.float32)), torch.from_numpy(file["y"].astype(np.int64))
+        names = [str(name) for name in file["classes"]]
+    logits = rows @ weights["classifier.weight"].float().T + weights["classifier.bias"].float()
+    share, index = logits[:, 1:].softmax(1).topk(10, 1)  # class 0 is background
+    lines = (folder / "coral_tflite" / "imagenet_labels.txt").read_text(encoding="utf-8").splitlines()[1:1001]
+    source = TextSource(lines, torch.zeros(1000, dtype=torch.int64), ["text"])
+    known = embed(source, "text:minilm", cache=cache, progress=False, storage="float32").features
+    return (share.unsqueeze(-1) * normalize(known, dim=-1)[index]).sum(1), labels, names
+
+
 def _sentconv(folder: Path, name: str) -> tuple[list[str], Tensor]:
     lines = (folder / "text" / "sentconv" / "data" / name).read_text(encoding="latin-1").splitlines()
     pairs = [line.partition(" ") for line in lines if line.strip()]
@@ -153,7 +172,10 @@ def main() -> None:
         line, values = row(task, vectors, labels, names, TEXTS[task], "text:minilm", "texts", options.cache)
         print(line, flush=True)
         total.append(values)
-    print("| **mean** | " + " | ".join(f"{100 * value:.1f}" for value in np.mean(total, 0)) + " | |")
+    print("| **mean** | " + " | ".join(f"{100 * value:.1f}" for value in np.mean(total, 0)) + " | |\n")
+    print(f"| photographs by ConSE {head}")
+    mixed, labels, names = photographs(options.data, options.cache)
+    print(row("garment", mixed, labels, names, GARMENTS, "text:minilm", "images", options.cache)[0])
 
 
 if __name__ == "__main__":
