@@ -30,8 +30,9 @@ $(PEERS): $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/python -m fewshot.demo
 
+# One thread: the tests are thousands of tiny products, for which threads only wait for one another.
 test: lint types $(PEERS)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
