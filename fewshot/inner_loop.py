@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
 
 from fewshot.linalg import product
 from fewshot.nets.norm import TaskNorm, statistics_from
@@ -112,6 +113,7 @@ def _descend(net: nn.Module, start: Params, task: Task, how: Descent, trace: boo
 def _descend_alone(net: nn.Module, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
     """The same by `torch.autograd`, which is quicker for one episode and keeps no graph that nobody asks for."""
     outer = torch.is_grad_enabled()
+    loss_of = _loss_of(task.one_hot)
     fixed = {name: value for name, value in start.items() if name not in how.names}
     with torch.enable_grad():
         # As nodes of their own: where one is made of others (a head of prototypes), each gets its partial derivative.
@@ -123,10 +125,9 @@ def _descend_alone(net: nn.Module, start: Params, task: Task, how: Descent, trac
         for step in range(how.steps):
             with statistics_from(task.real.unsqueeze(0)):
                 logits = functional_call(net, {**fixed, **moving}, (task.rows,))
-            loss = cross_entropy(logits, task.one_hot)
             # A frozen head, say, gives some parameters nothing to do with the loss.
             gradients = torch.autograd.grad(
-                loss, list(moving.values()), create_graph=outer and not how.first_order, allow_unused=True
+                loss_of(logits), list(moving.values()), create_graph=outer and not how.first_order, allow_unused=True
             )
             moving = {
                 name: value if gradient is None else value - how.rate(name, step) * gradient
@@ -177,6 +178,14 @@ def cross_entropy(logits: Tensor, one_hot: Tensor) -> Tensor:
     absent = one_hot.sum(-2, keepdim=True) == 0
     likely = logits.masked_fill(absent, _ABSENT).log_softmax(-1)
     return -(likely * one_hot).sum() / one_hot.sum().clamp(min=1)
+
+
+def _loss_of(one_hot: Tensor) -> Callable[[Tensor], Tensor]:
+    """`cross_entropy` of one episode in as few operations as its labels allow."""
+    if not bool((one_hot.sum(0) > 0).all()):
+        return lambda logits: cross_entropy(logits, one_hot)
+    labels = torch.where(one_hot.sum(-1) > 0, one_hot.argmax(-1), -1)
+    return lambda logits: F.cross_entropy(logits, labels, ignore_index=-1)
 
 
 def adapt_head(

@@ -26,6 +26,13 @@ class TextState(NamedTuple):
     absent: Tensor  # [E, N], True for a way that is not there: its text is zero
 
 
+class TextWeights(NamedTuple):
+    """One tuned class vector each."""
+
+    weight: Tensor  # [E, N, D]
+    absent: Tensor  # [E, N]
+
+
 def read_text(episode: Episode) -> TextState:
     """Normalise support and text.
 

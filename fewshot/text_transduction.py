@@ -8,6 +8,7 @@ from torch import Tensor
 from fewshot.linalg import product
 
 _SHARPEST = 50.0  # the likelihood and the neighbours' say are softened by this factor, as published
+HEARD = _SHARPEST / 6  # weight of what neighbours say
 
 
 def neighbour_graph(rows: Tensor, real: Tensor, count: int) -> Tensor:
@@ -33,7 +34,7 @@ def assign(likelihood: Tensor, prior: Tensor, graph: Tensor, start: Tensor, step
     """
     z, logits = start, prior
     for _ in range(steps):
-        heard = (_SHARPEST / 6) * product(graph, z)
+        heard = HEARD * product(graph, z)
         logits = prior + (likelihood + heard) / _SHARPEST
         z = logits.softmax(-1)
     return logits.log_softmax(-1)

@@ -173,3 +173,30 @@ def svm(support: Array, labels: Labels, query: Array, way: int, C: float = 0.1) 
             weight += np.outer(new - alpha[s], rows[s])
             alpha[s] = new
     return fill({n: query @ weight[i] for i, n in enumerate(names)}, way, len(query))
+
+
+def feat(support: Array, labels: Labels, query: Array, way: int, maps: dict[str, Array], scale: float = 1.0) -> Array:
+    rows, classes = known(support, labels)
+    prototypes = means(rows, classes, way)
+    found = {}
+    for n, own in prototypes.items():
+        agreement = [(maps["query"] @ own) @ (maps["key"] @ other) for other in prototypes.values()]
+        shares = softmax(np.array(agreement) / np.sqrt(len(own)))
+        heard = sum(share * (maps["value"] @ other) for share, other in zip(shares, prototypes.values(), strict=True))
+        changed = own + maps["out"] @ heard
+        changed = changed / np.linalg.norm(changed) * np.linalg.norm(own)
+        found[n] = np.array([-scale * (((q - changed) ** 2).sum() - (q**2).sum()) for q in query])
+    return fill(found, way, len(query))
+
+
+def relation(support: Array, labels: Labels, query: Array, way: int, maps: list[Array], scale: float = 10.0) -> Array:
+    rows, classes = known(support, labels)
+    inner, inner_bias, outer, outer_bias = maps
+    found = {}
+    for n, mean in means(rows, classes, way).items():
+        scores = []
+        for q in query:
+            hidden = np.tanh(inner @ np.concatenate([q, mean, q * mean, abs(q - mean)]) + inner_bias)
+            scores.append(scale * float((outer @ hidden + outer_bias)[0]))
+        found[n] = np.array(scores)
+    return fill(found, way, len(query))

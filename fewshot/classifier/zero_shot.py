@@ -73,7 +73,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         task: what the task is, in words: ``"night camera-trap pictures of owls"``. It chooses and weighs templates.
         templates: as in `Prompts`.
         descriptions: of the classes, as in `Prompts`.
-        learner: one that needs class text; its `scale` is set to the model's unless it was changed.
+        learner: one that needs class text. Named without ``scale=`` it takes the model's; an object keeps its own.
         weighting: how the templates count: ``"task"`` (by the task description; evenly without one); ``"zpe"`` or
             ``"class-aware"``: by the unlabelled rows given to `fit`.
         correct_bias: take out the model's preference among the classes, estimated on the rows of one `predict`
@@ -184,7 +184,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         A model trained with a sigmoid (SigLIP) brings its bias. One trained with a softmax has none: its sigmoid is
         of how much more the class's words fit than words that name nothing (``a photo of something``).
         """
-        rows = self._rows(X)
+        rows = self.features(X)
         if self.multi_label:
             cosine = normalize(rows, dim=-1) @ self.text_.T
             bias = getattr(self.encoder_, "logit_bias", None)
@@ -195,11 +195,11 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The learner's logits ``[n, C]``."""
-        return self._logits(self._rows(X)).numpy()
+        return self._logits(self.features(X)).numpy()
 
     def explain(self, X: Any, sentences: int = 5) -> list[ZeroShotExplanation]:
         """Predictions with the exact sentences of the class, their weights, and the cosine of each with the row."""
-        rows = self._rows(X)
+        rows = self.features(X)
         chance = self._logits(rows).softmax(-1)
         units = normalize(rows, dim=-1)
         texts = list(dict.fromkeys(line.text for line in self.lines_))
@@ -238,7 +238,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
                 "'tip-adapter', or FewShotClassifier."
             )
         scale = getattr(self.encoder_, "logit_scale", None)
-        if scale is not None and getattr(learner, "scale", None) == 100.0:  # untouched: take the model's own
+        unsaid = isinstance(self.learner, str) and "scale=" not in self.learner
+        if unsaid and scale is not None and getattr(learner, "scale", None) == 100.0:  # CLIP's: of cosines
             learner.scale = scale
         return learner.eval()
 
@@ -246,7 +247,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         if unlabelled is None:
             raise ValueError(f"weighting={self.weighting!r} looks at unlabelled rows; give fit(..., unlabelled=rows).")
         each, templates = self.prompts_.encode_each(self.encoder_, **embedding)  # [C, T, D]
-        rows = self._rows(unlabelled)
+        rows = self.features(unlabelled)
         if self.weighting == "zpe":
             weights = zero_shot_weights(rows, each, self._scale()).expand(len(each), -1)
         else:
@@ -263,7 +264,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         if X is None:
             return torch.zeros(0, self.text_.shape[1]), torch.zeros(0, dtype=torch.int64)
         labels = as_labels(y)
-        rows = self._rows(X)
+        rows = self.features(X)
         check_consistent_length(rows, labels)
         place = {str(name): number for number, name in enumerate(self.classes_)}
         stray = [label for label in labels if str(label) not in place]
@@ -271,7 +272,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y contains {str(stray[0])!r}, which is none of the classes {list(place)[:8]}.")
         return rows, torch.tensor([place[str(label)] for label in labels])
 
-    def _rows(self, X: Any) -> Tensor:
+    def features(self, X: Any) -> Tensor:
+        """Rows as the encoder sees them ``[n, D]``, each embedded once; all methods take them instead of `X`."""
         if not hasattr(self, "encoder_"):
             check_is_fitted(self, "text_")
         if isinstance(X, Tensor):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.options import add_device
+from fewshot.cli.options import add_device, add_prompts, read_templates
 
 _STEP = 256  # files between two looks at the output
 
@@ -27,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", nargs="+", metavar="TEXT", help="texts instead of files")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="the classes, in words")
     parser.add_argument("--classes-from", metavar="FILE", help="a file with one class per line")
-    parser.add_argument("--task", help="what the task is, in words; it chooses and weighs the prompts")
-    parser.add_argument("--templates", nargs="+", metavar="TEMPLATE", help="name of a set, or sentences with {label}")
-    parser.add_argument("--descriptions", metavar="FILE", help="JSON file: class name -> sentences or features")
+    add_prompts(parser)
     parser.add_argument(
         "--encoder", default="open_clip:ViT-B-32/laion2b_s34b_b79k", metavar="SPEC",
         help="with a text tower: open_clip:MODEL/TAG, open_clip:local-dir:PATH, text:minilm, fewshot:tiny-clip",
@@ -50,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
     from fewshot.classifier.zero_shot import ZeroShotClassifier
 
     items, classes = _items(options), _classes(options)
-    templates = options.templates[0] if options.templates and len(options.templates) == 1 else options.templates
     classifier = ZeroShotClassifier(
-        options.encoder, options.task, templates=templates, descriptions=options.descriptions, cache=options.cache,
-        device=options.device, reject=options.reject, multi_label=options.multi_label, threshold=options.threshold,
+        options.encoder, options.task, templates=read_templates(options), descriptions=options.descriptions,
+        cache=options.cache, device=options.device, reject=options.reject, multi_label=options.multi_label,
+        threshold=options.threshold,
     ).fit(None, classes)  # fmt: skip
     wanted = "texts" if options.text else "images"
     if not classifier.encoder_.encodes(wanted):
@@ -72,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 def _rows(classifier: Any, items: list[Any], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for start in range(0, len(items), _STEP):
         part = items[start : start + _STEP]
-        features = classifier._rows(part)  # once, whatever is asked of them
+        features = classifier.features(part)  # once, whatever is asked of them
         answers, chances = classifier.predict(features), classifier.predict_proba(features)
         reasons = classifier.explain(features) if options.explain else [None] * len(part)
         for item, answer, chance, reason in zip(part, answers, chances, reasons, strict=True):

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from fewshot.cli.options import add_dataset, add_device, add_seed, load_source
+from fewshot.cli.options import add_dataset, add_device, add_prompts, add_seed, load_source, read_templates
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is marked; auroc and fpr95 need --sampler open-set (default accuracy)",
     )  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="weights that `fewshot train` wrote, for the one learner")
-    parser.add_argument("--task", help="for learners that use class text: what the task is, in words")
-    parser.add_argument(
-        "--templates", nargs="+", metavar="TEMPLATE",
-        help="for learners that use class text: name of a set, or sentences with {label}",
-    )  # fmt: skip
-    parser.add_argument("--descriptions", metavar="FILE", help="JSON file: class name -> sentences or features")
+    add_prompts(parser, "for learners that use class text: ")
     parser.add_argument("--out", metavar="FILE", help="JSON Lines file to add results to and resume from")
     parser.add_argument(
         "--engine", metavar="SPEC", help='where cells run: a number of processes, or "ray(workers=4)"; needs --out'
@@ -155,6 +150,5 @@ def class_text(options: argparse.Namespace, class_names: list[str]) -> Any:
         raise ValueError(
             "learners with class text need an --encoder that reads texts: open_clip:..., fewshot:tiny-clip"
         )
-    templates = options.templates[0] if options.templates and len(options.templates) == 1 else options.templates
-    prompts = Prompts(class_names, templates, descriptions=options.descriptions, task=options.task)
+    prompts = Prompts(class_names, read_templates(options), descriptions=options.descriptions, task=options.task)
     return prompts.encode(load_encoder(options.encoder), cache=options.cache, device=options.device)

@@ -33,6 +33,21 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
 
 
+def add_prompts(parser: argparse.ArgumentParser, where: str = "") -> None:
+    """``--task --templates --descriptions``: the words for the classes."""
+    parser.add_argument("--task", help=f"{where}what the task is, in words; it chooses and weighs the prompts")
+    parser.add_argument(
+        "--templates", nargs="+", metavar="TEMPLATE", help=f"{where}name of a set, or sentences with {{label}}"
+    )
+    parser.add_argument("--descriptions", metavar="FILE", help=f"{where}JSON file: class name -> sentences or features")
+
+
+def read_templates(options: argparse.Namespace) -> list[str] | str | None:
+    """One word of ``--templates`` may be the name of a set; several are sentences."""
+    given: list[str] | None = options.templates
+    return given[0] if given and len(given) == 1 else given
+
+
 def read_dataset(options: argparse.Namespace) -> Any:
     """The dataset that the options name."""
     from episodes import load_dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -10,14 +10,7 @@ from torch.nn.functional import normalize
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.linalg import product
-from fewshot.text_head import LENGTH, TextDescent, cosines, read_text, tune_text, without
-
-
-class WeightState(NamedTuple):
-    """One class vector each."""
-
-    weight: Tensor  # [E, N, D], of length one
-    absent: Tensor  # [E, N]
+from fewshot.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
 
 
 class CLAP(Learner):
@@ -53,7 +46,7 @@ class CLAP(Learner):
         self.rate = rate
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> WeightState:
+    def adapt(self, episode: Episode) -> TextWeights:
         """Weigh the classes, then descend from the text vectors."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate)
         prior = without(self.scale * product(known.support, known.text.mT), known.absent).softmax(-1)  # [E, S, N]
@@ -62,8 +55,8 @@ class CLAP(Learner):
         anchor = self.strength * trust.masked_fill(known.absent, 0.0)
         start = LENGTH * known.text
         weight = tune_text(start, known.support, known.one_hot, known.absent, self.scale, how, anchor)
-        return WeightState(normalize(weight, dim=-1), known.absent)
+        return TextWeights(normalize(weight, dim=-1), known.absent)
 
-    def predict(self, state: WeightState, query: Tensor) -> Tensor:
+    def predict(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
         return without(self.scale * cosines(query, state.weight), state.absent)

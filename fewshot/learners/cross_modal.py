@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,16 +11,9 @@ from torch.nn.functional import normalize
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.linalg import product
-from fewshot.text_head import LENGTH, TextDescent, read_text, tune_text, without
+from fewshot.text_head import LENGTH, TextDescent, TextWeights, read_text, tune_text, without
 
 SOLVERS = ("ridge", "sgd")
-
-
-class CrossModalState(NamedTuple):
-    """One class vector each."""
-
-    weight: Tensor  # [E, N, D]
-    absent: Tensor  # [E, N]
 
 
 class CrossModal(Learner):
@@ -72,7 +65,7 @@ class CrossModal(Learner):
         self.rate = rate
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> CrossModalState:
+    def adapt(self, episode: Episode) -> TextWeights:
         """Fit."""
         known = read_text(episode)
         ways = torch.eye(episode.way, dtype=known.text.dtype, device=known.text.device).expand(len(episode), -1, -1)
@@ -82,15 +75,15 @@ class CrossModal(Learner):
             one_hot = torch.cat([known.one_hot, ways], 1)
             how = TextDescent(self.steps, self.rate)
             weight = tune_text(LENGTH * known.text, rows, one_hot, known.absent, self.scale, how)
-            return CrossModalState(normalize(weight, dim=-1), known.absent)
+            return TextWeights(normalize(weight, dim=-1), known.absent)
         root = self.text_weight**0.5
         rows = torch.cat([known.support, root * known.text], 1)
         target = torch.cat([known.one_hot, root * ways], 1)  # [E, S + N, N]
         gram = product(rows, rows.mT)
         gram = gram + self.alpha * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
         shares = torch.cholesky_solve(target, torch.linalg.cholesky_ex(gram).L)  # [E, S + N, N]
-        return CrossModalState(product(shares.mT, rows), known.absent)
+        return TextWeights(product(shares.mT, rows), known.absent)
 
-    def predict(self, state: CrossModalState, query: Tensor) -> Tensor:
+    def predict(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
         return without(self.scale * product(normalize(query, dim=-1), state.weight.mT), state.absent)

@@ -12,7 +12,7 @@ from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.linalg import product
 from fewshot.text_head import TextState, read_text, without
-from fewshot.text_transduction import assign, log_likelihood, neighbour_graph
+from fewshot.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
 
 
 class StatA(Learner):
@@ -62,7 +62,7 @@ class StatA(Learner):
         everything = torch.cat([state.support, rows], 1)  # [E, S + Q, D]
         real = torch.cat([fixed.any(-1), fixed.new_ones(query.shape[:2], dtype=torch.bool)], 1)
         graph = neighbour_graph(everything, real, self.neighbours)[:, -asked:]  # [E, Q, S + Q]
-        told = product(graph[..., : fixed.shape[1]], fixed) * (50.0 / 6)
+        told = product(graph[..., : fixed.shape[1]], fixed) * HEARD
         prior = without(self.scale * product(rows, state.text.mT), state.absent).log_softmax(-1)
         z, means = prior.softmax(-1), state.text
         spread = self._spread(torch.cat([fixed, z], 1), everything, state.text).sum(1, keepdim=True)

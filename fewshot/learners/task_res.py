@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.text_head import LENGTH, TextDescent, cosines, read_text, tune_text, without
-
-
-class WeightState(NamedTuple):
-    """One class vector each."""
-
-    weight: Tensor  # [E, N, D], of length one
-    absent: Tensor  # [E, N]
+from fewshot.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
 
 
 class TaskRes(Learner):
@@ -51,13 +44,13 @@ class TaskRes(Learner):
         self.rate = rate
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> WeightState:
+    def adapt(self, episode: Episode) -> TextWeights:
         """Learn the residuals."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate, "adam")
         start = LENGTH * known.text
         weight = tune_text(start, known.support, known.one_hot, known.absent, self.scale, how, reach=self.alpha)
-        return WeightState(normalize(weight, dim=-1), known.absent)
+        return TextWeights(normalize(weight, dim=-1), known.absent)
 
-    def predict(self, state: WeightState, query: Tensor) -> Tensor:
+    def predict(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
         return without(self.scale * cosines(query, state.weight), state.absent)

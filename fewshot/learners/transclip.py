@@ -12,7 +12,7 @@ from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.linalg import product
 from fewshot.text_head import TextState, read_text, without
-from fewshot.text_transduction import assign, log_likelihood, neighbour_graph
+from fewshot.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
 
 
 class TransCLIP(Learner):
@@ -90,7 +90,7 @@ class TransCLIP(Learner):
         return without(self._assign(likelihood, prior, graph, z, fixed), state.absent)
 
     def _assign(self, likelihood: Tensor, prior: Tensor, graph: Tensor, z: Tensor, fixed: Tensor) -> Tensor:
-        told = product(graph[..., : fixed.shape[1]], fixed) * (50.0 / 6)  # labelled neighbours do not change
+        told = product(graph[..., : fixed.shape[1]], fixed) * HEARD  # labelled neighbours do not change
         return assign(likelihood + told, prior, graph[..., fixed.shape[1] :], z, 5)
 
     def _confident(self, z: Tensor, rows: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,14 +10,7 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.text_head import LENGTH, TextDescent, cosines, read_text, tune_text, without
-
-
-class WeightState(NamedTuple):
-    """One class vector each."""
-
-    weight: Tensor  # [E, N, D], of length one
-    absent: Tensor  # [E, N]
+from fewshot.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
 
 
 class ZSLP(Learner):
@@ -55,13 +48,13 @@ class ZSLP(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> WeightState:
+    def adapt(self, episode: Episode) -> TextWeights:
         """Descend from the text vectors."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate)
         weight = tune_text(LENGTH * known.text, known.support, known.one_hot, known.absent, self.scale, how)
         weight = (1 - self.wise) * normalize(weight, dim=-1) + self.wise * known.text
-        return WeightState(normalize(weight, dim=-1), known.absent)
+        return TextWeights(normalize(weight, dim=-1), known.absent)
 
-    def predict(self, state: WeightState, query: Tensor) -> Tensor:
+    def predict(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
         return without(self.scale * cosines(query, state.weight), state.absent)

@@ -140,9 +140,9 @@ def meta_train(
         ValueError: the learner has no weights, an argument is out of range, or `out` holds another training.
         FloatingPointError: the loss is not finite; the message says at which step.
     """
-    with torch.random.fork_rng(enabled=isinstance(learner, str)):  # the callers' numbers are not touched
-        if isinstance(learner, str):
-            torch.random.manual_seed(first)
+    with torch.random.fork_rng(enabled=isinstance(learner, str)):
+        if isinstance(learner, str):  # modules draw their first weights from the global generator, which is put back
+            torch.manual_seed(first)
         model = load_learner(learner)
     plan = _Plan(steps, batch, accumulate, optimiser, rate, decay, schedule, warm_up, clip, precision, first)
     plan.check()

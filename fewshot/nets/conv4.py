@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fewshot.nets.layout import channels_last
 from fewshot.nets.norm import make_norm
 
 
@@ -53,5 +54,5 @@ class Conv4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``[B, C, H, W] -> [B, D]``."""
-        y: Tensor = self.layers(x)
+        y: Tensor = self.layers(channels_last(x))
         return y.flatten(1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from fewshot.learner import State
@@ -90,20 +88,3 @@ class MLPFront(NetFront):
         super().__init__()
         self.item_shape, self.widths = item_shape, widths
         self.net = MLP(item_shape, widths)
-
-
-def load_front(learner: Any, weights: Mapping[str, Tensor]) -> None:
-    """Copy the weights of a front's net into it, from a state dict of the net or of the whole chain.
-
-    Raises:
-        ValueError: they do not fit.
-    """
-    front = next(part for part in learner.modules() if isinstance(part, NetFront))
-    own = front.net.state_dict()
-    found = {}
-    for name in own:
-        match = [key for key in weights if key == name or key.endswith("." + name)]
-        if not match or weights[match[0]].shape != own[name].shape:
-            raise ValueError(f"there are no weights of the right shape for {name!r}.")
-        found[name] = weights[match[0]].to(torch.float32)
-    front.net.load_state_dict(found)

@@ -1,4 +1,4 @@
-"""Batch normalisation from elementary operations: exact to second order, also under `torch.func.vmap`."""
+"""Batch normalisation: the usual one, and one of each episode that is exact to second order under `torch.func.vmap`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 NORMS = ("batch", "task", "group", "none")
 _weights: ContextVar[Tensor | None] = ContextVar("rows that statistics are taken from", default=None)
@@ -29,9 +30,9 @@ def statistics_from(weights: Tensor) -> Iterator[None]:
 class BatchNorm(nn.Module):
     """``y = weight (x - mean) / sqrt(var + eps) + bias`` per channel.
 
-    Mean and variance are those of the batch in training, running ones afterwards. The derivative rules of torch's own
-    batch normalisation are wrong to second order under `vmap` (by up to two per cent, silently); here both are
-    ordinary operations.
+    Mean and variance are those of the batch in training, running ones afterwards. An inner loop cannot run it: torch's
+    derivative rules of it are wrong to second order under `vmap` (by up to two per cent, silently), and running
+    statistics would go from episode to episode. `TaskNorm` is for that.
 
     Args:
         channels: second dimension of the input.
@@ -51,19 +52,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[B, C, *x]``."""
-        shape = [1, -1, *[1] * (x.ndim - 2)]
-        if not self.training:
-            scale = self.weight * (self.variance + self.eps).rsqrt()
-            return x * scale.view(shape) + (self.bias - self.mean * scale).view(shape)
-        axes = [0, *range(2, x.ndim)]
-        mean = x.mean(axes, keepdim=True)
-        centred = x - mean
-        variance = centred.square().mean(axes, keepdim=True)
-        with torch.no_grad():
-            count = x.numel() / x.shape[1]
-            self.mean.lerp_(mean.flatten().to(self.mean.dtype), self.momentum)
-            self.variance.lerp_((variance * count / max(1, count - 1)).flatten().to(self.mean.dtype), self.momentum)
-        return centred * (self.weight.view(shape) * (variance + self.eps).rsqrt()) + self.bias.view(shape)
+        return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
 class TaskNorm(nn.Module):
@@ -90,13 +79,18 @@ class TaskNorm(nn.Module):
         weights = _weights.get()
         weights = x.new_ones(1, len(x)) if weights is None else weights.to(x.dtype)
         episodes, rows = weights.shape
-        each = x.reshape(episodes, rows, x.shape[1], -1)  # [E, R, C, P]
-        share = (weights / (weights.sum(1, keepdim=True).clamp(min=1))).view(episodes, rows, 1)
-        mean = (each.mean(-1) * share).sum(1).view(episodes, 1, -1, 1)  # [E, 1, C, 1]
+        each = x.unflatten(0, (episodes, rows))  # [E, R, C, *P]
+        shape = [episodes, 1, -1, *[1] * (x.ndim - 2)]
+        share = (weights / weights.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)  # [E, R, 1]
+        mean = (_over_pixels(each) * share).sum(1).view(shape)
         centred = each - mean
-        variance = (centred.square().mean(-1) * share).sum(1).view(episodes, 1, -1, 1)
-        scale = self.weight.view(1, 1, -1, 1) * (variance + self.eps).rsqrt()
-        return (centred * scale + self.bias.view(1, 1, -1, 1)).reshape(x.shape)
+        variance = (_over_pixels(centred.square()) * share).sum(1).view(shape)  # [E, 1, C, 1, ...]
+        scale = self.weight.view(shape[1:]) * (variance + self.eps).rsqrt()
+        return (centred * scale + self.bias.view(shape[1:])).flatten(0, 1)
+
+
+def _over_pixels(each: Tensor) -> Tensor:
+    return each.mean(list(range(3, each.ndim))) if each.ndim > 3 else each  # [E, R, C]
 
 
 def make_norm(kind: str, channels: int) -> nn.Module:

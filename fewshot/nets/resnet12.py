@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fewshot.nets.layout import channels_last
 from fewshot.nets.norm import make_norm
 
 
@@ -93,5 +94,5 @@ class ResNet12(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``[B, C, H, W] -> [B, D]``."""
-        y: Tensor = self.blocks(x)
+        y: Tensor = self.blocks(channels_last(x))
         return y.mean((2, 3))

@@ -50,7 +50,6 @@ formality formal informal register polite
 product products item items category
 """
 _CANONICAL = {word: line.split()[0] for line in _SYNONYMS.strip().splitlines() for word in line.split()}
-ROLES = frozenset(_CANONICAL.values())
 
 _IMAGE = """
 : {label} | a photo of a {label} | a photo of the {label} | a picture of a {label} | an image of a {label}

@@ -96,8 +96,7 @@ def test_a_sigmoid_model_brings_its_bias(tmp_path: Path) -> None:
     (tmp_path / "merges.txt.gz").write_bytes((TINY / "merges.txt.gz").read_bytes())
     made = {**cfg, "text_cfg": {**cfg["text_cfg"], "tokenizer_kwargs": None}}
     torch.manual_seed(0)
-    save_file(open_clip.CustomTextCLIP(**made).state_dict() if False else open_clip.CLIP(**made).state_dict(),
-              tmp_path / "open_clip_model.safetensors")  # fmt: skip
+    save_file(open_clip.CLIP(**made).state_dict(), tmp_path / "open_clip_model.safetensors")
     encoder = load_encoder(f"open_clip:local-dir:{tmp_path}")
     assert encoder.logit_bias == -10  # type: ignore[attr-defined]
     with torch.inference_mode():  # not causal, so the whole context is read

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+import references_inductive as references
 import torch
-from learner_exams import make
+from learner_exams import expect, make, padded
 from sklearn.linear_model import LogisticRegression
 
-from episodes import Episode, EpisodeSampler, TensorSource, compare, evaluate
+from episodes import EpisodeSampler, TensorSource, compare, evaluate
 from fewshot import load_learner
-from fewshot.learners import R2D2, DistributionCalibration, ScaledPrototypes
+from fewshot.learners import FEAT, R2D2, DistributionCalibration, Relation, ScaledPrototypes
 
 
 def base(classes: int = 6, rows: int = 30, dim: int = 4) -> TensorSource:
@@ -110,10 +113,26 @@ def test_their_parameters_learn(learner: torch.nn.Module) -> None:
     assert all(bool(g.isfinite()) and float(g.abs()) > 0 for g in gradients)
 
 
-def test_imbalanced_support_reaches_every_learner() -> None:
-    episode = make([5, 1, 0], dim=6)[0]
-    assert isinstance(episode, Episode) and load_learner("r2d2")(episode).isneginf().all((0, 1)).tolist() == [
-        False,
-        False,
-        True,
-    ]
+@pytest.mark.parametrize("shots", [[3, 3, 3], [5, 1, 0]])
+def test_relation_and_feat_equal_slow_references(shots: list[int]) -> None:
+    random = torch.Generator().manual_seed(4)
+    learners = (FEAT(dim=6, scale=0.7).double(), Relation(dim=6, hidden=5).double())
+    for learner in learners:
+        for parameter in learner.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=random, dtype=torch.float64)
+    feat, relation = learners
+    maps = {name: getattr(feat, name).weight.detach().numpy() for name in ("query", "key", "value", "out")}
+    layers = [parameter.detach().numpy() for parameter in relation.compare.parameters()]
+    episode = make(shots, dim=6)[0]
+    for found, reference in ((feat(episode), partial(references.feat, maps=maps, scale=0.7)),
+                             (relation(episode), partial(references.relation, maps=layers))):  # fmt: skip
+        for given in (episode, padded(episode)):
+            torch.testing.assert_close(found.detach(), expect(reference, given))
+    torch.testing.assert_close(feat(padded(episode)), feat(episode))
+    torch.testing.assert_close(relation(padded(episode)), relation(episode))
+
+
+@pytest.mark.parametrize("spec", ["r2d2", "scaled-prototypes", "feat(dim=6)", "relation(dim=6)"])
+def test_a_class_without_support_is_never_answered(spec: str) -> None:
+    found = load_learner(spec).double()(make([5, 1, 0], dim=6)[0])
+    assert found.isneginf().all((0, 1)).tolist() == [False, False, True]

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from episodes import EpisodeSampler, TensorSource, evaluate, load_dataset
+from episodes import EpisodeSampler, TensorSource, evaluate
 from fewshot import load_learner, meta_train
 from fewshot.cli import main
 from fewshot.meta import load_weights, pretrain
-from fewshot.meta.training import episode_loss, gather
+from fewshot.meta.training import gather
 
 SPEC = "mlp(item_shape=(16,), widths=(24, 12)) | prototypes"
 
@@ -152,14 +153,13 @@ def test_patience_ends_a_training_that_no_longer_gains(tmp_path: Path) -> None:
     "proto-maml(net='mlp(widths=(8,))', item_shape=(16,))", "scaled-prototypes",
 ])  # fmt: skip
 def test_everything_with_weights_trains(spec: str) -> None:
-    training = meta_train(spec, TRAIN, sampler(TRAIN), steps=30, rate=5e-3, progress=False, every=30)
-    learner, fresh = training.learner, load_learner(spec)
-    episode, targets = gather(TRAIN, sampler(TRAIN).draw(1000, 50), torch.device("cpu"))
-    fresh.load_state_dict(weights(learner))
-    assert torch.equal(fresh.eval()(episode), learner(episode))
-    torch.random.manual_seed(0)
-    loss, _ = episode_loss(learner, episode, targets)
-    assert bool(torch.isfinite(loss))
+    asked, targets = gather(VALIDATE, sampler(VALIDATE).draw(0, 200), torch.device("cpu"))
+    fresh = meta_train(spec, TRAIN, sampler(TRAIN), steps=1, rate=1e-12, progress=False).learner
+    learner = meta_train(spec, TRAIN, sampler(TRAIN), steps=60, rate=5e-3, progress=False, every=30).learner
+    before, after = (
+        float(F.cross_entropy(model(asked).flatten(0, 1), targets.flatten()).detach()) for model in (fresh, learner)
+    )
+    assert after < 0.97 * before
 
 
 def test_augmentation_is_seeded_by_the_step() -> None:
@@ -194,7 +194,6 @@ def test_training_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "last.safetensors" in capsys.readouterr().out
     assert main([*line, "--validation", "digits"]) == 2
     assert "share classes" in capsys.readouterr().err
-    assert len(load_dataset("digits")) == 1797
 
 
 @pytest.mark.parametrize("cosine", [False, True])

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from episodes import load_dataset
-from fewshot import EmbeddingCache, Prompts, ZeroShotClassifier, embed, load_encoder
+from fewshot import EmbeddingCache, ZeroShotClassifier, embed, load_encoder, load_learner
 from fewshot.cli import main
 
 TINY = "fewshot:tiny-clip"
@@ -228,5 +228,13 @@ def test_evaluate_reads_class_names(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "use class text" in capsys.readouterr().err
 
 
-def test_prompts_are_public() -> None:
-    assert len(Prompts(["a", "b"])) == 2
+def test_the_models_scale_serves_a_name_that_does_not_say_one() -> None:
+    def scale(learner: object) -> float:
+        return (
+            ZeroShotClassifier("fewshot:tiny-clip", learner=learner, cache=False).fit(None, ["a", "b"]).learner_.scale
+        )
+
+    models = load_encoder("fewshot:tiny-clip").logit_scale  # type: ignore[attr-defined]
+    assert models != 100 and scale("zero-shot") == models
+    assert scale("zero-shot(scale=100.0)") == 100 and scale(load_learner("zero-shot")) == 100
+    assert scale("zlap") == load_learner("zlap").scale  # whose scale is of something else

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ class MAML(Learner):
     name: ClassVar[str] = "maml"
     tolerance: ClassVar[float] = 1e-3
     expected_failures: ClassVar[Mapping[str, str]] = FAILURES
+    any_way: ClassVar[bool] = False  # whether the head is made of the episode, so that N need not be `way`
 
     def __init__(
         self,
@@ -184,12 +185,8 @@ class MAML(Learner):
         return choose_strategy(self.strategy, self.network, rows.device)
 
     def _check_items(self, episode: Episode) -> None:
-        if episode.way != self.way or tuple(episode.support.shape[2:]) != self.item_shape:
+        if (episode.way != self.way and not self.any_way) or tuple(episode.support.shape[2:]) != self.item_shape:
             raise ValueError(
                 f"{self.name} was made for way={self.way} and items of {list(self.item_shape)}, but the episode has "
                 f"way={episode.way} and items of {list(episode.support.shape[2:])}; set way= and item_shape=."
             )
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """The arguments of ``__init__``."""
-        return super().hyperparameters()

@@ -6,26 +6,19 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.learners.maml_family.maml import FAILURES, MAML
+from fewshot.learners.maml_family.maml import FAILURES
+from fewshot.learners.maml_family.variant import Variant
 
 
-class Reptile(MAML):
+class Reptile(Variant):
     """`MAML` without a derivative through the inner loop: the meta-gradient is ``θ - θ_e``, averaged over episodes.
 
     In meta-training support and queries are learned from alike, as the paper has it; more inner steps are usual.
 
-    Args:
-        net: as for `MAML`, like all the others.
-        way: classes N.
-        item_shape: of one row.
-        steps: in meta-training.
-        rate: of the inner loop.
-        test_steps: at test time; None: as in training.
-        test_rate: at test time; None: as in training.
-        strategy: ``"auto"``, ``"loop"`` or ``"vmap"``.
+    Arguments as for `Variant`.
 
     Reference: Nichol, Achiam, Schulman, "On first-order meta-learning algorithms", 2018, arXiv:1803.02999.
     """
@@ -36,21 +29,7 @@ class Reptile(MAML):
         "gradients_match_finite_differences": "First-order: by definition not the derivative of what is computed.",
     }
 
-    def __init__(
-        self,
-        net: str | nn.Module = "conv4(norm='task')",
-        way: int = 5,
-        item_shape: tuple[int, ...] = (1, 28, 28),
-        steps: int = 8,
-        rate: float = 0.1,
-        test_steps: int | None = None,
-        test_rate: float | None = None,
-        strategy: str = "auto",
-    ) -> None:
-        super().__init__(
-            net, way, item_shape, steps, rate, True, test_steps=test_steps, test_rate=test_rate,
-            strategy=strategy,
-        )  # fmt: skip
+    fixed_order: ClassVar[bool] = True
 
     def meta_loss(self, episode: Episode, targets: Tensor) -> tuple[Tensor, Tensor]:
         """``½ mean_e |θ - θ_e|²``, whose gradient is Reptile's; and logits after adapting to the support."""
