@@ -30,14 +30,19 @@ from fewshot.meta import load_weights
 from fewshot.transforms import Chain
 
 TEST, VALIDATION = 4, 2  # alphabets: 40 and 24 characters
-_BODY = "net=\"conv4(norm='task', channels=32, stride=2)\", way=5"
+_NET = "net=\"conv4(norm='task', channels=32, stride=2)\""
 SETTINGS = {  # learner, way and shot of training, rate
     "protonet": ("conv4 | prototypes(scale=0.1)", 20, 5, 1e-3),
     "relation": ("conv4 | relation", 20, 1, 1e-3),
     "r2d2": ("conv4 | r2d2", 20, 1, 1e-3),
-    "maml": (f"maml({_BODY}, steps=3, rate=0.4)", 5, 1, 1e-3),
-    "anil": (f"anil({_BODY}, steps=5, rate=0.1)", 5, 1, 1e-3),
-    "proto-maml": (f"proto-maml({_BODY}, steps=2, rate=0.01)", 5, 1, 1e-3),
+    "maml": (f"maml({_NET}, way=5, steps=3, rate=0.4)", 5, 1, 1e-3),
+    "anil": (f"anil({_NET}, way=5, steps=5, rate=0.1)", 5, 1, 1e-3),
+    "proto-maml": (f"proto-maml({_NET}, way=5, steps=2, rate=0.01)", 5, 1, 1e-3),
+    "maml-20": (f"maml({_NET}, way=20, steps=3, rate=0.4)", 20, 1, 1e-3),
+    "anil-20": (f"anil({_NET}, way=20, steps=5, rate=0.1)", 20, 1, 1e-3),
+    "matching": ("conv4 | matching", 20, 1, 1e-3),
+    "metaoptnet": ("conv4 | metaoptnet", 20, 1, 1e-3),
+    "feat": ("conv4 | feat(scale=0.1)", 20, 1, 1e-3),
 }  # fmt: skip
 
 
@@ -98,8 +103,7 @@ def train(options: argparse.Namespace) -> None:
     source = turned(ink[learned], labels[learned])
     sampler = EpisodeSampler(source.labels, way, shot if options.shot is None else options.shot, 5, seed=1)
     held = TensorSource(ink[watched], np.unique(labels[watched], return_inverse=True)[1])
-    fixed = 5 if options.learner in ("maml", "anil", "proto-maml") else 20
-    validation = None if options.all else (held, EpisodeSampler(held.labels, fixed, 1, 5, seed=2))
+    validation = None if options.all else (held, EpisodeSampler(held.labels, way, 1, 5, seed=2))
     begin = time.process_time()
     training = meta_train(
         spec, source, sampler, steps=options.steps, batch=options.batch, rate=options.rate or rate, schedule="cosine",
@@ -127,7 +131,7 @@ def table(options: argparse.Namespace) -> None:
     )
     for name, learner in learners.items():
         learner.eval()
-        fixed, cells = getattr(learner, "way", None), []
+        fixed, cells = None if getattr(learner, "any_way", True) else learner.way, []
         for way, shot in ((5, 1), (5, 5), (20, 1), (20, 5)):
             if name.endswith("-all") or (fixed is not None and fixed != way):
                 cells.append("")

@@ -33,6 +33,7 @@ HOMES = {
     "maml++": "fewshot.learners.maml_family.maml_plus_plus:MAMLPlusPlus",
     "matching": "fewshot.learners.matching:Matching",
     "metasgd": "fewshot.learners.maml_family.metasgd:MetaSGD",
+    "metaoptnet": "fewshot.learners.metaoptnet:MetaOptNet",
     "nearest": "fewshot.learners.nearest:Nearest",
     "proker": "fewshot.learners.proker:ProKeR",
     "proto-maml": "fewshot.learners.maml_family.proto_maml:ProtoMAML",

@@ -29,6 +29,7 @@ EXTRA = [
     "maml(net='linear', way=4, item_shape=(16,), steps=5)",
     "maml(net=\"mlp(widths=(24,), norm='task', activation='tanh')\", way=4, item_shape=(16,), steps=3, strategy='loop')",
     "mlp(item_shape=(16,), widths=(12,)) | r2d2",
+    "mlp(item_shape=(16,), widths=(12,)) | metaoptnet",
 ]
 # Learners of many steps, in fewer, which their tests of agreement show to be the same steps.
 SHORT = {

@@ -21,7 +21,7 @@ HEAVY = ["torchvision", "open_clip", "sklearn", "matplotlib", "timm", "scipy", "
 FOR_LEARNERS = {
     "learner", "transforms", "registry", "linalg", "newton", "nets", "transduction", "affinity", "adam",
     "prototype_head", "information", "transport", "simplex", "head_tuning",
-    "text_head", "text_transduction", "inner_loop",
+    "text_head", "text_transduction", "inner_loop", "crammer_singer",
 }  # fmt: skip
 FILES = sorted([*(ROOT / "episodes").rglob("*.py"), *(ROOT / "fewshot").rglob("*.py")])
 

@@ -148,7 +148,7 @@ def test_patience_ends_a_training_that_no_longer_gains(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", [
     "mlp(item_shape=(16,), widths=(12,)) | r2d2", "mlp(item_shape=(16,), widths=(12,)) | matching",
-    "mlp(item_shape=(16,), widths=(12,)) | scaled-prototypes", "maml(net='linear', item_shape=(16,))",
+    "mlp(item_shape=(16,), widths=(12,)) | metaoptnet", "mlp(item_shape=(16,), widths=(12,)) | scaled-prototypes", "maml(net='linear', item_shape=(16,))",
     "maml++(net='mlp(widths=(8,))', item_shape=(16,))", "reptile(net='mlp(widths=(8,))', item_shape=(16,))",
     "proto-maml(net='mlp(widths=(8,))', item_shape=(16,))", "scaled-prototypes",
 ])  # fmt: skip

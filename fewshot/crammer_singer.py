@@ -1,0 +1,165 @@
+"""The dual of Crammer and Singer's support vector machine: its solution, and the derivative of that."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fewshot.linalg import product
+from fewshot.simplex import onto_simplex
+
+_LOOK_EVERY = 20  # projected steps between duality gaps
+_NEAR = 0.1  # first gap from which Newton's method is tried, ten times over
+_ZERO = 1e-9  # of C: a share below it counts for nothing
+_SOLVE = 300  # steps of conjugate gradients
+
+
+class Dual(NamedTuple):
+    """``min ½ tr((Cy - b)ᵀ G (Cy - b)) - Σ (1 - y) b`` over b whose rows lie on simplices of size C.
+
+    Attributes:
+        gram: G, products of support rows ``[E, S, S]``; zero for padding.
+        target: y, one-hot labels ``[E, S, N]``; zero for padding.
+        allowed: where a share may be positive ``[E, S, N]``: real rows, classes that have one.
+        C: weight of the losses.
+    """
+
+    gram: Tensor
+    target: Tensor
+    allowed: Tensor
+    C: float
+
+    def of(self, part: Tensor) -> Dual:
+        """The problem of some episodes."""
+        return Dual(self.gram[part], self.target[part], self.allowed[part], self.C)
+
+    def slope(self, shares: Tensor) -> Tensor:
+        """Derivative by the shares ``[E, S, N]``."""
+        return -product(self.gram, self.C * self.target - shares) - (1 - self.target)
+
+    def onto(self, shares: Tensor) -> Tensor:
+        """The nearest shares that are possible."""
+        real = self.allowed.any(-1, keepdim=True)
+        return onto_simplex(shares.masked_fill(~self.allowed, -torch.inf), self.C) * real
+
+    def gap(self, shares: Tensor) -> Tensor:
+        """Duality gap relative to the primal value ``[E]``."""
+        signed = self.C * self.target - shares
+        scores = product(self.gram, signed)
+        square = (signed * scores).sum((1, 2))
+        margins = scores + 1 - self.target - (scores * self.target).sum(-1, keepdim=True)
+        losses = margins.masked_fill(~self.allowed, -torch.inf).amax(-1)
+        primal = square / 2 + self.C * losses.where(self.allowed.any(-1), 0).sum(-1)
+        dual = ((1 - self.target) * shares).sum((1, 2)) - square / 2
+        return (primal - dual) / primal.clamp(min=1e-30)
+
+
+@torch.no_grad()
+def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
+    """The shares b ``[E, S, N]``, by accelerated projected gradient.
+
+    Whenever the gap has fallen to a tenth, a Newton step on the face where the shares lie is tried; on the right face
+    it is exact. An episode ends when its relative duality gap is at most `gap`, so it does not depend on the others.
+    """
+    gap = max(gap, 1e3 * torch.finfo(problem.gram.dtype).eps)
+    shares = problem.C * problem.target  # W = 0
+    active = torch.arange(len(shares), device=shares.device)
+    step = 1 / torch.linalg.matrix_norm(problem.gram, ord="fro", keepdim=True).clamp(min=1e-30)  # bounds the curvature
+    part, point, ahead, momentum = problem, shares, shares, problem.gram.new_ones(len(shares), 1, 1)
+    tried = problem.gram.new_full((len(shares),), _NEAR)
+    for count in range(1, steps + 1):
+        moved = part.onto(ahead - step * part.slope(ahead))
+        # Momentum that points uphill is dropped: the steps converge linearly once the active set stands.
+        uphill = ((ahead - moved) * (moved - point)).sum((1, 2), keepdim=True) > 0
+        momentum = torch.where(uphill, torch.ones_like(momentum), momentum)
+        following = (1 + (1 + 4 * momentum**2).sqrt()) / 2
+        ahead = moved + torch.where(uphill, 0.0, (momentum - 1) / following) * (moved - point)
+        point, momentum = moved, following
+        if count % _LOOK_EVERY and count < steps:
+            continue
+        left, found = part.gap(point), point
+        near = (left < 0.1 * tried) | (count == steps)
+        if near.any():
+            found, left = _newton(part.of(near), point, left, near)
+            tried = torch.where(near, left, tried)
+        shares[active] = found
+        going = (left > gap).nonzero().squeeze(1)
+        if len(going) == 0:
+            break
+        if len(going) < len(active):
+            active, part, step, tried = active[going], part.of(going), step[going], tried[going]
+            point, ahead, momentum = point[going], ahead[going], momentum[going]
+    return shares
+
+
+def _newton(part: Dual, point: Tensor, left: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    """A Newton step of the episodes that are near, where it helps; and the gaps."""
+    here = point[near]
+    there = part.onto(here - _Face(part, here).solve(part.slope(here)))
+    after = part.gap(there)
+    better = after < left[near]
+    found, rest = point.clone(), left.clone()
+    found[near] = torch.where(better.view(-1, 1, 1), there, here)
+    rest[near] = torch.where(better, after, left[near])
+    return found, rest
+
+
+def follow(problem: Dual, shares: Tensor) -> Tensor:
+    """The solution as a function of G, so that gradients go through it.
+
+    On its face (which shares are positive, and each row's sum) a small change of G moves the solution by the
+    Newton step of the slope it causes; so the implicit derivative is one linear system with that step's matrix,
+    solved by conjugate gradients, whatever led to the solution.
+
+    Reference: Amos, Kolter, "OptNet: differentiable optimization as a layer in neural networks", ICML 2017,
+    arXiv:1703.00443.
+    """
+    followed: Tensor = _Implicit.apply(problem.slope(shares), shares, _Face(problem, shares))
+    return followed
+
+
+class _Face:
+    """The face of the simplices on which shares lie, and its curvature ``P G P``."""
+
+    def __init__(self, problem: Dual, shares: Tensor) -> None:
+        self.gram = problem.gram.detach()
+        self.free = problem.allowed & (shares > _ZERO * problem.C)
+
+    def along(self, values: Tensor) -> Tensor:
+        """P: what of a direction stays on the face."""
+        kept = values.where(self.free, 0.0)
+        return (kept - kept.sum(-1, keepdim=True) / self.free.sum(-1, keepdim=True).clamp(min=1)).where(self.free, 0.0)
+
+    def solve(self, right: Tensor) -> Tensor:
+        """``(P G P)⁺ P right`` by conjugate gradients, all episodes at once."""
+        residual = self.along(right)
+        found, direction = torch.zeros_like(residual), residual
+        square = residual.square().sum((1, 2), keepdim=True)
+        # Below the second term there is only the rounding of P, some of it where P G P is zero.
+        enough = 1e-26 * square + 1e-28 * right.square().sum((1, 2), keepdim=True)
+        for count in range(1, _SOLVE + 1):
+            changed = self.along(product(self.gram, direction))
+            curvature = (direction * changed).sum((1, 2), keepdim=True)
+            length = torch.where((square > enough) & (curvature > 0), square / curvature.clamp(min=1e-300), 0.0)
+            found = found + length * direction
+            residual = residual - length * changed
+            following = residual.square().sum((1, 2), keepdim=True)
+            direction = torch.where(length > 0, residual + following / square.clamp(min=1e-300) * direction, 0.0)
+            square = following
+            if count % _LOOK_EVERY == 0 and not bool((square > enough).any()):
+                break
+        return found
+
+
+class _Implicit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, slope: Tensor, shares: Tensor, face: _Face) -> Tensor:
+        ctx.face = face
+        return shares.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return -ctx.face.solve(gradient), None, None
