@@ -1,4 +1,4 @@
-"""The dual of Crammer and Singer's support vector machine: its solution, and the derivative of that."""
+"""Crammer and Singer's support vector machine: the solution of its dual, and the derivative of that."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from episodes.episode import Episode
 from fewshot.linalg import product
 from fewshot.simplex import onto_simplex
 
@@ -14,6 +15,45 @@ _LOOK_EVERY = 20  # projected steps between duality gaps
 _NEAR = 0.1  # first gap from which Newton's method is tried, ten times over
 _ZERO = 1e-9  # of C: a share below it counts for nothing
 _SOLVE = 300  # steps of conjugate gradients
+
+
+class SVMState(NamedTuple):
+    """One vector per class."""
+
+    weight: Tensor  # [E, N, D]
+    absent: Tensor  # [E, N]
+
+
+def check(C: float, gap: float, steps: int) -> None:
+    """Refuse arguments out of range.
+
+    Raises:
+        ValueError: one is.
+    """
+    if not C > 0 or not gap > 0 or steps < 1:
+        raise ValueError(f"C={C}, gap={gap}, steps={steps}; C and gap must be positive, steps at least 1.")
+
+
+def fit(episode: Episode, C: float, gap: float, steps: int) -> SVMState:
+    """``W = Σ_s (C y_s - b_s) x_sᵀ`` of each episode, differentiable by the support."""
+    one_hot = episode.one_hot
+    known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
+    present = one_hot.any(1, keepdim=True)  # [E, 1, N]
+    exact = torch.float32 if one_hot.device.type == "mps" else torch.float64
+    rows = torch.where(known > 0, episode.support, torch.zeros_like(episode.support)).to(exact)  # [E, S, D]
+    target, allowed = one_hot.to(exact), (known > 0) & present
+    problem = Dual(product(rows, rows.mT), target, allowed, C)
+    shares = solve_dual(problem, gap, steps)
+    if problem.gram.requires_grad:
+        shares = follow(problem, shares)
+    weight = product((C * target - shares).mT, rows)  # [E, N, D]
+    return SVMState(weight.to(episode.support.dtype), ~present.squeeze(1))
+
+
+def decide(state: SVMState, query: Tensor, scale: Tensor | float) -> Tensor:
+    """``scale W q`` ``[E, Q, N]``."""
+    logits = scale * product(query, state.weight.mT)
+    return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)
 
 
 class Dual(NamedTuple):

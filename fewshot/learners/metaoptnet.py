@@ -8,10 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fewshot.learners.svm import SVM, SVMState
+from episodes.episode import Episode
+from fewshot.crammer_singer import SVMState, check, decide, fit
+from fewshot.learner import Learner
 
 
-class MetaOptNet(SVM):
+class MetaOptNet(Learner):
     """`SVM` with a learned scale, ``logits = exp(log_scale) W q``, trained through its quadratic program.
 
     The gradient of the solution is that of the implicit function theorem on the face of the simplices where the
@@ -32,12 +34,18 @@ class MetaOptNet(SVM):
 
     name: ClassVar[str] = "metaoptnet"
 
-    def __init__(self, C: float = 0.1, scale: float = 1.0, gap: float = 1e-10, steps: int = 2000) -> None:
-        super().__init__(C, scale, gap, steps)
+    def __init__(self, C: float = 0.1, scale: float = 10.0, gap: float = 1e-10, steps: int = 2000) -> None:
+        super().__init__()
+        check(C, gap, steps)
         if scale <= 0:
             raise ValueError(f"scale={scale}; it must be positive.")
+        self.C, self.scale, self.gap, self.steps = C, scale, gap, steps
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def adapt(self, episode: Episode) -> SVMState:
+        """Solve the dual."""
+        return fit(episode, self.C, self.gap, self.steps)
 
     def predict(self, state: SVMState, query: Tensor) -> Tensor:
         """Scaled decision values of the queries."""
-        return self.log_scale.exp().to(query) * super().predict(state, query) / self.scale
+        return decide(state, query, self.log_scale.exp().to(query))

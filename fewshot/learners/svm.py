@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.crammer_singer import Dual, follow, solve_dual
+from fewshot.crammer_singer import SVMState, check, decide, fit
 from fewshot.learner import Learner
-from fewshot.linalg import product
-
-
-class SVMState(NamedTuple):
-    """One vector per class."""
-
-    weight: Tensor  # [E, N, D]
-    absent: Tensor  # [E, N]
 
 
 class SVM(Learner):
@@ -47,8 +38,7 @@ class SVM(Learner):
 
     def __init__(self, C: float = 0.1, scale: float = 1.0, gap: float = 1e-10, steps: int = 2000) -> None:
         super().__init__()
-        if not C > 0 or not gap > 0 or steps < 1:
-            raise ValueError(f"C={C}, gap={gap}, steps={steps}; C and gap must be positive, steps at least 1.")
+        check(C, gap, steps)
         self.C = C
         self.scale = scale
         self.gap = gap
@@ -56,20 +46,8 @@ class SVM(Learner):
 
     def adapt(self, episode: Episode) -> SVMState:
         """Solve the dual."""
-        one_hot = episode.one_hot
-        known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
-        present = one_hot.any(1, keepdim=True)  # [E, 1, N]
-        exact = torch.float32 if one_hot.device.type == "mps" else torch.float64
-        rows = torch.where(known > 0, episode.support, torch.zeros_like(episode.support)).to(exact)  # [E, S, D]
-        target, allowed = one_hot.to(exact), (known > 0) & present
-        problem = Dual(product(rows, rows.mT), target, allowed, self.C)
-        shares = solve_dual(problem, self.gap, self.steps)
-        if problem.gram.requires_grad:
-            shares = follow(problem, shares)
-        weight = product((self.C * target - shares).mT, rows)  # [E, N, D]
-        return SVMState(weight.to(episode.support.dtype), ~present.squeeze(1))
+        return fit(episode, self.C, self.gap, self.steps)
 
     def predict(self, state: SVMState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
-        logits = self.scale * product(query, state.weight.mT)  # [E, Q, N]
-        return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)
+        return decide(state, query, self.scale)

@@ -175,7 +175,7 @@ def test_svm_equals_scikit_learn(C: float) -> None:
 def test_svms_derivative_is_that_of_its_solution(shots: list[int], dim: int, C: float) -> None:
     episode = padded(make(shots, dim=dim, episodes=2)[0])
     classes = [n for n, count in enumerate(shots) if count]
-    learner = load_learner(f"metaoptnet(C={C})").double()
+    learner = load_learner(f"metaoptnet(C={C}, scale=1.0)").double()
 
     def logits(support: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         return learner(episode.replace(support=support, query=query))[..., classes]
