@@ -40,32 +40,36 @@ def load_weights(learner: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
 
 
 class State:
-    """Where a training stands: ``last.safetensors`` (weights), ``state.safetensors`` (optimiser), ``state.json``."""
+    """Where a training stands: ``last.safetensors``, ``state-STEP.safetensors``, ``state.json``, ``log.jsonl``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, learner: nn.Module, optimiser: torch.optim.Optimizer, content: dict[str, Any]) -> None:
-        """Write all three; the JSON comes last, and names what it belongs to."""
+    def save(
+        self, trained: nn.Module, learner: nn.Module, optimiser: torch.optim.Optimizer, content: dict[str, Any]
+    ) -> None:
+        """Write all of them; the JSON comes last, and names what it belongs to."""
         step = int(content["step"])
         slots = {
             f"{number}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
             for number, values in optimiser.state_dict()["state"].items()
             for name, value in values.items()
         }
-        weights = {f"model.{name}": value for name, value in learner.state_dict().items()}
+        weights = {f"model.{name}": value for name, value in trained.state_dict().items()}
         everything = {name: value.detach().cpu().contiguous().clone() for name, value in {**weights, **slots}.items()}
         _write(self.folder / f"state-{step}.safetensors", everything, {})
         save_weights(learner, self.folder / "last.safetensors", step=str(step))
         text = json.dumps(content, indent=1).encode()
+        log = "".join(json.dumps(entry) + "\n" for entry in content["history"])
+        _replace(self.folder / "log.jsonl", log.encode())
         _replace(self.folder / "state.json", text)
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != f"state-{step}.safetensors":
                 old.unlink()
 
-    def restore(self, learner: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """Put learner and optimiser where they stood; None if nothing was saved yet."""
+    def restore(self, trained: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
+        """Put module and optimiser where they stood; None if nothing was saved yet."""
         from safetensors.torch import load_file
 
         path = self.folder / "state.json"
@@ -73,7 +77,7 @@ class State:
             return None
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         saved = load_file(self.folder / f"state-{content['step']}.safetensors")
-        learner.load_state_dict({name[6:]: value for name, value in saved.items() if name.startswith("model.")})
+        trained.load_state_dict({name[6:]: value for name, value in saved.items() if name.startswith("model.")})
         held = optimiser.state_dict()
         for name, value in saved.items():
             if not name.startswith("model."):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,11 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.progress import progress_bar
 from episodes.source import Source
-from fewshot.meta.schedule import rate_at
-from fewshot.meta.training import OPTIMISERS, Training
+from fewshot.meta.loop import train
+from fewshot.meta.plan import Plan, Training, Watch
+from fewshot.meta.rows import on_device, place_of, take
+from fewshot.meta.start import seeded_learner
 from fewshot.nets.front import NetFront
+
+
+class _Classified(nn.Module):
+    """A learner, and the classifier over the base classes that is thrown away afterwards."""
+
+    def __init__(self, learner: nn.Module, head: Tensor) -> None:
+        super().__init__()
+        self.learner, self.head = learner, nn.Parameter(head)
 
 
 def pretrain(
@@ -27,35 +37,51 @@ def pretrain(
     rate: float = 1e-3,
     decay: float = 0.0,
     schedule: str = "cosine",
+    warm_up: int = 0,
+    clip: float | None = None,
+    precision: str = "float32",
     cosine: bool = False,
     scale: float = 10.0,
+    validation: tuple[Source, Any] | None = None,
+    validation_episodes: int = 200,
+    every: int | None = None,
+    patience: int | None = None,
+    out: str | os.PathLike[str] | None = None,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     callbacks: Sequence[Callable[[dict[str, Any]], Any]] = (),
     device: torch.device | str = "auto",
-    seed: int = 0,
+    first: int = 0,
     progress: bool = True,
 ) -> Training:
     """Train the network in front of a learner to tell all classes of a source apart: a "Baseline".
 
     A linear classifier over the classes stands on the features while this lasts, and is thrown away; the learner behind
     the network takes its place. With `cosine` it is a cosine classifier ("Baseline++"). Go on with `meta_train`, or
-    evaluate as it is.
+    evaluate as it is. Validation is by episodes, and a run that was killed goes on where it was, as in `meta_train`.
 
     Args:
         learner: with a network in front, ``conv4 | prototypes``; its network is trained in place.
         source: rows of the base classes.
         epochs: passes over the rows.
         batch: rows of one update.
-        optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"``.
+        optimiser: as in `meta_train`, like all that is not said here.
         rate: of the optimiser.
         decay: of the weights.
         schedule: of the rate.
+        warm_up: steps over which the rate rises.
+        clip: longest gradient, or None.
+        precision: of the forward pass.
         cosine: compare by ``scale cos`` instead of a linear classifier.
         scale: of that cosine.
+        validation: rows and sampler of classes that are neither trained on nor tested.
+        validation_episodes: how many.
+        every: steps between reports, validations and checkpoints; by default one epoch.
+        patience: reports without a better validation after which training ends, or None.
+        out: folder for weights, state and log.
         augment: (rows ``[1, B, *x]``, generator) -> rows; the generator is seeded by the step.
-        callbacks: called with a report after each epoch.
+        callbacks: called with each report.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
-        seed: of the order of rows and of the classifier.
+        first: seed of the weights, of the order of rows, and of the classifier.
         progress: show a bar on a terminal.
 
     Raises:
@@ -63,57 +89,46 @@ def pretrain(
 
     Reference: Chen, Liu, Kira, Wang, Huang, "A closer look at few-shot classification", ICLR 2019, arXiv:1904.04232.
     """
-    from fewshot.learners import load_learner
-
-    if epochs < 1 or batch < 2 or rate <= 0 or optimiser not in OPTIMISERS:
-        raise ValueError(
-            f"epochs={epochs}, batch={batch}, rate={rate}, optimiser={optimiser!r}; at least 1, at least 2, positive, "
-            f"and one of {', '.join(OPTIMISERS)}."
-        )
-    model = load_learner(learner)
+    if epochs < 1 or batch < 2 or scale <= 0:
+        raise ValueError(f"epochs={epochs}, batch={batch}, scale={scale}; at least 1, at least 2, and positive.")
+    model = seeded_learner(learner, first)
     front = next((part for part in model.modules() if isinstance(part, NetFront)), None)
     if front is None:
         raise ValueError(f"{model!r} has no network in front; write 'conv4 | {model!r}'.")
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
-    rows, labels = source.to(place) if hasattr(source, "to") else source, source.labels.to(place)
-    generator = torch.Generator().manual_seed(seed)
+    per_epoch = max(1, len(source.labels) // batch)
+    plan = Plan(
+        epochs * per_epoch, min(batch, len(source.labels)), 1, optimiser, rate, decay, schedule, warm_up, clip,
+        precision, first,
+    )  # fmt: skip
+    plan.check()
+    place = place_of(device)
+    generator = torch.Generator().manual_seed(first)
     start = 0.05 * torch.randn(len(source.class_names), int(front.net.dim), generator=generator)  # type: ignore[arg-type]
-    model.to(place).train()
-    head = nn.Parameter(start.to(place))
-    options: dict[str, Any] = {"momentum": 0.9} if optimiser == "sgd" else {}
-    updates = OPTIMISERS[optimiser]([*front.parameters(), head], lr=rate, weight_decay=decay, **options)
-    training, steps = Training(model), epochs * max(1, len(labels) // batch)
-    with progress_bar(epochs, 0, "epochs", show=progress) as bar:
-        for epoch in range(epochs):
-            order = torch.from_numpy(np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(len(labels)))
-            losses, right = 0.0, 0
-            for part in order[: max(1, len(labels) // batch) * batch].split(batch):
-                for group in updates.param_groups:
-                    group["lr"] = rate_at(training.step, steps, rate, schedule)
-                pictures = rows[part].to(place).unsqueeze(0)
-                if augment is not None:
-                    pictures = augment(pictures, torch.Generator().manual_seed(seed + training.step))
-                features = front(pictures, None)[0]
-                if cosine:
-                    logits = scale * F.normalize(features, dim=-1) @ F.normalize(head, dim=-1).T
-                else:
-                    logits = features @ head.T
-                loss = F.cross_entropy(logits, labels[part])
-                updates.zero_grad(set_to_none=True)
-                loss.backward()
-                updates.step()
-                training.step += 1
-                losses += float(loss.detach()) * len(part)
-                right += int((logits.argmax(-1) == labels[part]).sum())
-            report = {
-                "step": training.step,
-                "epoch": epoch + 1,
-                "loss": losses / len(order),
-                "accuracy": right / len(order),
-            }
-            training.history.append(report)
-            for listener in callbacks:
-                listener(report)
-            bar.update(1)
-    model.eval()
-    return training
+    trained = _Classified(model, start).to(place)
+    rows, labels = on_device(source, place), source.labels.to(place)
+    order: dict[int, Tensor] = {}
+
+    def look(step: int, turn: int) -> tuple[Tensor, Tensor]:
+        epoch, part = divmod(step, per_epoch)
+        if epoch not in order:
+            order.clear()
+            random = np.random.Generator(np.random.Philox(key=[first, epoch]))
+            order[epoch] = torch.from_numpy(random.permutation(len(labels)))
+        chosen = order[epoch][part * plan.batch : (part + 1) * plan.batch]
+        pictures = take(rows[chosen], place).unsqueeze(0)
+        if augment is not None:
+            pictures = augment(pictures, generator.manual_seed(first + step))
+        features, wanted = front(pictures, None)[0], labels[chosen.to(labels.device)]
+        if cosine:
+            logits = scale * F.normalize(features, dim=-1) @ F.normalize(trained.head, dim=-1).T
+        else:
+            logits = features @ trained.head.T
+        return F.cross_entropy(logits.float(), wanted), (logits.argmax(-1) == wanted).float().mean()
+
+    identity = {
+        "learner": repr(model), "source": source.fingerprint(),
+        "classifier": f"cosine * {scale}" if cosine else "linear",
+        "augment": getattr(augment, "__qualname__", repr(augment)),
+    }  # fmt: skip
+    watch = Watch(every or per_epoch, validation, validation_episodes, patience, out, callbacks, progress, "rows")
+    return train(trained, model, look, plan, watch, place, identity)

@@ -19,6 +19,7 @@ from episodes import EpisodeSampler, TensorSource, evaluate
 from fewshot import load_learner, meta_train
 from fewshot.cli import main
 from fewshot.meta import load_weights, pretrain
+from fewshot.meta.rows import on_device
 from fewshot.meta.training import gather
 
 SPEC = "mlp(item_shape=(16,), widths=(24, 12)) | prototypes"
@@ -206,6 +207,37 @@ def test_plain_classification_pretrains_the_network(cosine: bool) -> None:
     assert results["trained"].mean > results["raw"].mean + 0.1
     further = meta_train(training.learner, TRAIN, sampler(TRAIN), steps=5, progress=False)
     assert further.step == 5
+
+
+def test_plain_classification_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    common: dict[str, Any] = {"epochs": 3, "batch": 50, "every": 4, "warm_up": 3, "clip": 1.0, "progress": False}
+    common |= {"validation": (VALIDATE, sampler(VALIDATE)), "validation_episodes": 20}
+
+    def stop(report: dict[str, Any]) -> None:
+        if report["step"] == 24:
+            raise KeyboardInterrupt
+
+    whole = pretrain(SPEC, TRAIN, **common)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(SPEC, TRAIN, out=tmp_path, callbacks=[stop], **common)
+    resumed = pretrain(SPEC, TRAIN, out=tmp_path, **common)
+    assert (resumed.step, resumed.best, resumed.best_step) == (whole.step, whole.best, whole.best_step) and whole.best
+    assert all(torch.equal(value, weights(whole.learner)[name]) for name, value in weights(resumed.learner).items())
+    with pytest.raises(ValueError, match="another classifier"):
+        pretrain(SPEC, TRAIN, out=tmp_path, cosine=True, **common)
+
+
+def test_rows_that_do_not_fit_stay_in_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[torch.device] = []
+    monkeypatch.setattr(TensorSource, "to", lambda source, device: moved.append(device) or source)
+    size = TRAIN.features.nbytes
+    for free, expected in ((2 * size - 2, 0), (2 * size, 1)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
+        on_device(TRAIN, torch.device("cuda"))
+        assert len(moved) == expected
+
+
+def test_plain_classification_explains_wrong_use() -> None:
     with pytest.raises(ValueError, match="no network in front"):
         pretrain("prototypes", TRAIN)
     with pytest.raises(ValueError, match="epochs=0"):
