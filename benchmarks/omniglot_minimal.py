@@ -16,6 +16,7 @@ import argparse
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from episodes import Episode, EpisodeSampler, TensorSource, evaluate
 from episodes.sign_flip import sign_flip_test
 from episodes.statistics import mean_interval
 from fewshot import load_learner, meta_train
-from fewshot.meta import load_weights
+from fewshot.meta import load_weights, pretrain
 from fewshot.transforms import Chain
 
 TEST, VALIDATION = 4, 2  # alphabets: 40 and 24 characters
@@ -40,6 +41,7 @@ SETTINGS = {  # learner, way and shot of training, rate
     "proto-maml": (f"proto-maml({_NET}, way=5, steps=2, rate=0.01)", 5, 1, 1e-3),
     "maml-20": (f"maml({_NET}, way=20, steps=3, rate=0.4)", 20, 1, 1e-3),
     "anil-20": (f"anil({_NET}, way=20, steps=5, rate=0.1)", 20, 1, 1e-3),
+    "baseline": ("conv4 | prototypes(distance='cosine')", 20, 1, 1e-3),  # trained by plain classification
     "matching": ("conv4 | matching", 20, 1, 1e-3),
     "metaoptnet": ("conv4 | metaoptnet", 20, 1, 1e-3),
     "feat": ("conv4 | feat(scale=0.1)", 20, 1, 1e-3),
@@ -105,11 +107,16 @@ def train(options: argparse.Namespace) -> None:
     held = TensorSource(ink[watched], np.unique(labels[watched], return_inverse=True)[1])
     validation = None if options.all else (held, EpisodeSampler(held.labels, way, 1, 5, seed=2))
     begin = time.process_time()
-    training = meta_train(
-        spec, source, sampler, steps=options.steps, batch=options.batch, rate=options.rate or rate, schedule="cosine",
-        clip=10.0, validation=validation, validation_episodes=100, every=options.every, out=options.out, augment=shaken,
-        callbacks=[lambda report: print({k: round(float(v), 4) for k, v in report.items()}, flush=True)],
-    )  # fmt: skip
+    common: dict[str, Any] = {
+        "rate": options.rate or rate, "schedule": "cosine", "clip": 10.0, "validation": validation,
+        "validation_episodes": 100, "every": options.every, "out": options.out, "augment": shaken,
+        "callbacks": [lambda report: print({k: round(float(v), 4) for k, v in report.items()}, flush=True)],
+    }  # fmt: skip
+    if options.learner == "baseline":
+        epochs = max(1, options.steps * 64 // len(source.labels))
+        training = pretrain(spec, source, epochs=epochs, batch=64, **common)
+    else:
+        training = meta_train(spec, source, sampler, steps=options.steps, batch=options.batch, **common)
     print(f"{time.process_time() - begin:.0f} CPU-seconds, best {training.best} at step {training.best_step}")
 
 

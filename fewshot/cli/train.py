@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "example:\n"
         '  fewshot train --data omniglot:train --validation omniglot:val --learner "conv4 | prototypes" '
         "--way 20 --shot 5 --steps 10000 --out runs/protonet\n\n"
+        "With --epochs it learns all classes at once; --weights goes on from there by episodes.\n"
         "Interrupted, the same command goes on where it was. `fewshot evaluate --weights` marks what came of it."
     )
     parser.add_argument("--data", required=True, metavar="SPEC", help="rows to train on (fewshot list datasets)")
@@ -25,7 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shot", type=int, default=1)
     parser.add_argument("--query", type=int, default=15)
     parser.add_argument("--steps", type=int, default=10_000, help="updates of the weights (default 10000)")
-    parser.add_argument("--batch", type=int, default=4, help="episodes per forward pass (default 4)")
+    parser.add_argument(
+        "--epochs", type=int,
+        help="plain classification of all classes for so many epochs, instead of episodes: a Baseline",
+    )  # fmt: skip
+    parser.add_argument("--weights", metavar="FILE", help="weights to begin with, such as those of a Baseline")
+    parser.add_argument(
+        "--batch", type=int, help="episodes per forward pass (default 4), or rows with --epochs (default 64)"
+    )
     parser.add_argument("--accumulate", type=int, default=1, help="forward passes per update (default 1)")
     parser.add_argument("--optimiser", default="adam", choices=("adam", "adamw", "sgd"))
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -43,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train, reporting as it goes."""
     from episodes import EpisodeSampler, load_dataset
-    from fewshot import meta_train
+    from fewshot import load_learner, meta_train
+    from fewshot.meta import load_weights, pretrain
 
     more = {"root": options.root} if options.root else {}
     source = load_dataset(options.data, **more)
@@ -61,16 +70,24 @@ def run(options: argparse.Namespace) -> int:
             print(json.dumps(report), flush=True)
         elif not options.quiet:
             extra = f", validation {100 * report['validation']:.1f} %" if "validation" in report else ""
-            speed = f"{report['episodes_per_second']:.0f} episodes/s"
+            unit = "rows" if options.epochs else "episodes"
+            speed = f"{report[f'{unit}_per_second']:.0f} {unit}/s"
             head = f"step {report['step']:>6}  loss {report['loss']:.4f}  accuracy {100 * report['accuracy']:.1f} %"
             print(f"{head}{extra}  {speed}", flush=True)
 
-    training = meta_train(
-        options.learner, source, sampler, steps=options.steps, batch=options.batch, accumulate=options.accumulate,
-        optimiser=options.optimiser, rate=options.rate, schedule=options.schedule, clip=options.clip,
-        precision=options.precision, validation=validation, every=options.every, patience=options.patience,
-        out=options.out, device=options.device, callbacks=[show], progress=not options.quiet,
-    )  # fmt: skip
+    learner = load_weights(load_learner(options.learner), options.weights) if options.weights else options.learner
+    common = {
+        "optimiser": options.optimiser, "rate": options.rate, "schedule": options.schedule, "clip": options.clip,
+        "precision": options.precision, "validation": validation, "patience": options.patience, "out": options.out,
+        "device": options.device, "callbacks": [show], "progress": not options.quiet,
+    }  # fmt: skip
+    if options.epochs:
+        training = pretrain(learner, source, epochs=options.epochs, batch=options.batch or 64, **common)
+    else:
+        training = meta_train(
+            learner, source, sampler, steps=options.steps, batch=options.batch or 4, accumulate=options.accumulate,
+            every=options.every, **common,
+        )  # fmt: skip
     if not options.quiet:
         best = (
             ""

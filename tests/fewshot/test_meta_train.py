@@ -193,6 +193,10 @@ def test_training_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["evaluate", "--data", "digits", "--learner", learner, "--weights", str(tmp_path / "last.safetensors"),
                  "--episodes", "30", "--quiet", "--shot", "1"]) == 0  # fmt: skip
     assert "last.safetensors" in capsys.readouterr().out
+    plain, further = tmp_path / "plain", tmp_path / "further"
+    assert main([*line[:-4], "--out", str(plain), "--epochs", "2", "--quiet"]) == 0
+    assert main([*line[:-4], "--out", str(further), "--weights", str(plain / "last.safetensors"), "--quiet"]) == 0
+    assert json.loads((plain / "log.jsonl").read_text().splitlines()[-1])["step"] == 2 * (1797 // 64)
     assert main([*line, "--validation", "digits"]) == 2
     assert "share classes" in capsys.readouterr().err
 
