@@ -125,6 +125,10 @@ def table(options: argparse.Namespace) -> None:
     held = alphabets == TEST
     source = TensorSource(ink[held], np.unique(labels[held], return_inverse=True)[1], name="held-out alphabet")
     learners: dict[str, torch.nn.Module] = {"raw pixels, nearest mean": _pixels()}
+    if options.published:
+        from omniglot_checkpoints import published
+
+        learners |= published(options.data / "fewshot_ckpts")
     for folder in sorted(path for path in options.models.iterdir() if (path / "last.safetensors").exists()):
         name = folder.name.removesuffix("-all")
         best = folder / "best.safetensors"
@@ -184,6 +188,7 @@ def main() -> None:
     first.add_argument("--threads", type=int, default=1)
     first.add_argument("--all", action="store_true", help="all eight alphabets, the last weights: for Lake's runs")
     second.add_argument("--models", type=Path, required=True, help="folder of folders that train wrote")
+    second.add_argument("--published", action="store_true", help="also two models from their authors' weight files")
     second.add_argument("--episodes", type=int, default=1000)
     options = parser.parse_args()
     train(options) if options.verb == "train" else table(options)

@@ -237,14 +237,14 @@ def _save_progress(cells: list[Cell], file: ResultsFile | None) -> None:
 def _evaluation_mode(cells: list[Cell]) -> Iterator[None]:
     """Dropout and the like are off while the exam lasts, and as they were afterwards."""
     modules = [cell.learner for cell in cells if isinstance(cell.learner, torch.nn.Module)]
-    training = [module.training for module in modules]
+    modes = {part: part.training for module in modules for part in module.modules()}
     for module in modules:
         module.eval()
     try:
         yield
     finally:
-        for module, mode in zip(modules, training, strict=True):
-            module.train(mode)
+        for part, mode in modes.items():  # each for itself: a part may be held in another mode than the whole
+            part.training = mode
 
 
 def _text_of(text: Tensor, classes: Tensor) -> Tensor:

@@ -56,6 +56,24 @@ def test_scores_do_not_depend_on_the_chunk(source: TensorSource, sampler: Episod
     np.testing.assert_array_equal(whole.scores, parts.scores)
 
 
+def test_every_part_of_a_learner_is_left_in_its_own_mode(source: TensorSource, sampler: EpisodeSampler) -> None:
+    seen: list[list[bool]] = []
+
+    class Partly(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frozen, self.learning = torch.nn.Dropout().eval(), torch.nn.Dropout()
+
+        def forward(self, episode: Episode) -> torch.Tensor:
+            seen.append([part.training for part in self.modules()])
+            return episode.query[..., : episode.way]
+
+    learner = Partly()
+    evaluate({"partly": learner}, source, sampler, episodes=4)
+    assert not any(any(modes) for modes in seen)
+    assert [part.training for part in learner.modules()] == [True, False, True]
+
+
 def test_half_precision_rows_are_computed_in_float32(source: TensorSource, sampler: EpisodeSampler) -> None:
     seen = []
 
