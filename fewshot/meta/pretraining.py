@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from episodes.source import Source
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Plan, Training, Watch
-from fewshot.meta.rows import on_device, place_of, take
+from fewshot.meta.rows import decoded, on_device, place_of, take
 from fewshot.meta.start import seeded_learner
 from fewshot.nets.front import NetFront
 
@@ -105,7 +105,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(first)
     start = 0.05 * torch.randn(len(source.class_names), int(front.net.dim), generator=generator)  # type: ignore[arg-type]
     trained = _Classified(model, start).to(place)
-    rows, labels = on_device(source, place), source.labels.to(place)
+    rows, labels = on_device(decoded(source, progress), place), source.labels.to(place)
     order: dict[int, Tensor] = {}
 
     def look(step: int, turn: int) -> tuple[Tensor, Tensor]:
@@ -130,5 +130,6 @@ def pretrain(
         "classifier": f"cosine * {scale}" if cosine else "linear",
         "augment": getattr(augment, "__qualname__", repr(augment)),
     }  # fmt: skip
+    validation = validation and (on_device(decoded(validation[0], progress), place), validation[1])
     watch = Watch(every or per_epoch, validation, validation_episodes, patience, out, callbacks, progress, "rows")
     return train(trained, model, look, plan, watch, place, identity)

@@ -7,7 +7,10 @@ import logging
 import torch
 from torch import Tensor
 
-from episodes.source import Source
+from episodes.image_source import ImageSource
+from episodes.pictures import CentreCrop
+from episodes.progress import progress_bar
+from episodes.source import Source, TensorSource
 
 _LOG = logging.getLogger("fewshot")
 
@@ -17,6 +20,27 @@ def place_of(device: torch.device | str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+_DECODED = 4 * 2**30  # bytes of pictures that are decoded once instead of in every step
+
+
+def decoded(source: Source, progress: bool = False) -> Source:
+    """Pictures of files as 8-bit rows in memory, if they take up to 4 GB; exactly what their source gives.
+
+    Only where the transform is the plain one: another might draw anew each time, or give more than 8 bits.
+    """
+    if not isinstance(source, ImageSource) or not isinstance(source.transform, CentreCrop):
+        return source
+    side = source.transform.size
+    if len(source) * 3 * side * side > _DECODED:
+        return source
+    rows = torch.empty(len(source), 3, side, side, dtype=torch.uint8)
+    with progress_bar(len(source), 0, "pictures", show=progress) as bar:
+        for part in torch.arange(len(source)).split(256):
+            rows[part] = (source[part] * 255).round().to(torch.uint8)
+            bar.update(len(part))
+    return TensorSource(rows, source.labels, source.class_names, name=source.name)
 
 
 def on_device(source: Source, device: torch.device) -> Source:

@@ -16,7 +16,7 @@ from episodes.sampler import Draw
 from episodes.source import Source
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Plan, Training, Watch
-from fewshot.meta.rows import on_device, place_of, take
+from fewshot.meta.rows import decoded, on_device, place_of, take
 from fewshot.meta.start import seeded_learner
 
 
@@ -54,7 +54,8 @@ def meta_train(
 
     Args:
         learner: with weights; a spec string (``"conv4 | prototypes"``) or a `Learner`. It is trained in place.
-        source: rows to train on; moved to the device once, if they fit into half of its free memory.
+        source: rows to train on. Pictures in files are decoded once, if they take up to 4 GB at 8 bits; the rows are
+            moved to the device once, if they fit into half of its free memory.
         sampler: over the labels of that source.
         steps: updates of the weights.
         batch: episodes of one forward pass.
@@ -89,7 +90,7 @@ def meta_train(
         raise ValueError(f"{model!r} has no weights to train; put a network in front of it: 'conv4 | {model!r}'.")
     place = place_of(device)
     model.to(place)
-    rows = on_device(source, place)
+    rows = on_device(decoded(source, progress), place)
     generator = torch.Generator()
 
     def look(step: int, turn: int) -> tuple[Tensor, Tensor]:
@@ -106,6 +107,7 @@ def meta_train(
         "learner": repr(model), "sampler": _recipe(sampler), "source": source.fingerprint(),
         "augment": getattr(augment, "__qualname__", repr(augment)),
     }  # fmt: skip
+    validation = validation and (on_device(decoded(validation[0], progress), place), validation[1])
     watch = Watch(every, validation, validation_episodes, patience, out, callbacks, progress, "episodes")
     return train(model, model, look, plan, watch, place, identity)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes import Episode
-from fewshot import load_learner
+from episodes import Episode, EpisodeSampler, TensorSource, evaluate
+from fewshot import load_learner, meta_train
 from fewshot.learners import ANIL, MAML, MetaSGD, ProtoMAML, Reptile
 from fewshot.learners.learn2learn import adapter, source_of, state_from_learn2learn, state_to_learn2learn
 from fewshot.nets.norm import BatchNorm, TaskNorm, statistics_from
@@ -135,6 +135,43 @@ def test_their_algorithms_sit_our_exams() -> None:
     assert metric(episode).shape == (2, 6, 3)
     with pytest.raises(ValueError, match="neither clone and adapt, nor features"):
         adapter(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", ["MetaSGD", "GBML"])
+def test_their_other_algorithms_sit_our_exams_and_train(name: str) -> None:
+    library = l2l()
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = nn.Linear(6, 3)
+        algorithm = (
+            library.algorithms.MetaSGD(net, lr=0.5)
+            if name == "MetaSGD"
+            else library.algorithms.GBML(net, library.optim.MetaCurvatureTransform, lr=0.5)
+        )
+    random = torch.Generator().manual_seed(1)
+    centres = 2 * torch.randn(8, 6, generator=random)
+    rows = centres.repeat_interleave(20, 0) + torch.randn(160, 6, generator=random)
+    source = TensorSource(rows, torch.arange(8).repeat_interleave(20))
+    exam = EpisodeSampler(source.labels, 3, 5, 5)
+    learner = adapter(algorithm, way=3, steps=3, item_shape=(6,))
+    before = [parameter.clone() for parameter in algorithm.parameters()]
+    assert evaluate({name: learner}, source, exam, episodes=20, progress=False)[name].mean > 0.6
+    meta_train(learner, source, exam, steps=2, batch=2, progress=False)
+    assert any(not torch.equal(a, b) for a, b in zip(before, algorithm.parameters(), strict=True))
+
+
+def test_their_lightning_prototypical_network_gives_its_features() -> None:
+    l2l()
+    pytest.importorskip("pytorch_lightning", reason="learn2learn's Lightning modules need pytorch-lightning")
+    from learn2learn.algorithms.lightning import LightningPrototypicalNetworks
+
+    features = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    episode = Episode(torch.rand(2, 3, 1, 4, 4), torch.arange(3).expand(2, -1), torch.rand(2, 4, 1, 4, 4), 3)
+    found = adapter(LightningPrototypicalNetworks(features), item_shape=(1, 4, 4))(episode)
+    support, query = (torch.stack([features(part) for part in side]) for side in (episode.support, episode.query))
+    rows = Episode(support, episode.labels, query, 3)
+    torch.testing.assert_close(found, load_learner("prototypes")(rows))
 
 
 def test_their_datasets_become_sources() -> None:

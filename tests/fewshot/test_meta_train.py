@@ -11,15 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
-from episodes import EpisodeSampler, TensorSource, evaluate
+from episodes import EpisodeSampler, ImageSource, TensorSource, evaluate
+from episodes.pictures import CentreCrop
 from fewshot import load_learner, meta_train
 from fewshot.cli import main
 from fewshot.meta import load_weights, pretrain
-from fewshot.meta.rows import on_device
+from fewshot.meta.rows import decoded, on_device
 from fewshot.meta.training import gather
 
 SPEC = "mlp(item_shape=(16,), widths=(24, 12)) | prototypes"
@@ -239,6 +242,43 @@ def test_rows_that_do_not_fit_stay_in_host_memory(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
         on_device(TRAIN, torch.device("cuda"))
         assert len(moved) == expected
+
+
+def mini_imagenet(home: Path, part: str, first: int) -> Path:
+    """Three classes of tiny photographs, laid out as miniImageNet: a table beside one folder of all pictures."""
+    (home / "images").mkdir(exist_ok=True)
+    lines = ["filename,label"]
+    for label in range(first, first + 3):
+        for number in range(6):
+            random = np.random.Generator(np.random.Philox(key=[label, number]))
+            level = 40 * (label % 6) + random.integers(0, 30, (30, 36, 3))
+            Image.fromarray(level.astype(np.uint8)).save(home / "images" / f"n{label:04}{number:04}.jpg")
+            lines.append(f"n{label:04}{number:04}.jpg,n{label:04}")
+    (home / f"{part}.csv").write_text("\n".join(lines) + "\n")
+    return home / f"{part}.csv"
+
+
+def test_mini_imagenet_trains_from_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, held = mini_imagenet(tmp_path, "train", 0), mini_imagenet(tmp_path, "val", 3)
+    out = tmp_path / "run"
+    line = ["train", "--data", f"csv:{train}(size=16)", "--validation", f"csv:{held}(size=16)", "--root",
+            str(tmp_path / "images"), "--learner", "resnet12(item_shape=(3, 16, 16), widths=(4, 4, 8, 8)) | metaoptnet",
+            "--way", "3", "--shot", "1", "--query", "2", "--steps", "4", "--every", "2", "--quiet"]  # fmt: skip
+    assert main([*line, "--out", str(out)]) == 0, capsys.readouterr().err
+    assert [json.loads(text)["step"] for text in (out / "log.jsonl").read_text().splitlines()] == [2, 4]
+    assert main([*line, "--out", str(tmp_path / "plain"), "--epochs", "1", "--batch", "9"]) == 0
+
+
+def test_pictures_of_files_are_decoded_once_and_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ImageSource.from_csv(mini_imagenet(tmp_path, "train", 0), tmp_path / "images", size=16)
+    rows = decoded(source)
+    every = torch.arange(len(source))
+    assert torch.equal(rows[every], source[every]) and torch.equal(rows.labels, source.labels)
+    assert rows.class_names == source.class_names
+    monkeypatch.setattr("fewshot.meta.rows._DECODED", 10)
+    assert decoded(source) is source
+    own = ImageSource.from_csv(tmp_path / "train.csv", tmp_path / "images", transform=CentreCrop(8).__call__)
+    assert decoded(own) is own
 
 
 def test_plain_classification_explains_wrong_use() -> None:
