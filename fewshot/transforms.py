@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from episodes.episode import Episode
 from episodes.source import Source, TensorSource
 from fewshot.learner import Learner, State
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 from fewshot.registry import Registry, argument_names, build, parse_spec, spec_string
 
 HOMES = {

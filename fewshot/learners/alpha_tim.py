@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.information import tune
 from fewshot.learner import Learner
-from fewshot.prototype_head import check_metric
-from fewshot.transduction import SupportState, keep_support
+from fewshot.maths.information import tune
+from fewshot.maths.prototype_head import check_metric
+from fewshot.maths.transduction import SupportState, keep_support
 
 _FEW, _MANY, _MANY_SHOTS = 2.0, 7.0, 5
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from fewshot.head_tuning import Descent, tune_prototypes
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.transduction import keep_support
+from fewshot.maths.head_tuning import Descent, tune_prototypes
+from fewshot.maths.linalg import product
+from fewshot.maths.transduction import keep_support
 
 
 class CosineState(NamedTuple):

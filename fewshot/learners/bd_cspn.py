@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.transduction import Moved, SupportState, keep_support, rectify, shift
+from fewshot.maths.transduction import Moved, SupportState, keep_support, rectify, shift
 
 
 class BDCSPN(Learner):

@@ -9,8 +9,8 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
+from fewshot.maths.linalg import product
+from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
 
 
 class CLAP(Learner):

@@ -12,9 +12,9 @@ from torch.nn.functional import normalize
 from episodes.counter import uniforms
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.prototype_head import cross_entropy_gradient
-from fewshot.text_head import Stepper, TextDescent, read_text, without
+from fewshot.maths.linalg import product
+from fewshot.maths.prototype_head import cross_entropy_gradient
+from fewshot.maths.text_head import Stepper, TextDescent, read_text, without
 
 _BOTTLENECK = 4  # the hidden layer is narrower by this factor
 

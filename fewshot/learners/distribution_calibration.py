@@ -11,8 +11,8 @@ from episodes.counter import uniforms
 from episodes.episode import Episode
 from episodes.source import Source
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.newton import softmax_regression
+from fewshot.maths.linalg import product
+from fewshot.maths.newton import softmax_regression
 
 _BYTES = 256 * 2**20  # of generated rows, in float64, at a time
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.learner import State as State
-from fewshot.linalg import class_means, product
+from fewshot.maths.linalg import class_means, product
 
 
 class FEAT(Learner):

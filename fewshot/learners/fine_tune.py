@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.head_tuning import Descent, tune_linear, tune_prototypes
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.prototype_head import METRICS, PrototypeHead
-from fewshot.transduction import keep_support
+from fewshot.maths.head_tuning import Descent, tune_linear, tune_prototypes
+from fewshot.maths.linalg import product
+from fewshot.maths.prototype_head import METRICS, PrototypeHead
+from fewshot.maths.transduction import keep_support
 
 
 class FineTuneState(NamedTuple):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.affinity import adjacency, nearest_others, squared_distances
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.transduction import SupportState, keep_support, rectify, shift
+from fewshot.maths.affinity import adjacency, nearest_others, squared_distances
+from fewshot.maths.linalg import product
+from fewshot.maths.transduction import SupportState, keep_support, rectify, shift
 
 
 class LaplacianShot(Learner):

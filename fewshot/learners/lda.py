@@ -9,7 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import class_means, product
+from fewshot.maths.linalg import class_means, product
 
 SHRINKAGES = ("ledoit-wolf", "oas")
 PRIORS = ("uniform", "empirical")

@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.newton import SoftmaxProblem, softmax_regression
+from fewshot.maths.linalg import product
+from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 
 _GRID = [10.0**power for power in range(-3, 4)]
 

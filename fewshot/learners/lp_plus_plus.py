@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.prototype_head import cross_entropy_gradient
-from fewshot.text_head import cosines, read_text, without
+from fewshot.maths.linalg import product
+from fewshot.maths.prototype_head import cross_entropy_gradient
+from fewshot.maths.text_head import cosines, read_text, without
 
 _EVERY = 10  # steps of W between two of alpha
 

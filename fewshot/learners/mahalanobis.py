@@ -9,7 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import class_means, product, rows_of_classes
+from fewshot.maths.linalg import class_means, product, rows_of_classes
 
 
 class MahalanobisState(NamedTuple):

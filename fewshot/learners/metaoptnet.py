@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from episodes.episode import Episode
-from fewshot.crammer_singer import SVMState, check, decide, fit
 from fewshot.learner import Learner
+from fewshot.maths.crammer_singer import SVMState, check, decide, fit
 
 
 class MetaOptNet(Learner):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.text_head import cosines, read_text, without
+from fewshot.maths.linalg import product
+from fewshot.maths.text_head import cosines, read_text, without
 
 
 class ProKeRState(NamedTuple):

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import class_means, product
+from fewshot.maths.linalg import class_means, product
 
 
 class PrototypesState(NamedTuple):

@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.transduction import SupportState, keep_support
-from fewshot.transport import transport
+from fewshot.maths.linalg import product
+from fewshot.maths.transduction import SupportState, keep_support
+from fewshot.maths.transport import transport
 
 _OFFSET = 1e-6
 

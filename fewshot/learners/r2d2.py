@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.learner import State as State
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 
 
 class R2D2(Learner):

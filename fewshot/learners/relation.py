@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.learner import State as State
-from fewshot.linalg import class_means
+from fewshot.maths.linalg import class_means
 
 
 class Relation(Learner):

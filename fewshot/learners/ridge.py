@@ -9,7 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 
 
 class RidgeState(NamedTuple):

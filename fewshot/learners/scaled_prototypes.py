@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.learner import State as State
-from fewshot.linalg import class_means, product
+from fewshot.maths.linalg import class_means, product
 
 
 class ScaledPrototypes(Learner):

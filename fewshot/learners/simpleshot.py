@@ -10,7 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from episodes.source import Source
 from fewshot.learner import Learner
-from fewshot.linalg import class_means, product
+from fewshot.maths.linalg import class_means, product
 from fewshot.transforms import CL2N, L2
 
 NORMALISATIONS = ("cl2n", "l2n", "un")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.affinity import squared_distances
 from fewshot.learner import Learner
-from fewshot.transduction import SupportState, keep_support
+from fewshot.maths.affinity import squared_distances
+from fewshot.maths.transduction import SupportState, keep_support
 
 
 class SoftKMeansState(NamedTuple):

@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.crammer_singer import SVMState, check, decide, fit
 from fewshot.learner import Learner
+from fewshot.maths.crammer_singer import SVMState, check, decide, fit
 
 
 class SVM(Learner):

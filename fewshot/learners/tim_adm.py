@@ -9,9 +9,9 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.prototype_head import PrototypeHead
-from fewshot.transduction import SupportState, keep_support
+from fewshot.maths.linalg import product
+from fewshot.maths.prototype_head import PrototypeHead
+from fewshot.maths.transduction import SupportState, keep_support
 
 
 class TIMADM(Learner):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.text_head import TextState, cosines, read_text, without
+from fewshot.maths.text_head import TextState, cosines, read_text, without
 
 
 class TipAdapter(Learner):

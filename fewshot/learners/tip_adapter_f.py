@@ -9,9 +9,9 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.prototype_head import cross_entropy_gradient
-from fewshot.text_head import Stepper, TextDescent, TextState, cosines, read_text, without
+from fewshot.maths.linalg import product
+from fewshot.maths.prototype_head import cross_entropy_gradient
+from fewshot.maths.text_head import Stepper, TextDescent, TextState, cosines, read_text, without
 
 
 class TipAdapterF(Learner):

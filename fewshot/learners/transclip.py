@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.linalg import product
-from fewshot.text_head import TextState, read_text, without
-from fewshot.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
+from fewshot.maths.linalg import product
+from fewshot.maths.text_head import TextState, read_text, without
+from fewshot.maths.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
 
 
 class TransCLIP(Learner):

@@ -7,10 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.information import tune
 from fewshot.learner import Learner
-from fewshot.prototype_head import check_metric
-from fewshot.transduction import SupportState, keep_support
+from fewshot.maths.information import tune
+from fewshot.maths.prototype_head import check_metric
+from fewshot.maths.transduction import SupportState, keep_support
 
 
 class TransductiveFineTune(Learner):

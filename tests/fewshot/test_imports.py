@@ -17,12 +17,7 @@ import fewshot
 
 ROOT = Path(episodes.__file__).parents[1]
 HEAVY = ["torchvision", "open_clip", "sklearn", "matplotlib", "timm", "scipy", "pandas", "ray", "transformers"]
-# What learners may import of fewshot, besides nothing: shared mathematics goes into a module named here.
-FOR_LEARNERS = {
-    "learner", "transforms", "registry", "linalg", "newton", "nets", "transduction", "affinity", "adam",
-    "prototype_head", "information", "transport", "simplex", "head_tuning",
-    "text_head", "text_transduction", "inner_loop", "crammer_singer",
-}  # fmt: skip
+FOR_LEARNERS = {"learner", "transforms", "registry", "maths", "nets"}  # what learners may import of fewshot
 FILES = sorted([*(ROOT / "episodes").rglob("*.py"), *(ROOT / "fewshot").rglob("*.py")])
 
 

@@ -207,9 +207,9 @@ def test_logistic_is_bitwise_the_same_in_any_batch() -> None:
 def test_logistic_says_when_it_has_not_converged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import fewshot.newton
+    import fewshot.maths.newton
 
-    monkeypatch.setattr(fewshot.newton, "_MOST_STEPS", 2)
+    monkeypatch.setattr(fewshot.maths.newton, "_MOST_STEPS", 2)
     episode, _ = make([5] * 5)
     with caplog.at_level(logging.WARNING, logger="fewshot"):
         logits = Logistic()(episode)

@@ -20,8 +20,8 @@ from episodes import Episode, EpisodeSampler, TensorSource
 from fewshot import load_learner
 from fewshot.learners import SimpleShot
 from fewshot.learners.logistic import _GRID, _folds
-from fewshot.linalg import rows_of_classes
-from fewshot.simplex import onto_simplex
+from fewshot.maths.linalg import rows_of_classes
+from fewshot.maths.simplex import onto_simplex
 
 LEARNERS: dict[str, Callable[..., Any]] = {
     "matching": references.matching,

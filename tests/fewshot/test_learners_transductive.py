@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from episodes import Episode, EpisodeSampler, TensorSource
 from fewshot import load_learner
-from fewshot.transport import transport
+from fewshot.maths.transport import transport
 
 GENTLE = {"steps": 3, "rate": 0.05, "scale": 2.0}
 TUNED = partial(references.tuned, **GENTLE)

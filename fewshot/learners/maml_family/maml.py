@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from episodes.episode import Episode
-from fewshot.inner_loop import STRATEGIES, Descent, Params, Task, adapt, adapt_head, answer, choose_strategy
 from fewshot.learner import Learner
-from fewshot.linalg import product
+from fewshot.maths.inner_loop import STRATEGIES, Descent, Params, Task, adapt, adapt_head, answer, choose_strategy
+from fewshot.maths.linalg import product
 from fewshot.nets import make_net
 from fewshot.nets.mlp import Flat
 from fewshot.nets.norm import TaskNorm, check_norms, statistics_from

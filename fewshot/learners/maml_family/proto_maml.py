@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from fewshot.inner_loop import Params
 from fewshot.learners.maml_family.maml import MAML
-from fewshot.linalg import product
+from fewshot.maths.inner_loop import Params
+from fewshot.maths.linalg import product
 
 
 class ProtoMAML(MAML):

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from fewshot.adam import Adam
-from fewshot.linalg import product
-from fewshot.prototype_head import PrototypeHead, cross_entropy_gradient
+from fewshot.maths.adam import Adam
+from fewshot.maths.linalg import product
+from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient
 
 LENGTH = 10.0  # of a class vector that is tuned: that of CLIP's own text vectors, for which rates were published
 

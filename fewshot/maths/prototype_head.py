@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fewshot.affinity import squared_distances
-from fewshot.linalg import product
+from fewshot.maths.affinity import squared_distances
+from fewshot.maths.linalg import product
 
 METRICS = ("squared", "cosine", "euclidean")
 _SMALLEST = 1e-12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 
 _SHARPEST = 50.0  # the likelihood and the neighbours' say are softened by this factor, as published
 HEARD = _SHARPEST / 6  # weight of what neighbours say

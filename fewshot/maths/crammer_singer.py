@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.linalg import product
-from fewshot.simplex import onto_simplex
+from fewshot.maths.linalg import product
+from fewshot.maths.simplex import onto_simplex
 
 _LOOK_EVERY = 20  # projected steps between duality gaps
 _NEAR = 0.1  # first gap from which Newton's method is tried, ten times over

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 from fewshot.nets.norm import TaskNorm, statistics_from
 
 Params = dict[str, Tensor]

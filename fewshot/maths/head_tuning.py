@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fewshot.adam import Adam
-from fewshot.linalg import product
-from fewshot.prototype_head import PrototypeHead, cross_entropy_gradient
+from fewshot.maths.adam import Adam
+from fewshot.maths.linalg import product
+from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient
 
 OPTIMISERS = ("adam", "sgd")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from fewshot.linalg import class_means, product
+from fewshot.maths.linalg import class_means, product
 
 _SMALLEST = 1e-24
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 
 _FEW = 4
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewshot.adam import Adam
-from fewshot.prototype_head import PrototypeHead, cross_entropy_gradient, through_softmax
-from fewshot.transduction import SupportState
+from fewshot.maths.adam import Adam
+from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient, through_softmax
+from fewshot.maths.transduction import SupportState
 
 _TINY = 1e-12  # added to a probability before its logarithm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 
 _LONGEST = 2.0  # a Newton step may change no log-scaling by more: beyond, the curvature is another one
 _STEPS = 500

@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import Tensor
 
-from fewshot.linalg import product
+from fewshot.maths.linalg import product
 
 _LOG = logging.getLogger("fewshot")
 _TOLERANCE = 1e-5  # a Newton step that moves no decision value further than this is the last
