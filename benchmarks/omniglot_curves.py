@@ -21,7 +21,7 @@ from fewshot import load_learner
 from fewshot.learners import MAML
 from fewshot.meta import load_weights
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#7F3C8D", "#A5AA99")
 STEPS = (0, 1, 2, 3, 5, 7, 10, 15, 20)
 
 
@@ -62,8 +62,9 @@ def main() -> None:
         mean, spread = (np.array([100 * getattr(mark, part) for mark in marks.values()]) for part in ("mean", "ci95"))
         panels[2].fill_between(STEPS, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
         panels[2].plot(STEPS, mean, color=colour, marker="o", markersize=3, linewidth=1.5, label=path.name)
-        panels[2].plot([learner.steps], [mean[STEPS.index(learner.steps)]], color=colour, marker="|", markersize=16)
+        panels[2].plot([learner.steps], [mean[STEPS.index(learner.steps)]], color="black", marker="|", markersize=14)
     panels[2].set_title("adapting: 5-way 1-shot on the held-out alphabet", fontsize=10, loc="left")
+    panels[2].set_xticks([0, 5, 10, 15, 20])
     panels[2].set_xlabel("steps of the inner loop at test time")
     for axes in panels:
         axes.grid(axis="y", color="#dddddd", linewidth=0.7)

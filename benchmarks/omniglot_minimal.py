@@ -25,12 +25,14 @@ from torch.nn import functional as F
 
 from episodes import Episode, EpisodeSampler, TensorSource, evaluate
 from episodes.sign_flip import sign_flip_test
-from episodes.statistics import mean_interval
+from episodes.statistics import holm, mean_interval
 from fewshot import load_learner, meta_train
 from fewshot.meta import load_weights, pretrain
+from fewshot.nets.front import NetFront
 from fewshot.transforms import Chain
 
 TEST, VALIDATION = 4, 2  # alphabets: 40 and 24 characters
+EXAMS = ((5, 1), (5, 5), (20, 1), (20, 5))
 _NET = "net=\"conv4(norm='task', channels=32, stride=2)\""
 SETTINGS = {  # learner, way and shot of training, rate
     "protonet": ("conv4 | prototypes(scale=0.1)", 20, 5, 1e-3),
@@ -135,35 +137,61 @@ def table(options: argparse.Namespace) -> None:
         learners[folder.name] = load_weights(
             load_learner(SETTINGS[name][0]), best if best.exists() else folder / "last.safetensors"
         )
+    print("| learner | 5-way 1-shot | 5-way 5-shot | 20-way 1-shot | 20-way 5-shot | Lake's runs, error |")
+    print("|---" * 6 + "|")
+    marks: dict[str, dict[tuple[int, int], np.ndarray]] = {}
+    for name, learner in learners.items():
+        learner.eval()
+        fixed = None if getattr(learner, "any_way", True) else learner.way
+        exams = [exam for exam in EXAMS if fixed in (None, exam[0]) and not name.endswith("-all")]
+        marks[name] = {exam: sit(learner, source, *exam, options.episodes) for exam in exams}
+        cells = [_interval(marks[name].get(exam)) for exam in EXAMS]
+        cells.append(_interval(1 - lake(learner, runs) if fixed in (None, 20) else None))
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    against(marks, "raw pixels, nearest mean")
+    against(marks, "protonet")
+
+
+def sit(learner: torch.nn.Module, source: TensorSource, way: int, shot: int, episodes: int) -> np.ndarray:
+    """Accuracy of each episode; all learners get the same."""
+    sampler = EpisodeSampler(source.labels, way, shot, 5, seed=3)
+    rows, head = source, learner
+    if isinstance(learner, Chain) and isinstance(learner.transforms[0], NetFront):
+        # A fixed encoder: every drawing goes through it once, not once per episode.
+        with torch.no_grad():
+            rows = TensorSource(learner.transforms[0].net(source.features), source.labels)
+        head = Chain(learner.transforms[1:], learner.learner) if len(learner.transforms) > 1 else learner.learner
+    return evaluate({"learner": head}, rows, sampler, episodes=episodes, progress=False)["learner"].scores
+
+
+def against(marks: dict[str, dict[tuple[int, int], np.ndarray]], other: str) -> None:
+    """Paired differences to one of the learners, exact sign-flip tests, Holm's correction over the whole table."""
+    if other not in marks:
+        return
+    pairs = {
+        (name, exam): scores - marks[other][exam]
+        for name, row in marks.items() if name != other for exam, scores in row.items() if exam in marks[other]
+    }  # fmt: skip
+    p_values = dict(zip(pairs, holm([sign_flip_test(pair) for pair in pairs.values()]), strict=True))
     print(
-        "| learner | 5-way 1-shot | 5-way 5-shot | 20-way 1-shot | 20-way 5-shot | Lake's runs, error |\n|---"
+        f"\n| minus {other} | "
+        + " | ".join(f"{way}-way {shot}-shot" for way, shot in EXAMS)
+        + " |\n"
         + "|---" * 5
         + "|"
     )
-    for name, learner in learners.items():
-        learner.eval()
-        fixed, cells = None if getattr(learner, "any_way", True) else learner.way, []
-        for way, shot in ((5, 1), (5, 5), (20, 1), (20, 5)):
-            if name.endswith("-all") or (fixed is not None and fixed != way):
-                cells.append("")
-                continue
-            sampler = EpisodeSampler(source.labels, way, shot, 5, seed=3)
-            how = {"episodes": options.episodes, "progress": False}
-            pixels = evaluate({"pixels": _pixels()}, source, sampler, **how)["pixels"].scores
-            rows, head = source, learner
-            if isinstance(learner, Chain):  # a fixed encoder: every drawing goes through it once, not once per episode
-                with torch.no_grad():
-                    front = learner.transforms[0].net
-                    rows, head = TensorSource(front(source.features), source.labels), learner.learner
-            marks = evaluate({name: head}, rows, sampler, **how)[name]
-            better = "raw" not in name and marks.mean > pixels.mean() and sign_flip_test(marks.scores - pixels) < 0.001
-            cells.append(f"{100 * marks.mean:.1f} ± {100 * marks.ci95:.1f}" + (" *" if better else ""))
-        error = ""
-        if fixed in (None, 20):
-            scores = 1 - lake(learner, runs)
-            error = f"{100 * scores.mean():.1f} ± {100 * mean_interval(scores):.1f}"
-        print(f"| {name} | " + " | ".join(cells) + f" | {error} |", flush=True)
-    print("\n* better than raw pixels on the same episodes, p < 0.001")
+    for name in dict.fromkeys(name for name, _ in pairs):
+        cells = []
+        for exam in EXAMS:
+            pair, p = pairs.get((name, exam)), p_values.get((name, exam), 1.0)
+            sign = " *" if p < 0.001 else ""
+            cells.append("" if pair is None else f"{100 * pair.mean():+.1f} ± {100 * mean_interval(pair):.1f}{sign}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    print("\n* p < 0.001 by the sign-flip test, after Holm's correction", flush=True)
+
+
+def _interval(scores: np.ndarray | None) -> str:
+    return "" if scores is None else f"{100 * scores.mean():.1f} ± {100 * mean_interval(scores):.1f}"
 
 
 class _pixels(torch.nn.Module):
