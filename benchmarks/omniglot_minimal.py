@@ -173,13 +173,8 @@ def against(marks: dict[str, dict[tuple[int, int], np.ndarray]], other: str) -> 
         for name, row in marks.items() if name != other for exam, scores in row.items() if exam in marks[other]
     }  # fmt: skip
     p_values = dict(zip(pairs, holm([sign_flip_test(pair) for pair in pairs.values()]), strict=True))
-    print(
-        f"\n| minus {other} | "
-        + " | ".join(f"{way}-way {shot}-shot" for way, shot in EXAMS)
-        + " |\n"
-        + "|---" * 5
-        + "|"
-    )
+    print(f"\n| minus {other} | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in EXAMS) + " |")
+    print("|---" * 5 + "|")
     for name in dict.fromkeys(name for name, _ in pairs):
         cells = []
         for exam in EXAMS:

@@ -12,7 +12,7 @@ from fewshot.maths.linalg import product
 from fewshot.maths.simplex import onto_simplex
 
 _LOOK_EVERY = 20  # projected steps between duality gaps
-_NEAR = 0.1  # first gap from which Newton's method is tried, ten times over
+_NEAR = 0.01  # gap from which on Newton's method is tried
 _ZERO = 1e-9  # of C: a share below it counts for nothing
 _SOLVE = 300  # steps of conjugate gradients
 
@@ -108,7 +108,7 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
     active = torch.arange(len(shares), device=shares.device)
     step = 1 / torch.linalg.matrix_norm(problem.gram, ord="fro", keepdim=True).clamp(min=1e-30)  # bounds the curvature
     part, point, ahead, momentum = problem, shares, shares, problem.gram.new_ones(len(shares), 1, 1)
-    tried = problem.gram.new_full((len(shares),), _NEAR)
+    below = problem.gram.new_full((len(shares),), _NEAR)  # gap at which it is tried next
     for count in range(1, steps + 1):
         moved = part.onto(ahead - step * part.slope(ahead))
         # Momentum that points uphill is dropped: the steps converge linearly once the active set stands.
@@ -120,16 +120,16 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
         if count % _LOOK_EVERY and count < steps:
             continue
         left, found = part.gap(point), point
-        near = (left < 0.1 * tried) | (count == steps)
+        near = (left < below) | (count == steps)
         if near.any():
             found, left = _newton(part.of(near), point, left, near)
-            tried = torch.where(near, left, tried)
+            below = torch.where(near, 0.1 * left, below)
         shares[active] = found
         going = (left > gap).nonzero().squeeze(1)
         if len(going) == 0:
             break
         if len(going) < len(active):
-            active, part, step, tried = active[going], part.of(going), step[going], tried[going]
+            active, part, step, below = active[going], part.of(going), step[going], below[going]
             point, ahead, momentum = point[going], ahead[going], momentum[going]
     return shares
 
