@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import pickle
 import struct
 import urllib.request
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stand_ins import FINE, write_cifar, write_omniglot
 
 from episodes import ImageSource, TensorSource, TextSource, list_datasets, load_dataset, load_split
 from episodes.datasets import files as dataset_files
@@ -203,15 +203,7 @@ def test_digits() -> None:
 def omniglot_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All 1,623 characters, each with one drawing that holds its number."""
     root = tmp_path_factory.mktemp("omniglot")
-    split = load_split("omniglot")
-    evaluation = {"Angelic", "Gurmukhi", "Kannada", "ULOG"}
-    for number, name in enumerate(sorted(name for names in split.values() for name in names)):
-        half = "images_evaluation" if name.split("/")[0] in evaluation else "images_background"
-        folder = root / "omniglot-py" / half / name
-        folder.mkdir(parents=True)
-        drawing = np.full((105, 105), 255, np.uint8)
-        drawing[:52, :52] = number % 251  # the top left quarter
-        Image.fromarray(drawing).save(folder / "0001_01.png")
+    write_omniglot(root)
     return root
 
 
@@ -280,29 +272,10 @@ def test_omniglot_reads_real_drawings_as_they_were_packed(
         np.testing.assert_array_equal(drawings, packed["X"][packed["y"] == label])
 
 
-FINE = sorted(name for names in load_split("cifar-fs").values() for name in names)
-
-
 @pytest.fixture
 def cifar_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three training pictures and one test picture of each class, in torchvision's own format."""
-    from torchvision.datasets import CIFAR100
-
-    folder = tmp_path / "cifar-100-python"
-    folder.mkdir()
-    sums = {}
-    contents = {"meta": {"fine_label_names": FINE}}
-    for half, each in (("train", 3), ("test", 1)):
-        labels = RANDOM.permutation(np.repeat(np.arange(100), each))
-        data = RANDOM.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
-        data[:, 0] = labels
-        contents[half] = {"data": data, "fine_labels": labels.tolist()}
-    for name, content in contents.items():
-        (folder / name).write_bytes(pickle.dumps(content))
-        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
-    monkeypatch.setattr(CIFAR100, "train_list", [["train", sums["train"]]])
-    monkeypatch.setattr(CIFAR100, "test_list", [["test", sums["test"]]])
-    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": sums["meta"]})
+    write_cifar(tmp_path, monkeypatch)
     return tmp_path
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stand_ins import write_cifar, write_omniglot
 from torch.nn import functional as F
 
 from episodes import EpisodeSampler, ImageSource, TensorSource, evaluate
@@ -267,6 +268,23 @@ def test_mini_imagenet_trains_from_its_table(tmp_path: Path, capsys: pytest.Capt
     assert main([*line, "--out", str(out)]) == 0, capsys.readouterr().err
     assert [json.loads(text)["step"] for text in (out / "log.jsonl").read_text().splitlines()] == [2, 4]
     assert main([*line, "--out", str(tmp_path / "plain"), "--epochs", "1", "--batch", "9"]) == 0
+
+
+def test_downloaded_datasets_train_from_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_omniglot(tmp_path, ("val",), drawings=2)
+    write_cifar(tmp_path, monkeypatch)
+    common = ["--root", str(tmp_path), "--shot", "1", "--query", "1", "--way", "5", "--steps", "2", "--quiet"]
+    for data, learner, validation in (
+        ("omniglot:val", "conv4(channels=4) | prototypes", []),
+        ("cifar-fs:train", "conv4(item_shape=(3, 32, 32), channels=4) | r2d2", ["--validation", "cifar-fs:val"]),
+        ("fc100:train", "anil(net=\"conv4(channels=4, norm='task')\", item_shape=(3, 32, 32))", []),
+    ):
+        out = tmp_path / data.replace(":", "-")
+        line = ["train", "--data", data, "--learner", learner, *validation, *common, "--out", str(out)]
+        assert main(line) == 0, capsys.readouterr().err
+        assert (out / "last.safetensors").exists() and (out / "best.safetensors").exists() == bool(validation)
 
 
 def test_pictures_of_files_are_decoded_once_and_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
