@@ -7,7 +7,15 @@ import json
 import sys
 from typing import Any
 
-from fewshot.cli.options import add_dataset, add_device, add_prompts, add_seed, load_source, read_templates
+from fewshot.cli.options import (
+    add_dataset,
+    add_device,
+    add_prompts,
+    add_seed,
+    load_source,
+    read_dataset,
+    read_templates,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("class text is not carried to an engine; leave --engine out.")
     if options.engine and options.metric != "accuracy":
         raise ValueError(f"--metric {options.metric} is not run on an engine; leave --engine out.")
-    source = load_source(options)
+    source, rows = sources(options)
     learners = fit_learners(options) if options.base else options.learner
     if options.weights:
         learners = with_weights(options)
@@ -83,14 +91,14 @@ def run(options: argparse.Namespace) -> int:
 
         engine = int(options.engine) if options.engine.isdigit() else options.engine
         results = evaluate_grid(
-            learners, source, samplers,
+            learners, rows, samplers,
             out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
         )  # fmt: skip
     else:
         results = Results()
         for sampler in samplers:
             results += evaluate(
-                learners, source, sampler, device=options.device, out=options.out, progress=show,
+                learners, rows, sampler, device=options.device, out=options.out, progress=show,
                 metric=options.metric, text=text,
                 episodes=min(options.episodes, getattr(sampler, "available", options.episodes)),
             )  # fmt: skip
@@ -109,6 +117,27 @@ def run(options: argparse.Namespace) -> int:
     if options.out and show:
         print(f"results are in {options.out}", file=sys.stderr)
     return 0
+
+
+def sources(options: argparse.Namespace) -> tuple[Any, Any]:
+    """A source for names and labels, and what the learners are given: features, pictures as they are, or both."""
+    from fewshot import load_learner
+
+    inputs = {load_learner(spec).inputs for spec in options.learner}
+    if "images" not in inputs:
+        source = load_source(options)
+        return source, source
+    pictures = read_dataset(options)
+    if pictures.kind != "images":
+        raise ValueError(f"{options.data} has no images, which one of the learners learns from.")
+    if inputs == {"images"}:
+        if options.encoder:
+            raise ValueError("--encoder is for learners on features, and all of these learn from images; leave it out.")
+        return pictures, pictures
+    if options.engine:
+        raise ValueError("an engine is given features or images; evaluate the two kinds of learners apart.")
+    source = load_source(options)
+    return source, {"features": source, "images": pictures}
 
 
 def fit_learners(options: argparse.Namespace) -> dict[str, Any]:

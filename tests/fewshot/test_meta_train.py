@@ -285,6 +285,26 @@ def test_downloaded_datasets_train_from_their_files(
         line = ["train", "--data", data, "--learner", learner, *validation, *common, "--out", str(out)]
         assert main(line) == 0, capsys.readouterr().err
         assert (out / "last.safetensors").exists() and (out / "best.safetensors").exists() == bool(validation)
+    trained = "conv4(channels=4) | prototypes"
+    exam = [
+        "evaluate",
+        "--data",
+        "omniglot:val",
+        "--root",
+        str(tmp_path),
+        "--shot",
+        "1",
+        "--query",
+        "1",
+        "--episodes",
+        "9",
+    ]
+    weights = ["--weights", str(tmp_path / "omniglot-val" / "last.safetensors")]
+    assert main([*exam, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
+    assert main([*exam, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
+    for wrong, words in (([*exam, "--learner", trained, "--encoder", "pixels"], "leave it out"),
+                         (["evaluate", "--data", "digits", "--learner", trained], "digits has no images")):  # fmt: skip
+        assert main(wrong) == 2 and words in capsys.readouterr().err
 
 
 def test_pictures_of_files_are_decoded_once_and_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
