@@ -82,12 +82,15 @@ def adapt(
 
     if strategy == "vmap":
         return list(vmap(one, chunk_size=chunk)(own, task))
-    each = [
-        _descend_alone(net, {**shared, **{name: value[e] for name, value in own.items()}},
-                       Task(*(field[e] for field in task)), how, trace)
-        for e in range(len(task.rows))
-    ]  # fmt: skip
+    tasks = zip(_apart(own, len(task.rows)), *(field.unbind() for field in task), strict=True)
+    each = [_descend_alone(net, {**shared, **mine}, Task(*fields), how, trace) for mine, *fields in tasks]
     return [{name: torch.stack([parts[k][name] for parts in each]) for name in each[0][k]} for k in range(len(each[0]))]
+
+
+def _apart(batch: Params, count: int) -> list[Params]:
+    """Parameters of each episode; `unbind` gathers the gradients of all in one go, where indices would in E."""
+    parts = {name: value.unbind() for name, value in batch.items()}
+    return [{name: values[e] for name, values in parts.items()} for e in range(count)]
 
 
 def _descend(net: nn.Module, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
@@ -167,10 +170,8 @@ def answer(
     if strategy == "vmap":
         answers: Tensor = vmap(one, chunk_size=chunk)(own, task, query)
         return answers
-    return torch.stack([
-        one({name: value[e] for name, value in own.items()}, Task(*(field[e] for field in task)), query[e])
-        for e in range(len(query))
-    ])  # fmt: skip
+    tasks = zip(_apart(own, len(query)), query.unbind(), *(field.unbind() for field in task), strict=True)
+    return torch.stack([one(mine, Task(*fields), rows) for mine, rows, *fields in tasks])
 
 
 def cross_entropy(logits: Tensor, one_hot: Tensor) -> Tensor:
