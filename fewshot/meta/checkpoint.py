@@ -68,15 +68,19 @@ class State:
             if old.name != f"state-{step}.safetensors":
                 old.unlink()
 
-    def restore(self, trained: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """Put module and optimiser where they stood; None if nothing was saved yet."""
-        from safetensors.torch import load_file
-
+    def read(self) -> dict[str, Any] | None:
+        """What the JSON holds; None if nothing was saved yet."""
         path = self.folder / "state.json"
         if not path.exists():
             return None
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        saved = load_file(self.folder / f"state-{content['step']}.safetensors")
+        return content
+
+    def restore(self, step: int, trained: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """Put module and optimiser where they stood."""
+        from safetensors.torch import load_file
+
+        saved = load_file(self.folder / f"state-{step}.safetensors")
         trained.load_state_dict({name[6:]: value for name, value in saved.items() if name.startswith("model.")})
         held = optimiser.state_dict()
         for name, value in saved.items():
@@ -84,7 +88,6 @@ class State:
                 number, _, slot = name.partition(".")
                 held["state"].setdefault(int(number), {})[slot] = value
         optimiser.load_state_dict(held)
-        return content
 
 
 def _write(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:

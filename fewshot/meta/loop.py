@@ -49,8 +49,9 @@ def train(
     training, stale, best = Training(learner), 0, {}
     state = State(Path(watch.out)) if watch.out is not None else None
     identity = json.loads(json.dumps({**identity, "plan": asdict(plan)}))
-    if state is not None and (content := state.restore(trained, updates)) is not None:
+    if state is not None and (content := state.read()) is not None:
         _same(content["identity"], identity, state.folder)
+        state.restore(content["step"], trained, updates)
         training.step, training.best, training.best_step = content["step"], content["best"], content["best_step"]
         training.history, stale = content["history"], content["stale"]
         scaler.load_state_dict(content["scaler"])
@@ -81,7 +82,7 @@ def train(
             if training.step % watch.every and training.step < plan.steps:
                 continue
             _check_finite(window, training.step - 1, plan.accumulate)
-            loss_now, accuracy_now = torch.stack(window).double().mean(0).tolist()
+            loss_now, accuracy_now = torch.stack(window).cpu().double().mean(0).tolist()
             window.clear()
             seconds = time.perf_counter() - began
             report: dict[str, Any] = {

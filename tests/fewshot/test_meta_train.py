@@ -100,6 +100,8 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     meta_train(SPEC, TRAIN, sampler(TRAIN), steps=2, out=tmp_path, progress=False)
     with pytest.raises(ValueError, match="holds a training with another plan"):
         meta_train(SPEC, TRAIN, sampler(TRAIN), steps=2, rate=0.1, out=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="holds a training with another learner"):
+        meta_train(SPEC.replace("24", "20"), TRAIN, sampler(TRAIN), steps=2, out=tmp_path, progress=False)
 
 
 SCRIPT = """
