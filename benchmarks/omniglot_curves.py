@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from omniglot_minimal import SETTINGS, TEST, read
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--episodes", type=int, default=500)
     options = parser.parse_args()
+    rcParams["svg.hashsalt"] = "omniglot"  # the same numbers make the same file
     figure = Figure(figsize=(13, 4.2), dpi=120, layout="constrained")
     panels = figure.subplots(1, 3)
     folders = [path for path in sorted(options.models.iterdir()) if (path / "log.jsonl").exists()]
