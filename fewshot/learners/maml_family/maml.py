@@ -114,7 +114,7 @@ class MAML(Learner):
         support, one_hot = state["support"], state["one_hot"]
         absent = one_hot.sum(1) == 0  # [E, N]
         if self._head_only():
-            features = self._features(support, one_hot, query)[1]
+            features = self._features(support, one_hot, query)
             logits = product(features, state["head.weight"].mT) + state["head.bias"].unsqueeze(1)
         else:
             own = {name: value for name, value in state.items() if name not in ("support", "one_hot")}
@@ -132,7 +132,7 @@ class MAML(Learner):
         steps = self.steps if self.training or self.test_steps is None else self.test_steps
         own = self._start(support, one_hot)
         if self._head_only() and not trace:
-            features, _ = self._features(support, one_hot, support[:, :0])
+            features = self._features(support, one_hot)
             weight, bias = self._head(own, len(support))
             rates = {part: lambda step, part=part: self._rate(f"head.{part}", step) for part in ("weight", "bias")}
             weight, bias = adapt_head(features, one_hot, weight, bias, steps, rates, self._first_order())
@@ -166,17 +166,15 @@ class MAML(Learner):
         weight = own.get("head.weight", head.weight.expand(count, -1, -1))
         return weight, own.get("head.bias", head.bias.expand(count, -1))
 
-    def _features(self, support: Tensor, one_hot: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """What the body makes of support and queries ``[E, S, D], [E, Q, D]``, statistics of the support."""
-        rows = torch.cat([support, query], 1)
-        weights = torch.cat([one_hot.sum(-1), one_hot.new_zeros(query.shape[:2])], 1)  # [E, S + Q]
-        if not any(isinstance(part, TaskNorm) for part in self.network.modules()) and query.shape[1]:
-            rows, cut = query, 0
-        else:
-            cut = support.shape[1]
+    def _features(self, support: Tensor, one_hot: Tensor, query: Tensor | None = None) -> Tensor:
+        """What the body makes of the support ``[E, S, D]`` or of queries ``[E, Q, D]``, by the support's statistics."""
+        weights, rows = one_hot.sum(-1), support if query is None else query  # [E, S]
+        if query is not None and any(isinstance(part, TaskNorm) for part in self.network.modules()):
+            rows = torch.cat([support, query], 1)
+            weights = torch.cat([weights, weights.new_zeros(query.shape[:2])], 1)  # [E, S + Q]
         with statistics_from(weights):
-            features = self.network.body(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
-        return features[:, :cut], features[:, cut:]
+            features: Tensor = self.network.body(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+        return features if query is None else features[:, rows.shape[1] - query.shape[1] :]
 
     def _shared(self, own: Mapping[str, Tensor]) -> Params:
         return {name: value for name, value in self.network.named_parameters() if name not in own}

@@ -65,7 +65,7 @@ class ProtoMAML(MAML):
         self.network.head.bias.requires_grad_(False)
 
     def _start(self, support: Tensor, one_hot: Tensor) -> Params:
-        features, _ = self._features(support, one_hot, support[:, :0])  # [E, S, D]
+        features = self._features(support, one_hot)  # [E, S, D]
         shots = one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
         prototypes = product(one_hot.mT, features) / shots.clamp(min=1)
         return {"head.weight": 2 * prototypes, "head.bias": -prototypes.square().sum(-1)}
