@@ -14,7 +14,8 @@ from torch import Tensor, nn
 def save_weights(learner: nn.Module, path: str | os.PathLike[str], **notes: str) -> None:
     """Write a learner's weights, with its spec string and notes in the header."""
     state = {name: value.detach().cpu().contiguous() for name, value in learner.state_dict().items()}
-    _write(Path(path), state, {"learner": repr(learner), **notes})
+    # One note: the writer puts several in any order, and the same weights shall make the same file.
+    _write(Path(path), state, {"fewshot": json.dumps({"learner": repr(learner), **notes})})
 
 
 def load_weights(learner: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
@@ -31,7 +32,7 @@ def load_weights(learner: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     if not path.is_file():
         raise FileNotFoundError(f"there are no weights {str(path)!r}.")
     with safe_open(path, "pt") as file:
-        made = (file.metadata() or {}).get("learner", "another learner")
+        made = json.loads((file.metadata() or {}).get("fewshot", "{}")).get("learner", "another learner")
     try:
         learner.load_state_dict(load_file(path))
     except RuntimeError as error:

@@ -22,7 +22,7 @@ from episodes import EpisodeSampler, ImageSource, TensorSource, evaluate
 from episodes.pictures import CentreCrop
 from fewshot import load_learner, meta_train
 from fewshot.cli import main
-from fewshot.meta import load_weights, pretrain
+from fewshot.meta import load_weights, pretrain, save_weights
 from fewshot.meta.rows import decoded, on_device
 from fewshot.meta.training import gather
 
@@ -138,6 +138,8 @@ def test_killed_runs_end_with_the_uninterrupted_weights(tmp_path: Path) -> None:
         whole = meta_train(SPEC, TRAIN, sampler(TRAIN), steps=60, every=3, batch=2, progress=False).learner
     finally:
         torch.set_num_threads(threads)
+    save_weights(whole, tmp_path / "whole.safetensors", step="60")
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     last = load_weights(load_learner(SPEC), tmp_path / "run" / "last.safetensors")
     for name, value in weights(whole).items():
         assert torch.equal(last.state_dict()[name], value), name
