@@ -6,7 +6,7 @@ Conv-4 on 28 x 28 drawings, 5-way 1-shot, 32 tasks a step, 1 and 5 inner steps, 
 head on 640 cached features, 32 tasks, 1, 5 and 10 steps. Same weights, same tasks; medians of alternating rounds.
 learn2learn runs twice: with the layers as torch has them, and with our net, which orders pictures by pixels
 (channels last). All of it without glibc's habit of handing memory back to the system after each step, which costs every
-side up to 40 % of the time and varies: set MALLOC_TRIM_THRESHOLD_ for your own trainings on a CPU, too.
+side time, and not evenly: set MALLOC_TRIM_THRESHOLD_ for your own trainings on a CPU, too.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def train(options: argparse.Namespace) -> None:
 
 def table(options: argparse.Namespace) -> None:
     ink, labels, alphabets, runs = read(options.data)
-    held = alphabets == TEST
+    held = (alphabets == TEST) | options.whole
     source = TensorSource(ink[held], np.unique(labels[held], return_inverse=True)[1], name="held-out alphabet")
     learners: dict[str, torch.nn.Module] = {"raw pixels, nearest mean": _pixels()}
     if options.published:
@@ -211,6 +211,7 @@ def main() -> None:
     first.add_argument("--threads", type=int, default=1)
     first.add_argument("--all", action="store_true", help="all eight alphabets, the last weights: for Lake's runs")
     second.add_argument("--models", type=Path, required=True, help="folder of folders that train wrote")
+    second.add_argument("--whole", action="store_true", help="episodes over all characters: for --published only")
     second.add_argument("--published", action="store_true", help="also two models from their authors' weight files")
     second.add_argument("--episodes", type=int, default=1000)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Small networks of the field, and norms that are exact under `torch.func`. A new one is its file and one line here."""
+"""Small networks of the field, and a norm that is exact under `torch.func`. A new one is its file and one line here."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from episodes import Episode, EpisodeSampler, TensorSource, evaluate
 from fewshot import load_learner, meta_train
 from fewshot.learners import ANIL, MAML, MetaSGD, ProtoMAML, Reptile
 from fewshot.learners.learn2learn import adapter, source_of, state_from_learn2learn, state_to_learn2learn
+from fewshot.nets.layout import channels_last
 from fewshot.nets.norm import BatchNorm, TaskNorm, statistics_from
 
 CONV = "conv4(norm='task', channels=8)"
@@ -346,6 +347,14 @@ def test_task_norm_is_of_each_episode_and_of_the_rows_that_count() -> None:
     for e, rows in ((0, x[:3]), (1, x[5:7])):
         mean, variance = rows.mean((0, 2, 3), keepdim=True), rows.var((0, 2, 3), unbiased=False, keepdim=True)
         torch.testing.assert_close(found[e], (x[5 * e : 5 * e + 5] - mean) / (variance + 1e-5).sqrt())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_last_changes_the_order_and_nothing_else(channels: int) -> None:
+    x = torch.rand(2, 4, channels, 5, 6, generator=torch.Generator().manual_seed(0))
+    found = channels_last(x[0])
+    assert torch.equal(found, x[0]) and found.stride() == (30 * channels, 1, 6 * channels, channels)
+    assert torch.equal(torch.func.vmap(channels_last)(x), x)
 
 
 def test_resnet12_and_dropblock() -> None:
