@@ -12,6 +12,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from episodes.inputs import refuse_unusual
+from episodes.labels import label_array, name_list
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -56,19 +59,17 @@ def number_labels(
     Raises:
         ValueError: the wrong number of labels, or a label without a name.
     """
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    array = label_array(labels, f"labels of {name!r}")
     if array.ndim != 1 or len(array) != rows:
         raise ValueError(
             f"{name!r} has {rows} rows but labels of shape {list(array.shape)}; give one label per row, [{rows}]."
         )
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.array_equal(array, np.floor(array)):
-            raise ValueError(f"labels of {name!r} are fractions ({array[:3]}...); classes are integers or names.")
+    if array.dtype.kind == "f":
         array = array.astype(np.int64)
     if class_names is None:
         distinct, numbers = np.unique(array, return_inverse=True)
         return torch.from_numpy(numbers.astype(np.int64).reshape(-1)), [str(value) for value in distinct]
-    names = [str(value) for value in class_names]
+    names = name_list(class_names)
     if array.dtype.kind in "US" or array.dtype == object:
         position = {value: i for i, value in enumerate(names)}
         unknown = sorted({str(value) for value in array} - set(position))
@@ -116,10 +117,13 @@ class TensorSource:
         check_finite: bool = True,
         report: dict[str, Any] | None = None,
     ) -> None:
+        refuse_unusual(features, "features")
         mapped = isinstance(features, np.memmap)
         self.features = features if isinstance(features, Tensor) else _as_tensor(features)
         if self.features.ndim < 2:
             raise ValueError(f"features of {name!r} are {list(self.features.shape)}; they must be [M, *x].")
+        if 0 in self.features.shape[1:]:
+            raise ValueError(f"features of {name!r} are {list(self.features.shape)}: a row holds no numbers.")
         if not mapped and check_finite and self.features.is_floating_point():
             _refuse_non_finite(self.features, name)
         self.labels, self.class_names = number_labels(labels, class_names, len(self.features), name)

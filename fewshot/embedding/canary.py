@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from episodes.pictures import decode_picture
+from episodes.pixels import as_input
 
 # Short ones: what an encoder does with texts beyond its context is in its fingerprint.
 TEXTS = ["a photo of a cat", "Zwölf Boxkämpfer", "12:30", "x x x x"]
@@ -38,4 +39,7 @@ def batch(encoder: Any, kind: str) -> Tensor | list[str] | None:
         return TEXTS
     if encoder.transform is None:
         return None
-    return torch.stack([encoder.transform(image) for image in pictures()])
+    inputs = [as_input(encoder.transform(image)) for image in pictures()]
+    if len({image.shape for image in inputs}) > 1:  # the transform leaves the size to the data
+        return None
+    return torch.stack(inputs)

@@ -319,7 +319,9 @@ class TestFailures:
             ({"storage": "int8"}, "must be 'float16' or 'float32'"),
             ({"on_error": "ignore"}, "must be 'raise' or 'skip'"),
             ({"precision": "double"}, "must be one of auto, float32"),
-            ({"views": -1}, "must be 0"),
+            ({"views": -1}, "views=-1"),
+            ({"views": 1.5}, "views=1.5"),
+            ({"batch_size": 1.5}, "batch_size=1.5"),
             ({"augment": lambda image, generator: image}, "at least 1 where augment is given"),
             ({"batch_size": 0}, "batch_size=0"),
             ({"workers": "many"}, "workers='many'"),
@@ -493,8 +495,8 @@ class TestDatasets:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            ([], "cannot embed"),
-            (torch.rand(2, 3, 8, 8) * 5, "pixels are torch.float32 from"),
+            ([], "dataset is empty"),
+            (torch.rand(2, 3, 8, 8) * 5, "pixels are float32 from"),
             (torch.rand(2, 7), "which is no image"),
             (torch.utils.data.TensorDataset(torch.rand(2, 3)), "none of .targets"),
         ],
