@@ -21,8 +21,8 @@ def logme(features: Any, labels: Any) -> float:
 
         log p(y | F) = M/2 log(beta / 2 pi) - beta/2 y^T K^-1 y - 1/2 log |K|,   K = I + F F^T / r,   r = alpha / beta
 
-    For each r the best beta is ``M / y^T K^-1 y``, so that one number remains, which is found on a grid and refined. (The fixed-point iteration of the paper may stop early, and its usual program leaves out a term where
-    D > M.)
+    For each r the best beta is ``M / y^T K^-1 y``, so that one number remains, which is found on a grid and refined.
+    (The fixed-point iteration of the paper may stop early, and its usual program leaves out a term where D > M.)
 
     Args:
         features: ``[M, D]``.
