@@ -116,6 +116,8 @@ def refuse_unusual(X: Any, what: str) -> None:
     if is_sparse(X):
         dense = "to_dense()" if isinstance(X, Tensor) else "toarray()"
         raise ValueError(f"{what} is sparse ({type(X).__name__}), but dense rows are needed; give {what}.{dense}.")
+    if isinstance(X, np.ma.MaskedArray):
+        raise ValueError(f"{what} is a masked array; fill or drop what is masked, as in {what}.filled(0).")
     if X.is_complex() if isinstance(X, Tensor) else getattr(getattr(X, "dtype", None), "kind", "") == "c":
         raise ValueError(
             f"{what} holds complex numbers, of which one part would be lost; give real ones, such as the absolute "

@@ -220,8 +220,14 @@ def _as_tensor(features: ArrayLike) -> Tensor:
     import warnings
 
     array = np.asanyarray(features)
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiub":
         raise ValueError(f"features are {array.dtype}; they must be numbers [M, *x].")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # which torch stores, but hardly computes with
+        array = array.astype(np.int64)
+    if not array.dtype.isnative or min(array.strides, default=0) < 0:  # which torch refuses
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():  # a read-only map is fine: nothing here ever writes to its rows
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
