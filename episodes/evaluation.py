@@ -157,8 +157,9 @@ def _check_order(learners: Any, source: Any, sampler: Any) -> None:
     for name, is_wrong in wrong.items():
         if is_wrong:
             raise ValueError(
-                f"{name} is a {type(given[name]).__name__}, {given[name]!r:.80}; the order is evaluate(learners, source, "
-                "sampler), such as evaluate('prototypes', source, EpisodeSampler(source.labels))."
+                f"{name} is a {type(given[name]).__name__}, {given[name]!r:.80}; the order is "
+                "evaluate(learners, source, sampler), such as evaluate('prototypes', source, "
+                "EpisodeSampler(source.labels))."
             )
 
 

@@ -178,6 +178,8 @@ def _refuse_one(X: Any, what: str) -> None:
         if item_kind(X) == "file" and os.path.isdir(X):
             raise ValueError(f"{what} is the folder {os.fspath(X)!r}; give its files, or 'folder:PATH' to embed.")
         raise ValueError(f"{what} is {X!r}; give a sequence of items, such as [{X!r}].")
+    if is_sparse(X):
+        refuse_unusual(X, what)
     if is_pil(X):
         raise ValueError(f"{what} is one image; give a sequence of items, such as [image].")
     if isinstance(X, (Mapping, Set)):

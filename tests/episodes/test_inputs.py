@@ -129,7 +129,7 @@ class TestLabels:
     def test_names(self) -> None:
         assert name_list(np.array(["owl", "crow"])) == ["owl", "crow"]
         for wrong in ("owl", None, ["owl", None], 3):
-            with pytest.raises(ValueError, match="class_names are|name 1 of class_names is missing"):
+            with pytest.raises(ValueError, match=r"class_names are|name 1 of class_names is missing"):
                 name_list(wrong)
         with pytest.raises(ValueError, match="one string, 'ab'"):
             TensorSource(torch.eye(2), [0, 1], "ab")
@@ -168,13 +168,15 @@ class TestPictures:
             assert found == {b"P6\n300 400\n255\n" + pixels.tobytes()}, turn
 
     def test_images_that_share_a_file(self) -> None:
-        first, second, file = noise(300, 300), noise(300, 300), io.BytesIO()
-        Image.fromarray(first).save(file, "TIFF", save_all=True, append_images=[Image.fromarray(second)])
-        pages = [Image.open(file), Image.open(file)]
-        pages[1].seek(1)
-        with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(encode_picture, pages))
-        assert [data[-first.size :] for data in found] == [first.tobytes(), second.tobytes()]
+        pages, file = [noise(200, 200) for _ in range(8)], io.BytesIO()
+        Image.fromarray(pages[0]).save(file, "TIFF", save_all=True, append_images=[*map(Image.fromarray, pages[1:])])
+        for _ in range(4):
+            opened = [Image.open(file) for _ in pages]
+            for number, image in enumerate(opened):
+                image.seek(number)
+            with ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(encode_picture, opened))
+            assert [data[-page.size :] == page.tobytes() for data, page in zip(found, pages, strict=True)] == [True] * 8
 
     @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
     def test_grey_levels_keep_their_brightness(self, bits: int, tmp_path: Path) -> None:
@@ -228,7 +230,11 @@ class TestPictures:
                 ImageSource([tmp_path / name], [0]).read(0)
 
     def test_what_is_no_file_is_said(self, tmp_path: Path) -> None:
-        for item, message in ((tmp_path, "it is a folder"), ("s3://b/x.png", "it is a URL"), ("~/x.png", "not expanded")):
+        for item, message in (
+            (tmp_path, "it is a folder"),
+            ("s3://b/x.png", "it is a URL"),
+            ("~/x.png", "not expanded"),
+        ):
             with pytest.raises(ValueError, match=rf"\(row 0 of 'images'\): .*{message}"):
                 ImageSource([item], [0]).read(0)
 
@@ -259,7 +265,10 @@ class TestPictures:
             found = ImageSource([pixels], [0], transform=transform)
             torch.testing.assert_close(found[0], expected, rtol=0, atol=1e-7)
             assert found.fingerprint()
-        for wrong, message in ((lambda image: image.convert("L"), "gives a Image"), (lambda image: {"a": 1, "b": 2}, "a mapping of a, b")):
+        for wrong, message in (
+            (lambda image: image.convert("L"), "gives a Image"),
+            (lambda image: {"a": 1, "b": 2}, "a mapping of a, b"),
+        ):
             with pytest.raises(ValueError, match=rf"\(row 0 of 'images'\): the transform {message}"):
                 ImageSource([pixels], [0], transform=wrong)[0]
         with pytest.raises(ValueError, match="a mapping of nothing"):
