@@ -267,7 +267,7 @@ class TestPictures:
             assert found.fingerprint()
         for wrong, message in (
             (lambda image: image.convert("L"), "gives a Image"),
-            (lambda image: {"a": 1, "b": 2}, "a mapping of a, b"),
+            (lambda image: {"a": 1, "b": 2}, "gives a mapping of a, b"),
         ):
             with pytest.raises(ValueError, match=rf"\(row 0 of 'images'\): the transform {message}"):
                 ImageSource([pixels], [0], transform=wrong)[0]
