@@ -80,7 +80,7 @@ RECORDED: dict[str, tuple[str, str]] = {
     "open-set": ("0fd7614a82585c60", "733d77976bc8b0cc"),
     "open-set, equal": ("eee21da3e92f30db", "cec22b84ea8036da"),
     "semi-supervised": ("08093f399c527a50", "db32e258f70dcc60"),
-    "semi-supervised, distractors": ("c873ec1a3387462d", "e8591ac69d5b5543"),
+    "semi-supervised, distractors": ("5d80d0c2c3eb9e78", "03b425d28b0e212c"),
     "exhaustive": ("ebe5eebeefb606d8", "5bc20f18e0168766"),
     "exhaustive, gaps": ("543a38ef1d453dd2", "4e3c91df8527b658"),
     "cross-domain": ("911e6199b2f011df", "645230324596a35f"),

@@ -25,10 +25,10 @@ from episodes import (
     evaluate,
     save_episodes,
 )
-from episodes.cross_domain import join
-from episodes.hierarchical import groups_of_names, groups_of_tree
-from episodes.imbalanced import gammas, round_to
-from episodes.sampler import OPEN
+from episodes.draw import OPEN
+from episodes.samplers.cross_domain import join
+from episodes.samplers.hierarchical import groups_of_names, groups_of_tree
+from episodes.samplers.imbalanced import gammas, round_to
 
 LABELS = np.repeat(np.arange(12), 40)
 UNEQUAL = np.repeat(np.arange(9), [12, 20, 33, 90, 14, 25, 61, 40, 17])
