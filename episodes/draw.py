@@ -55,7 +55,7 @@ class Draw:
         Raises:
             ValueError: some queries are padding, which no learner may see: take `groups`, or `alone`.
         """
-        if self.targets.device.type == "cpu" and bool((self.targets == PADDING).any()):
+        if self.targets.device.type == "cpu" and _padded(self.targets):
             raise ValueError(
                 "some of these episodes have fewer queries than others, and a learner would see the padding; make an "
                 "episode of each of draw.groups(), or of draw.alone(e)."
@@ -82,9 +82,9 @@ class Draw:
             For each number of queries, the places of its episodes in this draw ``[e]``, ascending, and these episodes.
             Where no query is padding, that is the draw itself.
         """
-        asked = self.targets != PADDING  # [E, Q]
-        if bool(asked.all()):
+        if not _padded(self.targets):
             return [(torch.arange(len(self)), self)]
+        asked = self.targets != PADDING  # [E, Q]
         found, numbers = [], asked.sum(1)
         for number in numbers.unique().tolist():
             places = (numbers == number).nonzero().squeeze(1)
@@ -131,6 +131,11 @@ class Draw:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in values.items()}
         return Draw(**changed)
+
+
+def _padded(targets: Tensor) -> bool:
+    one = targets[:1] if targets.stride(0) == 0 else targets  # all episodes alike
+    return bool((one == PADDING).any())
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:
