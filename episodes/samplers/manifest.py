@@ -64,6 +64,7 @@ class ManifestSampler(Sampler):
     """
 
     kind = "manifest"
+    own_task = True
 
     def __init__(self, path: str | os.PathLike[str], labels: Any, *, name: str = "the dataset") -> None:
         self._path, self.rows, self.name = str(path), len(labels), name
