@@ -153,5 +153,10 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _text_of(text: Tensor, classes: Tensor) -> Tensor:
     """Text of each way; zeros, which learners take for absence, where an episode has fewer ways."""
+    if classes.device.type == "cpu" and classes.numel() and int(classes.max()) >= len(text):
+        raise ValueError(
+            f"text has {len(text)} rows, but class {int(classes.max())} is in an episode; give one vector per dataset "
+            "class, [C, D]."
+        )
     rows = text[classes.clamp(min=0)]
     return rows.masked_fill((classes < 0).view(*classes.shape, *[1] * (text.ndim - 1)), 0.0)

@@ -83,6 +83,10 @@ class TestAssembly:
         with pytest.raises(ValueError, match=r"rows are \[2, 20, 4\]; they must be .* beginning with \[2, 18\]"):
             drawn.episode(torch.zeros(2, 20, 4))
 
+    def test_text_of_too_few_classes_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"text has 1 rows, but class \d is in an episode"):
+            ALL["fixed"]().draw(0, 9).episode(source_of(LABELS), torch.zeros(1, 4))
+
     def test_episodes_that_are_alike_take_no_memory(self) -> None:
         drawn = EpisodeSampler(LABELS, 3, 2, 4).draw(0, 3000)
         assert drawn.labels.stride(0) == drawn.targets.stride(0) == 0 and len(drawn.labels) == 3000
