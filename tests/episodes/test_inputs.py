@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,6 +118,13 @@ class TestLabels:
         labels = [500_000_000, 3] * 20
         source = TensorSource(torch.rand(40, 2), labels)
         assert source.class_names == ["3", "500000000"]
+        tracemalloc.start()
+        try:
+            for given in (np.array(labels), source.labels):
+                EpisodeSampler(given, way=2, shot=1, query=5).draw(0, 3)
+            assert tracemalloc.get_traced_memory()[1] < 100e6
+        finally:
+            tracemalloc.stop()
 
     def test_padded_numbers_are_names(self, tmp_path: Path) -> None:
         lines = [f"{name}.png,{label}" for name, label in (("a", "01"), ("b", "1"), ("c", "01"))]
