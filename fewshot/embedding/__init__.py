@@ -133,7 +133,7 @@ def embed(
             if engine is None:
                 yield fill(
                     work, forward, space, batch_size=size, workers=threads, stop_at_failure=stop,
-                    progress=advance,
+                    kept=cache is not False, progress=advance,
                 )  # fmt: skip
                 return
             job = Job(
