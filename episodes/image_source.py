@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from episodes.identity import UnknownIdentityError, digest, digest_array
 from episodes.inputs import check_whole, read_file, rows_of
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
 from episodes.pixels import as_input
@@ -70,7 +72,7 @@ class ImageSource:
         self.transform = CentreCrop(size) if transform is None else transform
         self.workers = None if workers is None else check_whole("workers", workers)
         self.name = name
-        self._digests: list[bytes] | None = None
+        self._digests: dict[str, tuple[Any, bytes]] = {}  # of files: their state when they were read, and the digest
 
     @classmethod
     def from_folder(cls, root: str | os.PathLike[str], **options: Any) -> ImageSource:
@@ -188,26 +190,39 @@ class ImageSource:
         part = object.__new__(type(self))
         part.__dict__.update(self.__dict__, labels=self.labels.index_select(0, index), name=name or self.name)
         part.items = [self.items[row] for row in index.tolist()]
-        part._digests = None if self._digests is None else [self._digests[row] for row in index.tolist()]
         return part
 
     def digests(self) -> list[bytes]:
-        """One digest ``[M]`` of each picture's bytes as stored; read once, then remembered."""
-        if self._digests is None:
-            self._digests = list(
-                self._parallel(lambda row: hashlib.blake2b(self.read(row), digest_size=16).digest(), range(len(self)))
-            )
-        return self._digests
+        """One digest ``[M]`` of each picture as stored; files are read again only when they have changed."""
+        return list(self._parallel(self._digest, range(len(self))))
 
     def fingerprint(self) -> str:
-        """A digest of all pictures as stored, their labels, and what the transform makes of test pictures."""
-        digest = hashlib.sha256(b"".join(self.digests()))
-        digest.update(self.labels.numpy().data)
-        for picture in probe():
-            seen = as_input(self.transform(picture)).detach().cpu().contiguous()
-            digest.update(f"{seen.dtype}{list(seen.shape)}".encode())
-            digest.update(seen.view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:32]
+        """A digest of all pictures as stored, their labels, and the transform by value.
+
+        A transform whose behaviour cannot be read counts by what it makes of test pictures.
+        """
+        try:
+            transform = digest(self.transform)
+        except UnknownIdentityError:
+            transform = digest([as_input(self.transform(picture)) for picture in probe()])
+        return digest(["pictures", b"".join(self.digests()), self.labels, transform])
+
+    def _digest(self, row: int) -> bytes:
+        item = self.items[row]
+        if isinstance(item, (np.ndarray, Tensor)):
+            return bytes.fromhex(digest_array(item))
+        if not isinstance(item, (str, os.PathLike)):
+            return hashlib.blake2b(self.read(row), digest_size=16).digest()
+        file = os.fspath(item)
+        try:
+            found = os.stat(file)
+            state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        except OSError:
+            state = None  # reading it says what is wrong
+        kept = self._digests.get(file)
+        if kept is None or kept[0] != state:
+            kept = self._digests[file] = (state, hashlib.blake2b(self.read(row), digest_size=16).digest())
+        return kept[1]
 
     def describe(self, row: int | None) -> str:
         """A picture's file (where it has one) and row, as messages name it."""

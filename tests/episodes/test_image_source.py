@@ -391,6 +391,22 @@ def test_fingerprint_of_labels_order_and_transform() -> None:
     assert ImageSource(pictures, [0, 1, 1], workers=2).fingerprint() == make[0].fingerprint()
 
 
+def test_pictures_that_changed_are_others(photos: Path) -> None:
+    pixels = picture()
+    held = ImageSource([pixels, pixels.copy()], [0, 1], size=8)
+    before = held.fingerprint()
+    pixels[0, 0] ^= 255
+    assert held.fingerprint() != before
+    filed = ImageSource.from_folder(photos, size=8)
+    before = filed.fingerprint()
+    assert filed.fingerprint() == before
+    Image.fromarray(picture()[::-1]).save(filed.items[0])
+    assert filed.fingerprint() != before
+    before = filed.fingerprint()
+    filed.transform.size = 9
+    assert filed.fingerprint() != before
+
+
 def test_select(photos: Path) -> None:
     source = ImageSource.from_folder(photos, size=8)
     digests = source.digests()
