@@ -65,7 +65,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     """
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(limit + 1) if size <= limit else b""
+        content = file.read(size + 1) if size <= limit else b""
     if size > limit or len(content) > limit:
         raise ValueError(f"{str(path)!r} has {size:,} bytes; such a file has at most {limit:,}.")
     return content
