@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.progress import progress_bar
+from episodes.temporary import temporary_folder
 from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device, choose_precision
 from fewshot.embedding.filling import FillReport, fill, processors
@@ -217,7 +217,7 @@ def _opened(cache: Any) -> Iterator[EmbeddingCache]:
     elif cache is not False:
         yield EmbeddingCache(cache)
     else:  # a mapped table outlives its file where the system allows it, and stays behind where not
-        with tempfile.TemporaryDirectory(prefix="fewshot-", ignore_cleanup_errors=True) as folder:
+        with temporary_folder("fewshot-cache-") as folder:
             yield EmbeddingCache(folder)
 
 
