@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from episodes.results import write_atomically
+from episodes.files import write_atomically
+from episodes.manifest_file import FIELDS as _FIELDS
+from episodes.manifest_file import FORMAT as _FORMAT
+from episodes.manifest_file import read_manifest
 from episodes.sampler import Draw, _as_labels
-
-_FORMAT = "episodes/1"
-_FIELDS = ("support", "labels", "query", "targets", "classes", "ids")
 
 
 def save_episodes(
@@ -61,22 +60,7 @@ class ManifestSampler:
     kind = "manifest"
 
     def __init__(self, path: str | os.PathLike[str], labels: Any, *, name: str = "the dataset") -> None:
-        data = Path(path).read_bytes()
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                header = json.loads(file["header"].tobytes())
-                arrays = {
-                    field: torch.from_numpy(file[field].astype(np.int64)) for field in file.files if field != "header"
-                }
-                missing = [field for field in _FIELDS if field not in arrays]
-                if missing:
-                    raise KeyError(f"it lacks {missing[0]}")
-        except (ValueError, KeyError, OSError) as error:
-            raise ValueError(
-                f"{str(path)!r} is no manifest of episodes ({error}); save_episodes writes them."
-            ) from None
-        if header.get("format") != _FORMAT:
-            raise ValueError(f"{str(path)!r} has format {header.get('format')!r}; this version reads {_FORMAT!r}.")
+        header, arrays = read_manifest(path)
         if header["labels"] != _labels_digest(labels):
             raise ValueError(
                 f"{str(path)!r} was made for a dataset of {header['rows']} rows with other labels than the "
