@@ -31,8 +31,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from episodes import EpisodeSampler, Results, TensorSource, evaluate, load_dataset
-from episodes.manifest import ManifestSampler, save_episodes
+from episodes import (
+    EpisodeSampler,
+    ManifestSampler,
+    Results,
+    TensorSource,
+    evaluate,
+    load_dataset,
+    save_episodes,
+)
 from fewshot import EmbeddingCache, FewShotClassifier, load_encoder, meta_train
 from fewshot.cache import CacheWriteError, MissingRowsError
 from fewshot.cli import main as command

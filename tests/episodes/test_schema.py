@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from episodes import EpisodeSampler, load_dataset
+from episodes import EpisodeSampler, ManifestSampler, load_dataset, save_episodes
 from episodes.archives import read_archive
 from episodes.files import open_regular, read_bounded, write_atomically
-from episodes.manifest import ManifestSampler, save_episodes
 from episodes.schema import field, parse_json, read_json
 
 LABELS = np.repeat(np.arange(4), 6)
