@@ -9,18 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from episodes.inputs import check_whole, read_file, rows_of
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
-from episodes.source import as_float, number_labels
+from episodes.pixels import as_input
+from episodes.source import number_labels
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+    Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -31,10 +32,12 @@ class ImageSource:
     Labels are known without opening a single file. Pictures are turned upright (EXIF) and made RGB.
 
     Args:
-        items: ``[M]``: file names, PIL images, or uint8 arrays ``[H, W, 3]`` or ``[H, W]``, also mixed.
+        items: ``[M]``: file names, PIL images, or arrays and tensors ``[H, W, 3]``, ``[3, H, W]`` or ``[H, W]``
+            (uint8, or floats in 0..1), also mixed; an array of them; or a column of a table.
         labels: ``[M]``: integers or strings.
         class_names: one name per class; by default the distinct labels.
-        transform: PIL image -> tensor ``[3, H, W]``, the same shape for every picture; by default
+        transform: PIL image -> tensor ``[3, H, W]`` (see `episodes.pixels.as_input`), the same shape for every
+            picture; by default
             `CentreCrop(size)`: the centre square resized, pixels in 0..1.
         size: height and width in pixels of the default transform.
         workers: decoding threads; by default one per available processor.
@@ -62,10 +65,10 @@ class ImageSource:
         workers: int | None = None,
         name: str = "images",
     ) -> None:
-        self.items = list(items)
+        self.items = list(rows_of(items, "items"))
         self.labels, self.class_names = number_labels(labels, class_names, len(self.items), name)
         self.transform = CentreCrop(size) if transform is None else transform
-        self.workers = workers
+        self.workers = None if workers is None else check_whole("workers", workers)
         self.name = name
         self._digests: list[bytes] | None = None
 
@@ -150,12 +153,14 @@ class ImageSource:
 
         Raises:
             FileNotFoundError: the file is missing.
-            ValueError: the item is no picture.
+            ValueError: the item is no picture, or no file but a URL, folder or pipe.
         """
         item = self.items[row]
         if isinstance(item, str | os.PathLike):
             try:
-                return Path(item).read_bytes()
+                return read_file(item)
+            except ValueError as error:
+                raise ValueError(f"cannot read {self.describe(row)}: {error}.") from None
             except OSError as error:
                 raise type(error)(
                     f"cannot read {self.describe(row)}: {error.strerror}; correct or drop that row."
@@ -199,7 +204,7 @@ class ImageSource:
         digest = hashlib.sha256(b"".join(self.digests()))
         digest.update(self.labels.numpy().data)
         for picture in probe():
-            seen = self.transform(picture).detach().cpu().contiguous()
+            seen = as_input(self.transform(picture)).detach().cpu().contiguous()
             digest.update(f"{seen.dtype}{list(seen.shape)}".encode())
             digest.update(seen.view(torch.uint8).numpy().data)
         return digest.hexdigest()[:32]
@@ -233,7 +238,8 @@ class ImageSource:
         return pictures
 
     def _load(self, row: int) -> Tensor:
-        return as_float(self.transform(self.decode(row)))
+        picture = self.decode(row)
+        return self._naming(row, lambda given: as_input(self.transform(given)), picture)
 
     def _parallel(self, function: Callable[[Given], Made], over: Sequence[Given]) -> Iterator[Made]:
         workers = min(self.workers or _processors(), len(over))

@@ -1,4 +1,4 @@
-"""Reading a file of episodes: every array of the type, shape and range that episodes have."""
+"""Reading a file of episodes: whether its arrays fit one another and a dataset, `ManifestSampler` looks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from episodes.schema import field, parse_json
 
 FORMAT = "episodes/1"
 FIELDS = ("support", "labels", "query", "targets", "classes", "ids")
-_LIKE = {"labels": "support", "targets": "query"}  # of the same shape
-_LEAST = {"targets": -2, "ids": 0}  # of the others -1: padding
 
 
 def read_manifest(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -37,27 +35,15 @@ def read_manifest(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     form = field(header, "format", str, where)
     if form != FORMAT:
         raise ValueError(f"{where} has format {form[:40]!r}; this version reads {FORMAT!r}.")
-    rows = field(header, "rows", int, where, least=0)
+    field(header, "rows", int, where, least=0)
     field(header, "labels", str, where)
     field(header, "recipe", dict, where)
     foreign = sorted(set(arrays) - {*FIELDS, "unlabelled"})
     if foreign:
         raise ValueError(f"{where} holds {foreign[0][:40]!r}, which is no part of a manifest.")
-    _check_shapes(arrays, where)
-    way = arrays["classes"].shape[1]
+    episodes = len(arrays["ids"]) if arrays["ids"].ndim else 0
     for name, array in arrays.items():
-        below = {"labels": way, "targets": way, "ids": 2**63}.get(name, rows)
-        if array.size and (array.min() < _LEAST.get(name, -1) or array.max() >= below):
-            raise ValueError(
-                f"{where}: the array {name!r} holds numbers outside of {_LEAST.get(name, -1)}..{below - 1}."
-            )
+        fits = array.dtype.kind in "iu" and array.ndim == (1 if name == "ids" else 2)
+        if not fits or (name == "unlabelled" and len(array) != episodes) or (array.size and array.max() >= 2**63):
+            raise ValueError(f"{where} is damaged: {name} is {array.dtype} {list(array.shape)}.")
     return header, {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
-
-
-def _check_shapes(arrays: dict[str, Any], where: str) -> None:
-    episodes = arrays["ids"].shape[0] if arrays["ids"].ndim else 0
-    for name, array in arrays.items():
-        like = arrays[_LIKE.get(name, name)]
-        axes = 1 if name == "ids" else 2
-        if array.dtype.kind not in "iu" or array.ndim != axes or len(array) != episodes or array.shape != like.shape:
-            raise ValueError(f"{where}: the array {name!r} is {array.dtype} {list(array.shape)}, which does not fit.")

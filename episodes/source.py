@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+from episodes.identity import digest, digest_array
+from episodes.inputs import refuse_unusual
+from episodes.labels import label_array, name_list
 
 
 @runtime_checkable
@@ -56,19 +60,17 @@ def number_labels(
     Raises:
         ValueError: the wrong number of labels, or a label without a name.
     """
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    array = label_array(labels, f"labels of {name!r}")
     if array.ndim != 1 or len(array) != rows:
         raise ValueError(
             f"{name!r} has {rows} rows but labels of shape {list(array.shape)}; give one label per row, [{rows}]."
         )
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.array_equal(array, np.floor(array)):
-            raise ValueError(f"labels of {name!r} are fractions ({array[:3]}...); classes are integers or names.")
+    if array.dtype.kind == "f":
         array = array.astype(np.int64)
     if class_names is None:
         distinct, numbers = np.unique(array, return_inverse=True)
         return torch.from_numpy(numbers.astype(np.int64).reshape(-1)), [str(value) for value in distinct]
-    names = [str(value) for value in class_names]
+    names = name_list(class_names)
     if array.dtype.kind in "US" or array.dtype == object:
         position = {value: i for i, value in enumerate(names)}
         unknown = sorted({str(value) for value in array} - set(position))
@@ -116,17 +118,21 @@ class TensorSource:
         check_finite: bool = True,
         report: dict[str, Any] | None = None,
     ) -> None:
+        refuse_unusual(features, "features")
         mapped = isinstance(features, np.memmap)
+        self._mapped = features if isinstance(features, np.memmap) and not features.flags.writeable else None
+        self._seen: tuple[Any, str] | None = None
         self.features = features if isinstance(features, Tensor) else _as_tensor(features)
         if self.features.ndim < 2:
             raise ValueError(f"features of {name!r} are {list(self.features.shape)}; they must be [M, *x].")
+        if 0 in self.features.shape[1:]:
+            raise ValueError(f"features of {name!r} are {list(self.features.shape)}: a row holds no numbers.")
         if not mapped and check_finite and self.features.is_floating_point():
             _refuse_non_finite(self.features, name)
         self.labels, self.class_names = number_labels(labels, class_names, len(self.features), name)
         self.name = name
         self.kind = kind or ("features" if self.features.ndim == 2 else "images")
         self.report = dict(report or {})
-        self._digest: tuple[Any, str] | None = None
 
     def __len__(self) -> int:
         """Number of rows M."""
@@ -176,23 +182,26 @@ class TensorSource:
         return part
 
     def fingerprint(self) -> str:
-        """A digest of rows and labels, taken again when the tensor has been written to."""
-        version = (self.features.data_ptr(), self.features._version, self.labels._version)
-        if self._digest is None or self._digest[0] != version:
-            self._digest = (version, self._hash())
-        return self._digest[1]
+        """A digest of rows and labels as they are now, however they were written to."""
+        return digest([self._content(), self.labels])
 
-    def _hash(self) -> str:
-        digest = hashlib.sha256(f"{self.features.dtype}{list(self.features.shape)}".encode())
-        block = max(1, 2**24 // max(1, self.features[:1].nbytes))
-        for part in self.features.split(block):
-            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        digest.update(self.labels.numpy().data)
-        return digest.hexdigest()[:32]
+    def _content(self) -> str:
+        """A digest of the features; those of a file mapped for reading are read again only when it has changed."""
+        mapped = self._mapped
+        if mapped is None or self.features.data_ptr() != mapped.ctypes.data:
+            return digest_array(self.features)
+        try:
+            found = os.stat(str(mapped.filename))
+            state = (found.st_ino, found.st_size, found.st_mtime_ns, tuple(self.features.shape))
+        except OSError:  # removed since, so nobody can write to what the map still shows
+            state = None
+        if self._seen is None or self._seen[0] != state:
+            self._seen = (state, digest_array(self.features))
+        return self._seen[1]
 
     def _with(self, features: Tensor) -> TensorSource:
         other = copy.copy(self)
-        other.features, other._digest = features, None
+        other.features = features
         return other
 
     def __repr__(self) -> str:
@@ -211,8 +220,14 @@ def _as_tensor(features: ArrayLike) -> Tensor:
     import warnings
 
     array = np.asanyarray(features)
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiub":
         raise ValueError(f"features are {array.dtype}; they must be numbers [M, *x].")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # which torch stores, but hardly computes with
+        array = array.astype(np.int64)
+    if not array.dtype.isnative or min(array.strides, default=0) < 0:  # which torch refuses
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():  # a read-only map is fine: nothing here ever writes to its rows
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from episodes.inputs import check_whole
 from episodes.progress import progress_bar
 from episodes.temporary import temporary_folder
+from fewshot.embedding import canary
 from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device, choose_precision
 from fewshot.embedding.filling import FillReport, fill, processors
 from fewshot.embedding.loading import Work
-from fewshot.embedding.plan import Plan
+from fewshot.embedding.plan import Plan, UnreadableItemError
 from fewshot.embedding.source import EmbeddingSource
 from fewshot.embedding.space_spec import space_spec
 from fewshot.embedding.task import Job, by_engine
@@ -59,9 +61,9 @@ def embed(
     computed, each once. Interrupted at any moment, the same call goes on where it was.
 
     Args:
-        dataset: name of a dataset (``"omniglot:test"``, ``"folder:photos/"``); a `Source`; a torch `Dataset`
-            with ``.targets``, ``.labels`` or ``.samples``; an array or tensor of images; or a list of
-            files, PIL images, uint8 arrays or texts.
+        dataset: name of a dataset (``"omniglot:test"``, ``"folder:photos/"``) or a folder; a `Source`; a torch
+            `Dataset` with ``.targets``, ``.labels`` or ``.samples``; an array or tensor of images; or a list or
+            column of files, PIL images, arrays, tensors or texts. ``docs/inputs.md`` has the rules.
         encoder: spec string (``"timm:resnet18"``) or `Encoder`.
         labels: of a plain list or array ``[M]``; without them all rows are of one class "unlabelled".
         class_names: names for those labels.
@@ -122,6 +124,8 @@ def embed(
         space = store.space(spec)
         size = None if batch_size == "auto" else int(batch_size)
         hits = len(plan.units) - len(plan.missing(space))
+        if hits:
+            canary.check(space, items, forward, begin=False)
 
         def run(work: Work, advance: Callable[[int], Any]) -> Iterator[FillReport]:
             if not len(work):
@@ -129,7 +133,7 @@ def embed(
             if engine is None:
                 yield fill(
                     work, forward, space, batch_size=size, workers=threads, stop_at_failure=stop,
-                    progress=advance,
+                    kept=cache is not False, progress=advance,
                 )  # fmt: skip
                 return
             job = Job(
@@ -193,7 +197,7 @@ def _refuse_failures(plan: Plan) -> None:
     if plan.failures:
         first = plan.explain(min(plan.failures))
         more = f" So did {len(plan.failures) - 1} others." if len(plan.failures) > 1 else ""
-        raise ValueError(f"{first}{more} Repair or remove it, or skip such rows with on_error='skip'.")
+        raise UnreadableItemError(first + more)
 
 
 def _check(storage: str, views: int, augment: Augment | None, on_error: str, workers: Any, batch_size: Any) -> None:
@@ -201,11 +205,11 @@ def _check(storage: str, views: int, augment: Augment | None, on_error: str, wor
         raise ValueError(f"storage={storage!r}; it must be 'float16' or 'float32'.")
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}; it must be 'raise' or 'skip'.")
-    if views < 0 or (augment is not None and not views):
+    if check_whole("views", views, 0) == 0 and augment is not None:
         raise ValueError(f"views={views}; it must be 0, or at least 1 where augment is given.")
     for name, value in (("workers", workers), ("batch_size", batch_size)):
-        if value != "auto" and (isinstance(value, str) or int(value) < 1):
-            raise ValueError(f"{name}={value!r}; it must be 'auto' or at least 1.")
+        if value != "auto":
+            check_whole(name, value)
 
 
 @contextmanager
