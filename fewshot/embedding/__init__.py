@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from episodes.inputs import check_whole
 from episodes.progress import progress_bar
+from episodes.temporary import temporary_folder
 from fewshot.embedding import canary
 from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device, choose_precision
@@ -75,7 +75,7 @@ def embed(
         device: "auto": the encoder's if it is on an accelerator, else the first accelerator, else the CPU.
         precision: of the forward pass: "float32", "bfloat16", "float16"; "auto": bfloat16 on a GPU that
             has it, float16 on an older GPU, float32 elsewhere.
-        storage: "float16" halves files and memory; its error (at most 0.05 % of a value) is below that of
+        storage: "float16" halves files; its error (at most 0.05 % of a value) is below that of
             any precision but float32. "float32" keeps every bit. It holds with ``cache=False``, too.
         views: 0, or the number of augmented views of each image; a row is then their mean, so that no
             episode can hold two views of one image in support and query.
@@ -84,7 +84,8 @@ def embed(
         workers: decoding threads of this process or of each engine worker; "auto": one per processor.
         on_error: "raise" names the first item that cannot be read; "skip" drops such rows, with their
             labels, and lists them in ``report["skipped"]``.
-        memory_limit: bytes of the table above which it stays memory-mapped; "auto": a quarter of memory.
+        memory_limit: bytes that the table may take as float32; above them it stays memory-mapped. "auto": a
+            quarter of memory.
         progress: show a bar on a terminal.
 
     Returns:
@@ -221,7 +222,7 @@ def _opened(cache: Any) -> Iterator[EmbeddingCache]:
     elif cache is not False:
         yield EmbeddingCache(cache)
     else:  # a mapped table outlives its file where the system allows it, and stays behind where not
-        with tempfile.TemporaryDirectory(prefix="fewshot-", ignore_cleanup_errors=True) as folder:
+        with temporary_folder("fewshot-cache-") as folder:
             yield EmbeddingCache(folder)
 
 
