@@ -6,11 +6,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 
 
 class MatchingState(NamedTuple):
@@ -38,6 +37,7 @@ class Matching(Learner):
     """
 
     name: ClassVar[str] = "matching"
+    invariant = ("scale",)
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.learner import State as State
-from fewshot.maths.linalg import class_means, product
+from fewshot.maths.linalg import class_means, normalize, product
 
 
 class ScaledPrototypes(Learner):
@@ -34,6 +33,7 @@ class ScaledPrototypes(Learner):
     """
 
     name: ClassVar[str] = "scaled-prototypes"
+    invariant = ("scale",)
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
