@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-import torch
 from torch import Tensor
 
 
@@ -12,17 +11,16 @@ class ConvergenceWarning(UserWarning):
     """A solver reached its last step before its tolerance; the answer is the best point found."""
 
 
-def warn_unconverged(solver: str, unfinished: Tensor | int, episodes: int, steps: int, remedy: str) -> None:
+def warn_unconverged(problem: str, unfinished: Tensor, steps: int, remedy: str) -> None:
     """Warn if any episode has not converged.
 
     Args:
-        solver: the learner or problem, and what is solved.
-        unfinished: how many episodes have not converged, or which ``[E]``.
-        episodes: of how many.
-        steps: after how many steps they were left.
-        remedy: what to change, as an imperative clause.
+        problem: what was to be solved, with the name of the learner.
+        unfinished: one number or truth value for each episode, zero where it has converged ``[E, ...]``.
+        steps: after how many it was left.
+        remedy: what to change.
     """
-    count = int(torch.count_nonzero(unfinished)) if isinstance(unfinished, Tensor) else unfinished
+    count = int(unfinished.count_nonzero())
     if count:
-        message = f"{solver}: {count} of {episodes} episodes had not converged after {steps} steps; {remedy}."
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        message = f"{problem}: {count} of {len(unfinished)} episodes had not converged after {steps} steps; {remedy}."
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
