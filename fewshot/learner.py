@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.episode import Episode
+from episodes.outliers import log_odds_against_best
 from fewshot.maths.precision import in_double, readable, refuse_non_finite
 from fewshot.registry import argument_names, spec_string
 
@@ -82,11 +83,12 @@ class Learner(nn.Module):
         return self.predict(self.adapt(episode), episode.query)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """How little each query looks like any of the classes ``[E, Q]``: minus its largest probability.
+        """How little each query looks like any of the classes ``[E, Q]``: the log-odds against the most likely one.
 
-        Learners that know better (a distance, a density) override it; larger is stranger.
+        That orders queries as minus the largest probability does, also where probabilities round to 1. Learners
+        that know better (a distance, a density) override it; larger is stranger.
         """
-        return -logits.softmax(-1).amax(-1)
+        return log_odds_against_best(logits)
 
     def check(self, episode: Episode) -> None:
         """Refuse an episode that lacks what this learner `needs`."""

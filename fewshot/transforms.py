@@ -245,17 +245,7 @@ class Chain(Learner):
         states = []
         for transform in self._transforms():
             states.append(transform.adapt(episode))
-            text = episode.text
-            if text is not None and transform.applies_to_text:
-                text = transform(text, states[-1])
-            more = episode.unlabelled
-            support = transform(episode.support, states[-1])
-            episode = episode.replace(
-                support=support,
-                query=support[:, :0],  # nothing that adapts may look at queries, and theirs is another shape by now
-                unlabelled=None if more is None else transform(more, states[-1]),
-                text=text,
-            )
+            episode = _through(transform, states[-1], episode, with_query=False)
         return (*states, self.learner.adapt(episode))
 
     def predict(self, state: State, query: Tensor) -> Tensor:
@@ -266,13 +256,10 @@ class Chain(Learner):
         return self.learner.predict(last, query)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The learner's, of the transformed queries."""
-        query = episode.query
-        for transform, known in zip(self._transforms(), self.adapt(episode)[:-1], strict=True):
-            query = transform(query, known)
-        support = query[:, :0]  # a score is of queries and logits; the support has been learned from
-        labels = episode.labels[:, :0]
-        return self.learner.outlier_score(episode.replace(support=support, labels=labels, query=query), logits)
+        """The learner's, of the transformed episode."""
+        for transform in self._transforms():
+            episode = _through(transform, transform.adapt(episode), episode, with_query=True)
+        return self.learner.outlier_score(episode, logits)
 
     def check(self, episode: Episode) -> None:
         """Refuse what the learner would refuse."""
@@ -288,6 +275,18 @@ class Chain(Learner):
     def __repr__(self) -> str:
         """The spec string, parts separated by ``|``."""
         return " | ".join([*map(repr, self.transforms), repr(self.learner)])
+
+
+def _through(transform: Transform, state: State, episode: Episode, *, with_query: bool) -> Episode:
+    """The episode as a learner behind the transform sees it; without queries, while it adapts."""
+    text, more = episode.text, episode.unlabelled
+    support = transform(episode.support, state)
+    return episode.replace(
+        support=support,
+        query=transform(episode.query, state) if with_query else support[:, :0],
+        unlabelled=None if more is None else transform(more, state),
+        text=transform(text, state) if text is not None and transform.applies_to_text else text,
+    )
 
 
 def list_transforms() -> list[str]:

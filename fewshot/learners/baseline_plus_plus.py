@@ -63,3 +63,7 @@ class BaselinePlusPlus(Learner):
         """Score the queries."""
         logits = self.scale * product(normalize(query, dim=-1), state.weight.mT)  # [E, Q, N]
         return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the cosine with the nearest class vector, times the scale."""
+        return -logits.amax(-1)

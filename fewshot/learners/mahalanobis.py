@@ -83,6 +83,10 @@ class Mahalanobis(Learner):
         logits = -0.5 * (far - inner).clamp(min=0) / self.regularisation
         return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
 
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Half the squared Mahalanobis distance to the nearest class."""
+        return -logits.amax(-1)
+
     def _factors(self, parts: Tensor) -> Tensor:
         """F with ``(AᵀA + βI)⁻¹ = (I - FᵀF)/β`` for A ``[E, N, R, D]``: of ``min(R, D)`` rows."""
         beta = self.regularisation

@@ -59,3 +59,7 @@ class Matching(Learner):
         present = state.one_hot.any(1).unsqueeze(1)  # [E, 1, N]
         logits = votes.clamp(min=torch.finfo(votes.dtype).tiny).log() + self.scale * highest
         return torch.where(present, logits, -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the logarithm of the attention that the nearest class gets, before attention is made to sum to 1."""
+        return -logits.amax(-1)

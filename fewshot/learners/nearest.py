@@ -90,6 +90,10 @@ class Nearest(Learner):
         closeness = 1 / (1 + nearest.masked_fill(absent, 0) / usual)  # between 0 and 1, whatever the scale
         return (votes + share * closeness).log().masked_fill(absent, -torch.inf)
 
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The distance to the nearest row; with more neighbours, the log-odds of their votes."""
+        return -logits.amax(-1) if self.k == 1 else super().outlier_score(episode, logits)
+
     def _distances(self, state: NearestState, query: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to each row, infinite for padding, and by how much it may be off."""
         eps = torch.finfo(query.dtype).eps

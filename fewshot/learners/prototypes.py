@@ -72,4 +72,5 @@ class Prototypes(Learner):
         """The distance to the nearest class mean (squared, or minus the cosine), times the scale."""
         if self.distance == "cosine":
             return -logits.amax(-1)
-        return self.scale * episode.query.square().sum(-1) - logits.amax(-1)  # the logits leave |q|² out
+        query = shifted(episode.query, relative_to_centre(episode).offset)
+        return self.scale * query.square().sum(-1) - logits.amax(-1)  # the logits leave |q|² out

@@ -52,3 +52,7 @@ class ScaledPrototypes(Learner):
         prototypes, absent = state
         cosines = product(normalize(query, dim=-1), prototypes.mT)  # [E, Q, N]
         return (self.log_scale.exp().to(cosines) * cosines).masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the cosine with the nearest class mean, times the scale."""
+        return -logits.amax(-1)

@@ -93,6 +93,10 @@ class SoftKMeans(Learner):
             prototypes = (totals + shares.mT @ rows) / (shots + shares.sum(1).unsqueeze(-1)).clamp(min=1)
         return -self.scale * squared_distances(query, prototypes).masked_fill(absent, torch.inf)
 
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest prototype, times the scale."""
+        return -logits.amax(-1)
+
     def _outside(self, support: SupportState, rows: Tensor) -> Tensor:
         present = (~support.absent).to(rows.dtype).unsqueeze(-1)  # [E, N, 1]
         centre = (support.prototypes * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)

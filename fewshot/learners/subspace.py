@@ -79,3 +79,7 @@ class Subspace(Learner):
         centres = (directions * means.unsqueeze(2)).sum(-1).flatten(1)  # [E, N * R]
         along = (product(query, basis.mT) - centres.unsqueeze(1)).view(*query.shape[:2], way, -1)
         return (-self.scale * (far - along.square().sum(-1)).clamp(min=0)).masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest subspace, times the scale."""
+        return -logits.amax(-1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -78,8 +77,8 @@ def offset_does_not_matter(exam: Exam) -> None:
     columns.flatten()[0] = 101_325.0
     for what, offset in (("101,325 in one feature", columns), ("3,000 in all features", torch.full_like(columns, 3e3))):
         # Rounded far from zero and brought back exactly, so that both are the same rows.
-        far = _rows(exam.make(dtype=torch.float64)[0], lambda rows, offset=offset: (rows + offset).float())
-        near = _rows(far, lambda rows, offset=offset: (rows.double() - offset).float())
+        far = _rows(exam.make(dtype=torch.float64)[0], offset=offset, dtype=torch.float32)
+        near = _rows(_rows(far, dtype=torch.float64), offset=-offset, dtype=torch.float32)
         found, expected = exam.logits(far), exam.logits(near)
         _demand_same_answers(found, expected, f"with an offset of {what}")
         gap = (found.softmax(-1) - expected.softmax(-1)).abs().max().item()
@@ -92,7 +91,7 @@ def scale_does_not_matter(exam: Exam) -> None:
         raise Skip("predictions depend on the scale of the rows")
     expected = exam.logits()
     for power in (-100, -12, 12, 100):  # powers of two round nothing
-        scaled = _rows(exam.episode, lambda rows, power=power: rows * 2.0**power)
+        scaled = _rows(exam.episode, scale=2.0**power)
         _demand_same_answers(exam.logits(scaled), expected, f"with all rows times 2^{power}")
 
 
@@ -113,11 +112,14 @@ def accelerator_equals_cpu(exam: Exam) -> None:
     exam.same(found.cpu(), learner(episode), "on the GPU")
 
 
-def _rows(episode: Episode, change: Callable[[Tensor], Tensor]) -> Episode:
-    """The episode with support, query and unlabelled rows changed, text in the precision of these."""
-    rows = {name: change(value) for name in _ROWS if (value := getattr(episode, name)) is not None}
-    text = None if episode.text is None else episode.text.to(rows["query"].dtype)
-    return episode.replace(**rows, text=text)
+def _rows(
+    episode: Episode, scale: float = 1.0, offset: Tensor | float = 0.0, dtype: torch.dtype | None = None
+) -> Episode:
+    """The episode with ``scale x + offset`` for support, query and unlabelled rows, in another precision."""
+    dtype = dtype or episode.query.dtype
+    rows = {name: scale * value + offset for name in _ROWS if (value := getattr(episode, name)) is not None}
+    text = None if episode.text is None else episode.text.to(dtype)
+    return episode.replace(**{name: value.to(dtype) for name, value in rows.items()}, text=text)
 
 
 def _demand_same_answers(found: Tensor, expected: Tensor, what: str) -> None:
