@@ -49,7 +49,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
     "transductive-finetune(steps=3, rate=0.05, scale=2.0)": partial(
         TUNED, weights=(1.0, 0.0, 1.0), alpha=None, metric="cosine"
     ),
-    "tim-adm(steps=12, scale=1.0)": partial(references.tim_adm, steps=12, scale=1.0),
+    "tim-adm(steps=12, scale=1.0, momentum=1.0)": partial(references.tim_adm, steps=12, scale=1.0),
     "pt-map(marginal_tolerance=1e-12, steps=5)": partial(references.pt_map, steps=5),
     "pt-map(query_prior='free', power=1.0)": partial(references.pt_map, query_prior="free", power=1.0),
 }
