@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -292,6 +294,27 @@ def test_sklearn_predicts_what_the_estimator_predicts(
             peer.set_params(random_state=e)
         peer.fit(episode.support[e].numpy(), episode.labels[e].numpy())
         np.testing.assert_array_equal(logits[e].argmax(-1).numpy(), peer.predict(episode.query[e].numpy()))
+
+
+def test_sklearn_is_searched_for_a_name_when_it_is_given_and_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn.utils
+
+    from fewshot.learners import scikit_learn
+
+    episode, _ = make([3, 3, 3], episodes=3)
+    learner = SklearnLearner("LinearDiscriminantAnalysis")
+    expected = learner(episode)
+
+    def scan(*_: Any, **__: Any) -> Any:
+        raise AssertionError("scikit-learn was scanned again")
+
+    monkeypatch.setattr(sklearn.utils, "all_estimators", scan)
+    monkeypatch.setattr(scikit_learn, "_find", scan)
+    torch.testing.assert_close(learner(episode), expected)
+    torch.testing.assert_close(copy.deepcopy(learner)(episode), expected)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: learner(episode), range(8)))
+    assert all(torch.equal(answer, expected) for answer in answers)
 
 
 def test_sklearn_logits_of_two_classes_are_the_log_odds() -> None:
