@@ -22,7 +22,7 @@ class LogisticState(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Logistic(Learner):

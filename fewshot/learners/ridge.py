@@ -19,7 +19,7 @@ class RidgeState(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Ridge(Learner):
@@ -65,7 +65,7 @@ class Ridge(Learner):
         if self.fit_intercept:
             episode, _, _, offset = relative_to_centre(episode)
         else:
-            offset = episode.support.new_zeros(len(episode), 1, episode.support.shape[-1])
+            offset = episode.support.new_zeros(len(episode), 1, 1)
         support = episode.support
         # The Gram matrix squares the condition: float32 could make it indefinite where alpha is small.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
