@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from episodes import Episode
 from episodes.outliers import auroc, log_odds_against_best, outlier_scores
@@ -23,7 +24,8 @@ def open_set() -> tuple[Episode, Tensor]:
     centres = 0.8 * torch.randn(EPISODES, 2 * WAY, DIM, generator=random)
 
     def rows(labels: Tensor) -> Tensor:
-        return centres[:, labels] + torch.randn(EPISODES, len(labels), DIM, generator=random) + 1.0
+        noise = torch.randn(EPISODES, len(labels), DIM, generator=random)
+        return normalize(centres[:, labels] + noise + 1.0, dim=-1)
 
     labels = torch.arange(WAY).repeat_interleave(SHOT)
     asked = torch.arange(2 * WAY).repeat_interleave(EACH)
