@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 
@@ -17,10 +18,11 @@ _GRID = [10.0**power for power in range(-3, 4)]
 
 
 class LogisticState(NamedTuple):
-    """One linear decision function per class."""
+    """One linear decision function per class, of rows relative to an offset."""
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Logistic(Learner):
@@ -51,6 +53,7 @@ class Logistic(Learner):
     """
 
     name: ClassVar[str] = "logistic"
+    invariant = ("offset",)
 
     def __init__(self, C: float | str = 1.0, folds: int = 5) -> None:
         super().__init__()
@@ -67,8 +70,9 @@ class Logistic(Learner):
             return self._fit(episode, self._cross_validated(episode))
         return self._fit(episode, torch.full((len(episode),), self.C, device=episode.support.device))
 
-    def _fit(self, episode: Episode, inverse: Tensor) -> LogisticState:
+    def _fit(self, episode: Episode, inverse: Tensor, tentative: bool = False) -> LogisticState:
         """The optimum for the C of each episode ``[E]``."""
+        episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         # float32 would lose half of its seven digits in the Gram matrix, and the optimum with them.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
@@ -81,13 +85,13 @@ class Logistic(Learner):
         mean = product(weights.to(support.dtype), support).to(exact)  # [E, 1, D]
         rows = support.to(exact, copy=True).sub_(mean)  # [E, S, D], in place: fresh memory is what costs
 
-        weight, bias = softmax_regression(rows.detach(), target, strength)  # [E, N, D], [E, N, 1]
+        weight, bias = softmax_regression(rows.detach(), target, strength, tentative=tentative)  # [E, N, D], [E, N, 1]
         if rows.requires_grad:
             weight, bias = _differentiable(weight, bias, rows, target, strength)
         # Adding a constant to every b changes no probability: let those of the present classes sum to zero.
         bias = bias - (bias * present).sum(1, keepdim=True) / classes.clamp(min=1)
         bias = (bias - weight @ mean.mT).masked_fill(~present, -torch.inf)  # [E, N, 1]
-        return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype))
+        return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype), offset)
 
     @torch.no_grad()
     def _cross_validated(self, episode: Episode) -> Tensor:
@@ -101,7 +105,7 @@ class Logistic(Learner):
             for number in range(self.folds):
                 held_out = (fold == number) & usable  # [E, S]
                 learned = episode.replace(labels=episode.labels.masked_fill(held_out, -1))
-                state = self._fit(learned, torch.full((len(episode),), C, device=total.device))
+                state = self._fit(learned, torch.full((len(episode),), C, device=total.device), tentative=True)
                 likelihood = self.predict(state, episode.support).log_softmax(-1)  # [E, S, N]
                 likelihood = likelihood.gather(-1, episode.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
                 # A class whose only row is held out cannot be predicted, whatever C is.
@@ -114,7 +118,7 @@ class Logistic(Learner):
 
     def predict(self, state: LogisticState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
-        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
 
 def _folds(episode: Episode, folds: int) -> Tensor:

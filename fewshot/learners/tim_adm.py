@@ -9,6 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import shifted
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import PrototypeHead
 from fewshot.maths.transduction import SupportState, keep_support
@@ -33,7 +34,8 @@ class TIMADM(Learner):
         cross_entropy: weight of the support's loss.
         marginal: weight of the entropy of the mean prediction.
         conditional: weight of the mean entropy of predictions.
-        momentum: share of the way to the new class vectors that a step goes.
+        momentum: share of the way to the new class vectors that a step goes. With the paper's 1, assignments among
+            dozens of classes swing to and fro, and rounding decides where they end.
 
     Raises:
         ValueError: steps is below 1, or momentum not in 0..1.
@@ -43,6 +45,7 @@ class TIMADM(Learner):
     """
 
     name: ClassVar[str] = "tim-adm"
+    invariant = ("offset",)
     transductive = True
 
     def __init__(
@@ -52,7 +55,7 @@ class TIMADM(Learner):
         cross_entropy: float = 0.1,
         marginal: float = 1.0,
         conditional: float = 0.1,
-        momentum: float = 1.0,
+        momentum: float = 0.3,
     ) -> None:
         super().__init__()
         if steps < 1 or not 0 < momentum <= 1:
@@ -66,10 +69,11 @@ class TIMADM(Learner):
 
     def adapt(self, episode: Episode) -> SupportState:
         """Keep the support."""
-        return keep_support(episode)
+        return keep_support(episode, relative=True)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Alternate between labels and class vectors, then score the queries."""
+        query = shifted(query, state.offset)
         asked = PrototypeHead("squared", self.scale, query, state.absent)
         supported = PrototypeHead("squared", self.scale, state.support, state.absent)
         known = state.one_hot.sum(-1, keepdim=True)  # [E, S, 1]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
+from fewshot.maths.convergence import warn_unconverged
 from fewshot.maths.linalg import product
 from fewshot.maths.simplex import onto_simplex
 
@@ -85,7 +86,7 @@ class Dual(NamedTuple):
         return onto_simplex(shares.masked_fill(~self.allowed, -torch.inf), self.C) * real
 
     def gap(self, shares: Tensor) -> Tensor:
-        """Duality gap relative to the primal value ``[E]``."""
+        """Duality gap relative to the primal value, less what rounding of the scores may make of it ``[E]``."""
         signed = self.C * self.target - shares
         scores = product(self.gram, signed)
         square = (signed * scores).sum((1, 2))
@@ -93,7 +94,9 @@ class Dual(NamedTuple):
         losses = margins.masked_fill(~self.allowed, -torch.inf).amax(-1)
         primal = square / 2 + self.C * losses.where(self.allowed.any(-1), 0).sum(-1)
         dual = ((1 - self.target) * shares).sum((1, 2)) - square / 2
-        return (primal - dual) / primal.clamp(min=1e-30)
+        size = (1 + scores.abs().amax((1, 2))) * self.allowed.any(-1).sum(-1)
+        rounding = 8 * torch.finfo(scores.dtype).eps * self.C * size
+        return (primal - dual - rounding) / primal.clamp(min=1e-30)
 
 
 @torch.no_grad()
@@ -101,7 +104,8 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
     """The shares b ``[E, S, N]``, by accelerated projected gradient.
 
     Whenever the gap has fallen to a tenth, a Newton step on the face where the shares lie is tried; on the right face
-    it is exact. An episode ends when its relative duality gap is at most `gap`, so it does not depend on the others.
+    it is exact. An episode ends when its relative duality gap is at most `gap`, so it does not depend on the others;
+    for one that does not reach it, a `ConvergenceWarning` is given.
     """
     gap = max(gap, 1e3 * torch.finfo(problem.gram.dtype).eps)
     shares = problem.C * problem.target  # W = 0
@@ -128,6 +132,10 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
         going = (left > gap).nonzero().squeeze(1)
         if len(going) == 0:
             break
+        if count == steps:
+            unfinished = torch.zeros(len(shares), dtype=torch.bool, device=shares.device)
+            unfinished[active[going]] = True
+            warn_unconverged("support vector machine", unfinished, steps, "raise steps or gap, or lower C")
         if len(going) < len(active):
             active, part, step, below = active[going], part.of(going), step[going], below[going]
             point, ahead, momentum = point[going], ahead[going], momentum[going]
