@@ -5,8 +5,21 @@ Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from references_transductive import Array, Labels, differences, fill, known, means, scores, softmax, unit
+
+
+def rescaled(
+    method: Callable[..., Array], support: Array, labels: Labels, query: Array, way: int, size: bool = True, **more: Any
+) -> Array:
+    """What a method answers on rows around the support's mean, divided by their root mean square distance from it."""
+    rows = known(support, labels)[0]
+    centre = rows.mean(0)
+    root = np.sqrt(((rows - centre) ** 2).sum() / max(len(rows) - 1, 1)) if size else 1.0
+    return method((support - centre) / root, labels, (query - centre) / root, way, **more)
 
 
 def matching(support: Array, labels: Labels, query: Array, way: int, scale: float = 10.0) -> Array:
@@ -99,13 +112,15 @@ def lda(
     if level < 1e-12:
         shrunk = np.eye(width)
     else:
-        if shrinkage == "ledoit-wolf":
+        if shrinkage in ("ledoit-wolf", "auto"):
             error = np.mean([((np.outer(x, x) - covariance) ** 2).sum() for x in residual]) / count
             share = min(error / ((covariance - level * np.eye(width)) ** 2).sum(), 1.0)
+            if shrinkage == "auto":
+                share = max(share, 4 * width / (4 * width + count - len(centres)))
         elif shrinkage == "oas":
             mean = (covariance**2).mean()
             share = min((mean + level**2) / ((count + 1) * (mean - level**2 / width)), 1.0)
-        else:
+        elif shrinkage != "auto":
             share = float(shrinkage)
         shrunk = (1 - share) * covariance + share * level * np.eye(width)
     inverse = np.linalg.inv(shrunk)

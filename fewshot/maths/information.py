@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewshot.maths.adam import Adam
 from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient, through_softmax
-from fewshot.maths.transduction import SupportState
+from fewshot.maths.transduction import SupportState, rescaled
 
 _TINY = 1e-12  # added to a probability before its logarithm
 
@@ -24,6 +24,7 @@ def tune(
     alpha: Tensor | None,
     steps: int,
     rate: float,
+    relative: bool = False,
 ) -> Tensor:
     """Logits of the queries ``[E, Q, N]`` after a descent from the class means.
 
@@ -39,8 +40,11 @@ def tune(
             None: Shannon's.
         steps: of Adam.
         rate: of Adam.
+        relative: bring rows to mean square 1 around the mean of the support first.
     """
     with torch.no_grad():
+        if relative:
+            state, query = rescaled(state, query)
         a, b, c = weights
         asked = PrototypeHead(metric, scale, query, state.absent)
         known = PrototypeHead(metric, scale, state.support, state.absent)

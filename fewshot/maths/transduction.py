@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.maths.linalg import class_means, product
+from fewshot.maths.spread import spread
 
 _SMALLEST = 1e-24
 
@@ -30,6 +31,14 @@ def keep_support(episode: Episode) -> SupportState:
     # Padding must not reach any sum, and 0 x inf would.
     support = torch.where(one_hot.any(-1, keepdim=True), episode.support, torch.zeros_like(episode.support))
     return SupportState(support, one_hot, prototypes, shots == 0)
+
+
+def rescaled(state: SupportState, query: Tensor) -> tuple[SupportState, Tensor]:
+    """Support, prototypes and queries of mean square 1 around the mean of the support."""
+    known = state.one_hot.any(-1)
+    size = spread(state.support, known)
+    support = torch.where(known.unsqueeze(-1), size.rescale(state.support), torch.zeros_like(state.support))
+    return state._replace(support=support, prototypes=size.rescale(state.prototypes)), size.rescale(query)
 
 
 class Moved(NamedTuple):
