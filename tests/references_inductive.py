@@ -5,21 +5,9 @@ Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from references_transductive import Array, Labels, differences, fill, known, means, scores, softmax, unit
-
-
-def rescaled(
-    method: Callable[..., Array], support: Array, labels: Labels, query: Array, way: int, size: bool = True, **more: Any
-) -> Array:
-    """What a method answers on rows around the support's mean, divided by their root mean square distance from it."""
-    rows = known(support, labels)[0]
-    centre = rows.mean(0)
-    root = np.sqrt(((rows - centre) ** 2).sum() / max(len(rows) - 1, 1)) if size else 1.0
-    return method((support - centre) / root, labels, (query - centre) / root, way, **more)
+from references_transductive import rescaled as rescaled
 
 
 def matching(support: Array, labels: Labels, query: Array, way: int, scale: float = 10.0) -> Array:
