@@ -12,7 +12,7 @@ def _grid(pattern: str, *values: object) -> list[str]:
 
 
 LEARNERS = [
-    "alpha-tim", "baseline++", "bd-cspn", "distribution-calibration", "fine-tune", "label-propagation",
+    "alpha-tim", "baseline++", "bd-cspn", "fine-tune", "label-propagation",
     "laplacian-shot", "lda", "logistic", "mahalanobis", "matching", "nearest", "prototypes", "pt-map", "ridge",
     "scaled-prototypes", "simpleshot", "soft-kmeans", "subspace", "svm", "tim", "tim-adm", "transductive-finetune",
 ]  # fmt: skip

@@ -6,8 +6,8 @@
 
 Nine feature sets of pictures and sounds (5-way 1 and 5 shots, all classes at 1, 4 and 16 shots), four of texts (1, 5
 and 10 shots), and for learners with class words six sets of either kind. Each figure is the difference from
-class means behind the same transforms on the same episodes: ``prototypes`` for ``X``, ``l2 | prototypes`` for ``l2 | X``
-and for candidates (of learners with words: from the better of that and zero-shot). A candidate's
+class means behind the same transforms on the same episodes: ``prototypes`` for ``X``, ``l2 | prototypes`` for
+``l2 | X`` and for candidates (of learners with words: from the better of that and zero-shot). A candidate's
 worth is its mean difference over all exams plus its lowest one, so that gains on one set do not pay for losses on
 another; each set in turn is left out of the choice and shows what the choice is worth on data it has not seen. With
 ``--out`` nothing is computed twice.
@@ -34,7 +34,7 @@ from episodes import Episode, EpisodeSampler, Result, compare, evaluate
 from fewshot import load_learner
 
 REFERENCE = "l2 | prototypes"
-_QUERIES = 400  # of an episode with all classes, at most
+_QUERIES = 300  # of an episode with all classes, at most
 
 
 class Exam(NamedTuple):
@@ -54,12 +54,12 @@ def exams(data: FeatureSet) -> Iterator[Exam]:
         for shot in (1, 5):
             if shot < fewest:
                 query = min(15, fewest - shot)
-                yield Exam(data, f"5-way {shot}", EpisodeSampler(labels, 5, shot, query, name=data.name), 60)
+                yield Exam(data, f"5-way {shot}", EpisodeSampler(labels, 5, shot, query, name=data.name), 40)
     for shot in (1, 5, 10) if data.is_text else (1, 4, 16):
         if shot < fewest:
             query = max(1, min(fewest - shot, _QUERIES // classes))
             sampler = EpisodeSampler(labels, classes, shot, query, name=data.name)
-            yield Exam(data, f"all {shot}", sampler, int(np.clip(1000 // (classes * shot), 3, 30)))
+            yield Exam(data, f"all {shot}", sampler, int(np.clip(500 // (classes * shot), 2, 20)))
 
 
 def sit(exam: Exam, specs: list[str], out: str | None) -> dict[str, Result]:
@@ -90,7 +90,9 @@ def differences(
     return table
 
 
-def worth(of_exam: dict[tuple[str, str], tuple[float, float]], without: str = "", only: str = "") -> tuple[float, float]:
+def worth(
+    of_exam: dict[tuple[str, str], tuple[float, float]], without: str = "", only: str = ""
+) -> tuple[float, float]:
     """Mean and lowest difference over the sets that count."""
     values = [d for (name, _), (d, _) in of_exam.items() if name != without and (not only or name == only)]
     return float(np.mean(values)), float(np.min(values))
@@ -107,8 +109,8 @@ def choose(families: dict[str, list[str]], table: Differences) -> None:
         seen = [worth(table[spec], only=name) for name, spec in picks.items()]
         counts = ", ".join(f"`{spec}` {count}" for spec, count in Counter(picks.values()).most_common())
         mean, lowest = worth(table[chosen])
-        print(f"| {family} | `{chosen}` | {mean:+.1f} | {lowest:+.1f} | {counts} | {np.mean([m for m, _ in seen]):+.1f} "
-              f"| {min(low for _, low in seen):+.1f} |")  # fmt: skip
+        left_out = f"{np.mean([m for m, _ in seen]):+.1f} | {min(low for _, low in seen):+.1f}"
+        print(f"| {family} | `{chosen}` | {mean:+.1f} | {lowest:+.1f} | {counts} | {left_out} |")
     print()
 
 
@@ -158,6 +160,7 @@ def main() -> None:
     parser.add_argument("--choose", action="store_true", help="measure the candidates and choose, one set left out")
     parser.add_argument("--only", nargs="+", default=[], metavar="LEARNER", help="some learners")
     parser.add_argument("--kind", choices=("features", "words"), help="learners without, or with class words")
+    parser.add_argument("--front", nargs="+", default=["", "l2"], help="transforms that learners stand behind")
     parser.add_argument("--large", action="store_true", help="time and memory at 200 ways and 16 shots")
     parser.add_argument("--one", metavar="SPEC", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -166,7 +169,8 @@ def main() -> None:
         return large(options.one)
     if options.large:
         print("| learner | s | GB more | right |\n|---|---|---|---|", flush=True)
-        for spec in options.only or [*LEARNERS, "logistic(C='cv')", *WORDED]:  # each in a process of its own
+        timed = [*LEARNERS, "distribution-calibration", "logistic(C='cv')", *WORDED]
+        for spec in options.only or timed:  # each in a process of its own
             subprocess.run([sys.executable, __file__, "--one", spec], check=False)
         return None
     if options.data is None:
@@ -181,8 +185,8 @@ def main() -> None:
             families = {name: specs for name, specs in families.items() if not options.only or name in options.only}
             choose(families, differences(sets, [s for specs in families.values() for s in specs], worded, options.out))
             continue
-        names = [name for name in names if not options.only or name in options.only]
-        for front in ("",) if worded else ("", "l2"):
+        names = options.only or names
+        for front in ("",) if worded else options.front:
             rows = {chained(front, name): (chained(front, BEFORE.get(name, name)), chained(front, name))
                     for name in names}  # fmt: skip
             specs = list(dict.fromkeys(spec for pair in rows.values() for spec in pair))

@@ -1,4 +1,4 @@
-"""Feature sets on which defaults are chosen and checked: pictures, sounds and texts, with words where there are some."""
+"""Feature sets on which defaults are chosen and checked: pictures, sounds and texts, some with class words."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from torch import Tensor
 from episodes import ImageSource, TensorSource, TextSource
 from fewshot import Prompts, embed, load_encoder
 
-_MOST_CLASSES = 60
+_MOST_CLASSES = 50
 _LEAST = 20  # rows of a class: 16 shots and 4 queries
 _WEIGHTS = "backbones/timm_mobilenetv2_100_same_imagenet_tf2.safetensors"
 
 
 class FeatureSet(NamedTuple):
-    """Rows with labels, the vectors of the class names where they are known, and the scale that turns cosines with them
-    into logits."""
+    """Rows with labels, and the vectors of the class names where they are known."""
 
     name: str
     source: TensorSource
     text: Tensor | None = None  # [C, D]
-    scale: float = 100.0
     is_text: bool = False
 
 
@@ -67,7 +65,7 @@ def text_sets(folder: Path, cache: str | None) -> Iterator[FeatureSet]:
         train, test, names = read(folder / "text")
         texts, labels = (test if name == "banking77" else train)[:2]
         pick = np.random.Generator(np.random.Philox(0)).permutation(len(texts))[:3100]
-        yield _kept(name, features([texts[row] for row in pick]), labels[pick], words(names), 20.0, True)
+        yield _kept(name, features([texts[row] for row in pick]), labels[pick], words(names), True)
     texts, labels, names = [], [], []
     for kind in ("amazon_cells", "imdb", "yelp"):
         lines = (folder / "transfer" / "sentiment_sentences" / f"{kind}.txt").read_text(encoding="utf-8").splitlines()
@@ -77,7 +75,7 @@ def text_sets(folder: Path, cache: str | None) -> Iterator[FeatureSet]:
             labels.append(len(names) + int(answer))
         thing = {"amazon_cells": "phone", "imdb": "film", "yelp": "restaurant"}[kind]
         names += [f"bad {thing}", f"good {thing}"]
-    yield _kept("reviews", features(texts), np.array(labels), words(names), 20.0, True)
+    yield _kept("reviews", features(texts), np.array(labels), words(names), True)
 
 
 def worded_sets(folder: Path) -> Iterator[FeatureSet]:
@@ -106,7 +104,6 @@ def _kept(
     rows: np.ndarray,
     labels: np.ndarray,
     text: Tensor | None = None,
-    scale: float = 100.0,
     is_text: bool = False,
     least: int = _LEAST,
 ) -> FeatureSet:
@@ -116,4 +113,4 @@ def _kept(
     mine = np.isin(labels, classes)
     numbers = np.searchsorted(classes, labels[mine])
     source = TensorSource(np.ascontiguousarray(rows[mine], dtype=np.float32), numbers, name=name)
-    return FeatureSet(name, source, None if text is None else text[torch.from_numpy(classes)], scale, is_text)
+    return FeatureSet(name, source, None if text is None else text[torch.from_numpy(classes)], is_text)

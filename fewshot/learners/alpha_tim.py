@@ -35,8 +35,8 @@ class AlphaTIM(Learner):
         alpha: order of the entropies; ``"auto"``: 2 below five shots, 7 from there on (at one shot 7 collapses).
         steps: of Adam.
         rate: of Adam.
-        scale: factor on the logits (the paper's τ); ``"auto"``: 15, and rows are first brought to a mean square distance
-            of 1 from the mean of the support, so that neither offset nor size of the features matters.
+        scale: factor on the logits (the paper's τ); ``"auto"``: 15, and rows are first brought to a mean square
+            distance of 1 from the mean of the support, so that neither offset nor size of the features matters.
         cross_entropy: weight of the support's loss, which stays Shannon's.
         marginal: weight of the entropy of the mean prediction.
         conditional: weight of the mean entropy of predictions.
@@ -95,8 +95,9 @@ class AlphaTIM(Learner):
 
     def predict(self, state: AlphaTIMState, query: Tensor) -> Tensor:
         """Tune the class vectors on support and queries, then score the queries."""
+        scale = _AUTO if isinstance(self.scale, str) else self.scale
         return tune(
-            state.support, query, metric=self.metric, scale=_AUTO if isinstance(self.scale, str) else self.scale, alpha=state.alpha, steps=self.steps,
+            state.support, query, metric=self.metric, scale=scale, alpha=state.alpha, steps=self.steps,
             rate=self.rate, weights=(self.cross_entropy, self.marginal, self.conditional),
             relative=self.scale == AUTO,
         )  # fmt: skip

@@ -93,9 +93,9 @@ class CrossModal(Learner):
         text = words.rescale(known.text) * (~known.absent).unsqueeze(-1)
         rows = torch.cat([support, root * text], 1)
         even = ways.sum(1, keepdim=True) / ways.sum((1, 2)).view(-1, 1, 1).clamp(min=1)  # [E, 1, N]
-        target = torch.cat([
-            (known.one_hot - even) * labelled.unsqueeze(-1), root * (ways - even) * (~known.absent).unsqueeze(-1)
-        ], 1)  # [E, S + N, N]
+        target = torch.cat(
+            [(known.one_hot - even) * labelled.unsqueeze(-1), root * (ways - even) * (~known.absent).unsqueeze(-1)], 1
+        )  # [E, S + N, N]
         gram = product(rows, rows.mT)
         gram = gram + self.alpha * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
         shares = torch.cholesky_solve(target, torch.linalg.cholesky_ex(gram).L)  # [E, S + N, N]

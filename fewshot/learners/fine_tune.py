@@ -15,7 +15,6 @@ from fewshot.maths.prototype_head import METRICS, PrototypeHead
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 from fewshot.maths.transduction import keep_support
 
-
 _AUTO = {"linear": 3.0, "cosine": 0.1, "squared": 0.03, "euclidean": 0.03}  # chosen by benchmarks/defaults.py
 
 
@@ -78,6 +77,7 @@ class FineTune(Learner):
         self.decay = decay
         self.scale = scale
 
+    @torch.no_grad()
     def adapt(self, episode: Episode) -> FineTuneState:
         """Descend."""
         spread = spread_of_support(episode).where(self.rate == AUTO)

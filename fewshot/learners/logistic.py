@@ -38,9 +38,10 @@ class Logistic(Learner):
 
     Args:
         C: inverse strength of the regularisation, as in scikit-learn; ``"auto"``: 3 divided by the mean square distance
-            of the support from its mean, so that the size of the features does not matter; ``"cv"``: that of 0.001, 0.01, ..., 1000 with
-            the highest likelihood in cross-validation on the support of each episode, classes spread evenly over
-            the folds (of more than 1,000 rows, not all folds are scored). With one shot per class nothing can be held out, and C is as for "auto".
+            of the support from its mean, so that the size of the features does not matter; ``"cv"``: that of 0.001,
+            0.01, ..., 1000 with the highest likelihood in cross-validation on the support of each episode, classes
+            spread evenly over the folds (of more than 1,000 rows, not all folds are scored). With one shot per class
+            nothing can be held out, and C is as for "auto".
         folds: of the cross-validation; an episode with fewer shots has as many as those.
 
     Raises:

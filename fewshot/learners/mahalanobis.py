@@ -12,7 +12,6 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import class_means, product, rows_of_classes
 from fewshot.maths.spread import AUTO, check_auto, spread_of_support
 
-
 _AUTO = 0.3  # chosen by benchmarks/defaults.py
 
 
@@ -37,7 +36,7 @@ class Mahalanobis(Learner):
     and Σ that of the whole support; ``logits = -½ (q - μ_n)ᵀ Q_n⁻¹ (q - μ_n)``.
 
     The part of Q_n in Σ is the same for all classes of as many shots, and is inverted once; what is left of a class is
-    K_n outer products, so its inverse goes through a matrix of that size, and nothing is of D x D or S x S for each class.
+    K_n outer products, so its inverse goes through a matrix of that size, and no class has a matrix of D x D or S x S.
 
     Args:
         regularisation: the sphere's share β, in units of squared features; 1 in the paper, for features of the size

@@ -13,7 +13,6 @@ from fewshot.maths.affinity import squared_distances
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 from fewshot.maths.transduction import SupportState, keep_support
 
-
 _AUTO = 5.0  # chosen by benchmarks/defaults.py
 
 

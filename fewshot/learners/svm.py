@@ -62,7 +62,9 @@ class SVM(Learner):
         """Solve the dual."""
         spread = spread_of_support(episode).where(self.C == AUTO)
         episode = episode.replace(support=spread.rescale(episode.support), query=episode.query[:, :0])
-        return RescaledSVMState(fit(episode, _AUTO if isinstance(self.C, str) else self.C, self.gap, self.steps), spread)
+        return RescaledSVMState(
+            fit(episode, _AUTO if isinstance(self.C, str) else self.C, self.gap, self.steps), spread
+        )
 
     def predict(self, state: RescaledSVMState, query: Tensor) -> Tensor:
         """Decision values of the queries."""

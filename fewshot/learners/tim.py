@@ -13,7 +13,6 @@ from fewshot.maths.prototype_head import check_metric
 from fewshot.maths.spread import AUTO, check_auto
 from fewshot.maths.transduction import SupportState, keep_support
 
-
 _AUTO = 10.0  # chosen by benchmarks/defaults.py
 
 
@@ -28,8 +27,8 @@ class TIM(Learner):
     Args:
         steps: of Adam.
         rate: of Adam.
-        scale: factor on the logits (the paper's τ); ``"auto"``: 10, and rows are first brought to a mean square distance
-            of 1 from the mean of the support, so that neither offset nor size of the features matters.
+        scale: factor on the logits (the paper's τ); ``"auto"``: 10, and rows are first brought to a mean square
+            distance of 1 from the mean of the support, so that neither offset nor size of the features matters.
         cross_entropy: weight of the support's loss (λ).
         marginal: weight of the entropy of the mean prediction.
         conditional: weight of the mean entropy of predictions (α).
@@ -77,8 +76,9 @@ class TIM(Learner):
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Tune the class vectors on support and queries, then score the queries."""
+        scale = _AUTO if isinstance(self.scale, str) else self.scale
         return tune(
-            state, query, metric=self.metric, scale=_AUTO if isinstance(self.scale, str) else self.scale, alpha=None, steps=self.steps, rate=self.rate,
+            state, query, metric=self.metric, scale=scale, alpha=None, steps=self.steps, rate=self.rate,
             weights=(self.cross_entropy, self.marginal, self.conditional),
             relative=self.scale == AUTO,
         )  # fmt: skip

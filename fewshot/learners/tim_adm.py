@@ -14,7 +14,6 @@ from fewshot.maths.prototype_head import PrototypeHead
 from fewshot.maths.spread import AUTO, check_auto
 from fewshot.maths.transduction import SupportState, keep_support, rescaled
 
-
 _AUTO = 10.0  # chosen by benchmarks/defaults.py
 
 

@@ -52,7 +52,7 @@ class TipAdapter(Learner):
     def __init__(self, alpha: float | str = AUTO, beta: float | str = AUTO, scale: float = 100.0) -> None:
         super().__init__()
         check_auto("beta", beta)
-        if alpha != AUTO and (isinstance(alpha, str) or alpha < 0) or scale <= 0:
+        if (alpha != AUTO and (isinstance(alpha, str) or alpha < 0)) or scale <= 0:
             raise ValueError(f"alpha={alpha!r}, scale={scale}; alpha at least 0 or 'auto', the scale positive.")
         self.alpha = alpha
         self.beta = beta

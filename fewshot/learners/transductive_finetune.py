@@ -13,7 +13,6 @@ from fewshot.maths.prototype_head import check_metric
 from fewshot.maths.spread import AUTO, check_auto
 from fewshot.maths.transduction import SupportState, keep_support
 
-
 _AUTO = 3e-4  # chosen by benchmarks/defaults.py
 
 

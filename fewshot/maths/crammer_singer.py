@@ -42,7 +42,8 @@ def fit(episode: Episode, C: float, gap: float, steps: int) -> SVMState:
     exact = torch.float32 if one_hot.device.type == "mps" else torch.float64
     rows = torch.where(known > 0, episode.support, torch.zeros_like(episode.support)).to(exact)  # [E, S, D]
     target, allowed = one_hot.to(exact), (known > 0) & present
-    problem = Dual(Gram(rows) if rows.shape[1] > rows.shape[2] else Gram(product(rows, rows.mT), True), target, allowed, C)
+    gram = Gram(rows) if rows.shape[1] > rows.shape[2] else Gram(product(rows, rows.mT), True)
+    problem = Dual(gram, target, allowed, C)
     shares = solve_dual(problem, gap, steps)
     if rows.requires_grad:
         shares = follow(problem, shares)

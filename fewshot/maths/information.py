@@ -43,8 +43,13 @@ def tune(
         relative: bring rows to mean square 1 around the mean of the support first.
     """
     with torch.no_grad():
+        dtype = query.dtype
         if relative:
-            state, query = rescaled(state, query)
+            # Adam's steps do not shrink with the gradient, so that they would follow its rounding where it is done.
+            exact = torch.float32 if query.device.type == "mps" else torch.float64
+            state = SupportState(*(part.to(exact) for part in state[:-1]), state.absent)
+            state, query = rescaled(state, query.to(exact))
+            alpha = None if alpha is None else alpha.to(exact)
         a, b, c = weights
         asked = PrototypeHead(metric, scale, query, state.absent)
         known = PrototypeHead(metric, scale, state.support, state.absent)
@@ -59,7 +64,7 @@ def tune(
                 inner = c * entropy_gradient(p, alpha) - b * entropy_gradient(marginal, alpha)
                 gradient += asked.gradient(weight, through_softmax(p, inner / query.shape[1]))
             adam.step(weight, gradient)
-        return asked.logits(weight)
+        return asked.logits(weight).to(dtype)
 
 
 def entropy_gradient(probabilities: Tensor, alpha: Tensor | None) -> Tensor:

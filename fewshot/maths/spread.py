@@ -28,7 +28,7 @@ class Spread(NamedTuple):
 
 
 def spread(rows: Tensor, known: Tensor) -> Spread:
-    """``m = mean_s x_s`` and ``sqrt(Σ_s |x_s - m|² / (S - 1))`` of the rows ``[E, S, D]`` that are `known` ``[E, S]``."""
+    """``m = mean_s x_s`` and ``sqrt(Σ_s |x_s - m|² / (S - 1))``, rows ``[E, S, D]``, `known` ``[E, S]``."""
     known = known.unsqueeze(-1)  # [E, S, 1]
     rows = torch.where(known, rows, torch.zeros_like(rows))
     count = known.sum(1, keepdim=True).to(rows.dtype)  # [E, 1, 1]

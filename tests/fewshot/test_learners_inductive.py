@@ -32,8 +32,12 @@ LEARNERS: dict[str, Callable[..., Any]] = {
     "fine-tune(steps=4, rate=0.1, optimiser='adam', decay=0.0)": partial(
         references.fine_tune, steps=4, rate=0.1, optimiser="adam", decay=0.0
     ),
-    "fine-tune(head='cosine', steps=4, rate=0.01, scale=2.0)": partial(references.fine_tune, head="cosine", steps=4, scale=2.0),
-    "fine-tune(head='squared', steps=4, rate=0.01, scale=0.5)": partial(references.fine_tune, head="squared", steps=4, scale=0.5),
+    "fine-tune(head='cosine', steps=4, rate=0.01, scale=2.0)": partial(
+        references.fine_tune, head="cosine", steps=4, scale=2.0
+    ),
+    "fine-tune(head='squared', steps=4, rate=0.01, scale=0.5)": partial(
+        references.fine_tune, head="squared", steps=4, scale=0.5
+    ),
     "baseline++(steps=4, rate=0.01, scale=10.0)": partial(references.baseline_plus_plus, steps=4),
     "lda": partial(references.lda, shrinkage="auto"),
     "lda(shrinkage='ledoit-wolf')": references.lda,

@@ -48,7 +48,13 @@ LEARNERS: dict[str, Callable[..., Any]] = {
         references.rescaled, references.tuned, **TIM, steps=3, rate=0.02, scale=10.0, metric="squared"
     ),
     "transductive-finetune(steps=3)": partial(
-        references.rescaled, references.tuned, weights=(1.0, 0.0, 0.1), alpha=None, steps=3, rate=3e-4, scale=10.0,
+        references.rescaled,
+        references.tuned,
+        weights=(1.0, 0.0, 0.1),
+        alpha=None,
+        steps=3,
+        rate=3e-4,
+        scale=10.0,
         metric="cosine",
     ),
     "tim-adm(steps=2)": partial(references.rescaled, references.tim_adm, steps=2, scale=10.0),
