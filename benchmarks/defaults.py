@@ -137,8 +137,8 @@ def large(spec: str) -> None:
     centres = torch.randn(200, 640, generator=random)
     labels = torch.arange(200).repeat_interleave(16)[None]
     asked = torch.arange(200).repeat_interleave(5)
-    rows = torch.nn.functional.normalize(centres[labels[0]] + 2 * torch.randn(3200, 640, generator=random), dim=-1)
-    query = torch.nn.functional.normalize(centres[asked] + 2 * torch.randn(1000, 640, generator=random), dim=-1)
+    rows = torch.nn.functional.normalize(centres[labels[0]] + 5 * torch.randn(3200, 640, generator=random), dim=-1)
+    query = torch.nn.functional.normalize(centres[asked] + 5 * torch.randn(1000, 640, generator=random), dim=-1)
     words = torch.nn.functional.normalize(centres + torch.randn(200, 640, generator=random), dim=-1)
     learner = load_learner(spec)
     episode = Episode(rows[None], labels, query[None], way=200, text=words[None] if "text" in learner.needs else None)

@@ -47,7 +47,8 @@ def tune(
         if relative:
             # Adam's steps do not shrink with the gradient, so that they would follow its rounding where it is done.
             exact = torch.float32 if query.device.type == "mps" else torch.float64
-            state = SupportState(*(part.to(exact) for part in state[:-1]), state.absent)
+            support, one_hot, prototypes = (part.to(exact) for part in (state.support, state.one_hot, state.prototypes))
+            state = SupportState(support, one_hot, prototypes, state.absent)
             state, query = rescaled(state, query.to(exact))
             alpha = None if alpha is None else alpha.to(exact)
         a, b, c = weights
