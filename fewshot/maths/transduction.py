@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.maths.centring import relative_to_centre
 from fewshot.maths.linalg import class_means, normalize, product
+from fewshot.maths.spread import spread
 
 _SMALLEST = 1e-24
 
@@ -40,6 +41,14 @@ def keep_support(episode: Episode, relative: bool = False) -> SupportState:
     # Padding must not reach any sum, and 0 x inf would.
     support = torch.where(one_hot.any(-1, keepdim=True), episode.support, torch.zeros_like(episode.support))
     return SupportState(support, one_hot, prototypes, shots == 0, offset)
+
+
+def rescaled(state: SupportState, query: Tensor) -> tuple[SupportState, Tensor]:
+    """Support, prototypes and queries of mean square 1 around the mean of the support."""
+    known = state.one_hot.any(-1)
+    size = spread(state.support, known)
+    support = torch.where(known.unsqueeze(-1), size.rescale(state.support), torch.zeros_like(state.support))
+    return state._replace(support=support, prototypes=size.rescale(state.prototypes)), size.rescale(query)
 
 
 class Moved(NamedTuple):

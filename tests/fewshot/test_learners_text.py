@@ -25,8 +25,10 @@ from fewshot.learners import CLIPAdapter, list_learners
 REFERENCES: dict[str, Callable[..., Any]] = {
     "zero-shot": references.zero_shot,
     "tip-adapter": references.tip_adapter,
+    "tip-adapter(alpha=1.0, beta=5.5)": partial(references.tip_adapter, alpha=1.0, beta=5.5),
     "tip-adapter-f": references.tip_adapter_f,
     "proker": references.proker,
+    "proker(beta=5.0, strength=1.0, scale=100.0)": partial(references.proker, beta=5.0, strength=1.0, scale=100.0),
     "gda": references.gda,
     "cross-modal": references.cross_modal,
     "zs-lp(steps=25)": partial(references.descend, steps=25, rate=0.1),
