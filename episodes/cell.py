@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.episode import Episode
+from episodes.identity import UnknownIdentityError, digest
 from episodes.outliers import METRICS, outlier_scores
 from episodes.results import Result, recipe_hash
 from episodes.sampler import OPEN
@@ -51,9 +52,7 @@ class Cell:
             raise ValueError(
                 f"{self.name!r} needs class text, but none was given; pass text=[C, D], one vector per class."
             )
-        identity = {"spec": repr(self.learner) if module is not None else _qualified(self.learner)}
-        if module is not None and (weights := _weights(module)):
-            identity["weights"] = weights
+        identity = learner_identity(self.learner)
         self.recipe = {"learner": identity, "exam": self.exam}
         self.key = recipe_hash(self.recipe)
 
@@ -160,18 +159,17 @@ class Clock:
         return self._end - self._begin
 
 
-def _weights(module: torch.nn.Module) -> str:
-    """Digest of parameters and buffers; empty where there are none."""
-    state = module.state_dict()
-    if not state:
-        return ""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:32]
+def learner_identity(learner: Learns) -> dict[str, str]:
+    """A learner in a recipe: how it is written, for people, and all that its answers depend on, as a digest.
 
-
-def _qualified(learner: Learns) -> str:
-    what = learner if hasattr(learner, "__qualname__") else type(learner)
-    return f"{what.__module__}.{what.__qualname__}"
+    One whose identity is unknown gets a random one: its scores can be looked at, but never found again.
+    """
+    named = learner if hasattr(learner, "__qualname__") else type(learner)
+    spec = repr(learner) if isinstance(learner, torch.nn.Module) else f"{named.__module__}.{named.__qualname__}"
+    # Weights that do not train behave otherwise where a learner adapts its own.
+    parameters = learner.named_parameters() if isinstance(learner, torch.nn.Module) else ()
+    fixed = [name for name, value in parameters if not value.requires_grad]
+    try:
+        return {"spec": spec, "identity": digest([learner, fixed])}
+    except UnknownIdentityError as error:
+        return {"spec": spec, "identity": uuid.uuid4().hex, "unknown": str(error)}

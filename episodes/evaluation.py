@@ -17,6 +17,7 @@ from torch import Tensor
 
 from episodes.cell import Cell, Learns, OutOfMemory, keep, mark
 from episodes.episode import Episode
+from episodes.identity import digest_array
 from episodes.outliers import METRICS
 from episodes.progress import progress_bar
 from episodes.results import Results, ResultsFile
@@ -119,6 +120,7 @@ def evaluate(
     cells = [Cell(name, learner, sources, exam, episodes, place, text, metric) for name, learner in named.items()]
     for cell in cells:
         if file is not None:
+            _refuse_unknown(cell, file)
             known, cell.query_count = file.progress(cell.key)
             cell.done = min(len(known), episodes)
             cell.scores[: cell.done] = known[: cell.done]
@@ -227,6 +229,14 @@ def _run(
                 saved = time.monotonic()
 
 
+def _refuse_unknown(cell: Cell, file: ResultsFile) -> None:
+    if "unknown" in cell.recipe["learner"]:
+        raise ValueError(
+            f"{cell.name!r} cannot be stored in {str(file.path)!r}: {cell.recipe['learner']['unknown']} Leave out=, or "
+            "give a learner whose behaviour can be read."
+        )
+
+
 def _save_progress(cells: list[Cell], file: ResultsFile | None) -> None:
     for cell in cells:
         if file is not None and cell.done and cell.query_count is not None:
@@ -305,9 +315,7 @@ def _check_rows(sampler: Sampler, source: Source) -> None:
 def _exam(source: Source, sampler: Sampler, text: Tensor | None) -> dict[str, Any]:
     exam = {"dataset": {"name": source.name, "fingerprint": source.fingerprint()}, **sampler.recipe()}
     if text is not None:
-        import hashlib
-
-        exam["text"] = hashlib.sha256(text.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()[:32]
+        exam["text"] = digest_array(text)
     return exam
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+from episodes.identity import digest, digest_array
 
 
 @runtime_checkable
@@ -117,6 +119,8 @@ class TensorSource:
         report: dict[str, Any] | None = None,
     ) -> None:
         mapped = isinstance(features, np.memmap)
+        self._mapped = features if isinstance(features, np.memmap) and not features.flags.writeable else None
+        self._seen: tuple[Any, str] | None = None
         self.features = features if isinstance(features, Tensor) else _as_tensor(features)
         if self.features.ndim < 2:
             raise ValueError(f"features of {name!r} are {list(self.features.shape)}; they must be [M, *x].")
@@ -126,7 +130,6 @@ class TensorSource:
         self.name = name
         self.kind = kind or ("features" if self.features.ndim == 2 else "images")
         self.report = dict(report or {})
-        self._digest: tuple[Any, str] | None = None
 
     def __len__(self) -> int:
         """Number of rows M."""
@@ -176,23 +179,26 @@ class TensorSource:
         return part
 
     def fingerprint(self) -> str:
-        """A digest of rows and labels, taken again when the tensor has been written to."""
-        version = (self.features.data_ptr(), self.features._version, self.labels._version)
-        if self._digest is None or self._digest[0] != version:
-            self._digest = (version, self._hash())
-        return self._digest[1]
+        """A digest of rows and labels as they are now, however they were written to."""
+        return digest([self._content(), self.labels])
 
-    def _hash(self) -> str:
-        digest = hashlib.sha256(f"{self.features.dtype}{list(self.features.shape)}".encode())
-        block = max(1, 2**24 // max(1, self.features[:1].nbytes))
-        for part in self.features.split(block):
-            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        digest.update(self.labels.numpy().data)
-        return digest.hexdigest()[:32]
+    def _content(self) -> str:
+        """A digest of the features; those of a file mapped for reading are read again only when it has changed."""
+        mapped = self._mapped
+        if mapped is None or self.features.data_ptr() != mapped.ctypes.data:
+            return digest_array(self.features)
+        try:
+            found = os.stat(str(mapped.filename))
+            state = (found.st_ino, found.st_size, found.st_mtime_ns, tuple(self.features.shape))
+        except OSError:  # removed since, so nobody can write to what the map still shows
+            state = None
+        if self._seen is None or self._seen[0] != state:
+            self._seen = (state, digest_array(self.features))
+        return self._seen[1]
 
     def _with(self, features: Tensor) -> TensorSource:
         other = copy.copy(self)
-        other.features, other._digest = features, None
+        other.features = features
         return other
 
     def __repr__(self) -> str:

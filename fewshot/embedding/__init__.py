@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.progress import progress_bar
+from fewshot.embedding import canary
 from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device, choose_precision
 from fewshot.embedding.filling import FillReport, fill, processors
@@ -122,6 +123,8 @@ def embed(
         space = store.space(spec)
         size = None if batch_size == "auto" else int(batch_size)
         hits = len(plan.units) - len(plan.missing(space))
+        if hits:
+            canary.check(space, items, forward, begin=False)
 
         def run(work: Work, advance: Callable[[int], Any]) -> Iterator[FillReport]:
             if not len(work):

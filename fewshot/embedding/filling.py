@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 import torch
@@ -20,8 +19,6 @@ from fewshot.embedding.computing import Forward
 from fewshot.embedding.loading import Batch, Work, batches
 
 _UNWRITTEN = 4  # batches that may wait for the writer thread
-_checked: set[tuple[str, str]] = set()  # spaces whose canary this process has seen alive
-_checking = Lock()
 _found: dict[tuple[str, str], int] = {}  # (space, device) -> the batch size that a search ended with
 
 
@@ -71,7 +68,7 @@ def fill(
     report = FillReport()
     if not len(work):
         return report
-    check_canary(space, work.items.kind, forward)
+    canary.check(space, work.items, forward, begin=True)
     unwritten: deque[Future[int]] = deque()
     known = (space.id, str(forward.device))
     size = BatchSize(batch_size or _found.get(known), forward.device)
@@ -97,24 +94,6 @@ def fill(
     if batch_size is None and not size.searching:
         _found[known] = report.batch_size
     return report
-
-
-def check_canary(space: Any, kind: str, forward: Forward) -> None:
-    """Before a process first writes to a space: the encoder must compute what it did when the space began."""
-    known = (str(space.path), space.id)
-    with _checking:
-        kept = space.canary
-        if kept is not None and known in _checked:
-            return
-        inputs = canary.batch(forward.encoder, kind)
-        if inputs is None:
-            return
-        rows = forward(inputs).float().cpu()
-        if kept is None:
-            space.set_canary(kind, rows)
-        else:
-            space.check_canary(rows)
-        _checked.add(known)
 
 
 def _timed(forward: Forward, batch: Batch, size: BatchSize) -> Tensor:

@@ -108,7 +108,16 @@ def trial(items: Items, encoder: Any, forward: Any) -> int:
     """Features D of a row, where only the data can tell: the first row that can be read is embedded.
 
     Raises:
-        ValueError: not one row can be embedded; the message names the first.
+        ValueError: not one row can be read; the message names the first.
+    """
+    return int(forward(first_input(items, encoder)).shape[1])
+
+
+def first_input(items: Items, encoder: Any) -> Any:
+    """What the encoder is given for the first row that can be read, as a batch of one.
+
+    Raises:
+        ValueError: not one row can be read; the message names the first.
     """
     from fewshot.embedding.batch_size import BatchSize
     from fewshot.embedding.loading import batches
@@ -118,6 +127,6 @@ def trial(items: Items, encoder: Any, forward: Any) -> int:
         work = Work(plan.items, [row], plan.keys[row], [{}])
         for batch in batches(work, encoder, BatchSize(1, torch.device("cpu")), 1, torch.device("cpu")):
             if batch.units:
-                return int(forward(batch.inputs).shape[1])
+                return batch.inputs
             plan.failures.setdefault(row, next(iter(batch.failures.values())))
     raise ValueError(plan.explain(0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from episodes.identity import digest, digest_array
 from episodes.source import TensorSource
 
 
@@ -41,6 +41,7 @@ class EmbeddingSource(TensorSource):
         # The cache refuses rows that are not finite, so they need not be read for that once more.
         super().__init__(features, labels, class_names, name=name, kind="features", check_finite=False, report=report)
         self.keys, self.space = keys, space
+        self._made = self._state()
 
     def select(self, rows: Tensor | ArrayLike, name: str | None = None) -> TensorSource:
         """Some of the rows, with the same classes."""
@@ -54,12 +55,21 @@ class EmbeddingSource(TensorSource):
     def fingerprint(self) -> str:
         """A digest of what the rows are made of (items, encoder) and their labels.
 
-        Rows computed anew on another device differ in their last bits, yet they are the same exam; reading
-        a large table only to say so would be slow, too.
+        Rows computed anew on another device differ in their last bits, yet they are the same task. Where the
+        features are no longer those that were embedded (replaced, or written to), their content counts instead.
         """
-        if self.space is None:
+        if self.space is None or self._state() != self._made:
             return super().fingerprint()
-        digest = hashlib.sha256(f"{self.space}{self.keys.shape}".encode())
-        digest.update(np.ascontiguousarray(self.keys).data)
-        digest.update(self.labels.numpy().data)
-        return digest.hexdigest()[:32]
+        return digest(["embedding", self.space, self.keys, self.labels])
+
+    def _with(self, features: Tensor) -> TensorSource:
+        part = super()._with(features)
+        if isinstance(part, EmbeddingSource):
+            untouched = self._state() == self._made
+            part.space, part._made = (self.space if untouched else None), part._state()
+        return part
+
+    def _state(self) -> Any:
+        """What tells whether the features were changed; a map for reading cannot be, so its address will do."""
+        at = self.features.data_ptr()
+        return at if self._mapped is not None and at == self._mapped.ctypes.data else digest_array(self.features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from episodes.identity import UnknownIdentityError, describe
 from fewshot.embedding.computing import Forward
 from fewshot.embedding.items import Items
 from fewshot.embedding.plan import trial
@@ -27,12 +28,9 @@ def space_spec(
     Raises:
         fewshot.cache.UnfingerprintableError: the encoder has no identity that holds across processes.
     """
-    from fewshot.cache import UnfingerprintableError
-    from fewshot.cache.fingerprint import describe
-
     try:
         identity = encoder.fingerprint
-    except (UnfingerprintableError, TypeError):
+    except (UnknownIdentityError, TypeError):
         if not once:
             raise
         identity = {"once": uuid.uuid4().hex}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -12,14 +10,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 CHOICES = ("warn", "average", "truncate")
-
-
-def describe_vocabulary(backend: str) -> str:
-    """A digest of a fast tokenizer's JSON, less what using it changes (how it last padded and cut)."""
-    content = json.loads(backend)
-    content.pop("padding", None)
-    content.pop("truncation", None)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_long_text(choice: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from threading import Lock
@@ -13,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from episodes.identity import UnknownIdentityError, describe, describe_architecture, digest_weights
 from fewshot.encoders.encoder import Encoder
 from fewshot.encoders.preprocess import Preprocess
 from fewshot.registry import unknown
 
 POOLS = ("mean", "max", "cls", "flatten")
-_LIBRARIES = {"torch", "torchvision", "timm", "open_clip", "transformers", "sentence_transformers"}
 _evaluating: dict[nn.Module, tuple[int, list[nn.Module]]] = {}  # modules in use, and what to restore
 _lock = Lock()
 
@@ -87,10 +85,10 @@ class ModuleEncoder(Encoder):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """Architecture, weights, layer, pooling and preprocessing, by value."""
-        from fewshot.cache.fingerprint import digest_weights
-
+        own = type(self).__module__.partition(".")[0] == "fewshot"
         return {
             "family": "module",
+            **({} if own else {"encoder": self._identity(type(self), describe)}),  # a class that overrides something
             "architecture": self._identity(self.module, describe_architecture),
             "weights": digest_weights(self.module),
             "layer": self.layer,
@@ -112,6 +110,7 @@ class ModuleEncoder(Encoder):
             caught.append(output)
             raise _Reached
 
+        stop.transient = True  # type: ignore[attr-defined]  # it is not part of what the module computes
         handle = self.module.get_submodule(layer).register_forward_hook(stop)
         try:
             self.module(batch)
@@ -121,12 +120,10 @@ class ModuleEncoder(Encoder):
             handle.remove()
         raise ValueError(f"layer {layer!r} of {self.name!r} is not used in its forward pass; choose another.")
 
-    def _identity(self, value: Any, describe: Callable[[Any], Any]) -> Any:
-        from fewshot.cache import UnfingerprintableError
-
+    def _identity(self, value: Any, describer: Callable[[Any], Any]) -> Any:
         try:
-            return describe(value)
-        except UnfingerprintableError:
+            return describer(value)
+        except UnknownIdentityError:
             if self.version is None:
                 raise
             return "see version"
@@ -186,35 +183,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
                     part.training = True
 
 
-def describe_architecture(module: nn.Module) -> dict[str, Any]:
-    """What a module computes apart from its weights: its structure, and the source of its own classes.
-
-    Raises:
-        fewshot.cache.UnfingerprintableError: a class without source, or a structure that prints addresses.
-    """
-    from fewshot.cache import UnfingerprintableError
-
-    structure = repr(module)
-    remedy = "give ModuleEncoder(..., version='...') and change it whenever the module changes, or cache=False."
-    if " at 0x" in structure:
-        raise UnfingerprintableError(f"repr({type(module).__name__}) contains a memory address; {remedy}")
-    classes = {type(part) for part in module.modules()}
-    names: Mapping[str, type] = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in classes}
-    digest = hashlib.sha256(structure.encode())
-    for name in sorted(names):
-        digest.update(name.encode())
-        if name.partition(".")[0] in _LIBRARIES:
-            continue  # their versions are not part of the identity: the canary notices where one matters
-        try:
-            digest.update(inspect.getsource(names[name]).encode())
-        except (OSError, TypeError):
-            raise UnfingerprintableError(f"the source of {name} cannot be read; {remedy}") from None
-    return {"class": f"{type(module).__module__}.{type(module).__qualname__}", "sha256": digest.hexdigest()}
-
-
 def _describe_transform(transform: Any) -> Any:
-    from fewshot.cache.fingerprint import describe
-
     if isinstance(transform, Preprocess):  # by its values alone: rewording its class must not empty caches
         return {"preprocess": asdict(transform)}
     return None if transform is None else describe(transform)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from episodes.identity import UnknownIdentityError, describe, describe_architecture, digest_weights
 from fewshot.encoders.checkpoint import require_network
 from fewshot.encoders.encoder import Encoder
-from fewshot.encoders.long_texts import check_long_text, describe_vocabulary, encode_long
+from fewshot.encoders.long_texts import check_long_text, encode_long
 from fewshot.encoders.preprocess import Preprocess, per_channel
 from fewshot.registry import unknown
 
@@ -86,9 +87,6 @@ class OpenClipEncoder(Encoder):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """Architecture, weights, preprocessing and tokenizer, by value."""
-        from fewshot.cache.fingerprint import describe, digest_weights
-        from fewshot.encoders.module import describe_architecture
-
         return {
             "family": "open_clip",
             "architecture": describe_architecture(self.module),
@@ -272,15 +270,14 @@ def _preprocess(settings: Any) -> Any:
 
 
 def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
-    from fewshot.cache import UnfingerprintableError
-
     inner = getattr(tokenizer, "tokenizer", tokenizer)
-    backend = getattr(inner, "backend_tokenizer", None)
-    if backend is not None:
-        content = describe_vocabulary(backend.to_str())
+    if getattr(inner, "backend_tokenizer", None) is not None:
+        content = describe(inner)
     elif hasattr(inner, "encoder") and hasattr(inner, "bpe_ranks"):
-        content = json.dumps([sorted(inner.encoder.items()), sorted(map(list, inner.bpe_ranks))])
+        text = json.dumps([sorted(inner.encoder.items()), sorted(map(list, inner.bpe_ranks))])
+        content = hashlib.sha256(text.encode()).hexdigest()
     else:
-        raise UnfingerprintableError(f"the tokenizer {type(inner).__name__} does not tell its vocabulary; cache=False.")
+        raise UnknownIdentityError(f"the tokenizer {type(inner).__name__} does not tell its vocabulary; cache=False.")
+    plain = {name: value for name, value in vars(tokenizer).items() if isinstance(value, (bool, int, str, type(None)))}
     clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
-    return {"class": type(inner).__name__, "clean": clean, "content": hashlib.sha256(content.encode()).hexdigest()}
+    return {"class": type(inner).__name__, "clean": clean, "settings": plain, "content": content}

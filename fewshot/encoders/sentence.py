@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from episodes.identity import describe_architecture, digest_weights
 from fewshot.encoders.checkpoint import require_network
 from fewshot.encoders.encoder import Encoder
-from fewshot.encoders.long_texts import check_long_text, describe_vocabulary, encode_long
+from fewshot.encoders.long_texts import check_long_text, encode_long
 
 _INSTALL = 'sentence encoders are an extra: pip install "fewshot[text]"'
 
@@ -52,16 +52,11 @@ class SentenceEncoder(Encoder):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Modules, weights, tokenizer and context length, by value."""
-        from fewshot.cache.fingerprint import digest_weights
-
-        vocabulary = describe_vocabulary(self.module.tokenizer.backend_tokenizer.to_str())  # type: ignore
+        """Modules with pooling and prompts, weights, tokenizer and context length, by value."""
         return {
             "family": "text",
-            "modules": [type(part).__name__ for part in self.module.children()],
-            "architecture": hashlib.sha256(repr(self.module).encode()).hexdigest(),
+            "architecture": describe_architecture(self.module),  # pooling, prompts and tokenizer too
             "weights": digest_weights(self.module),
-            "tokenizer": vocabulary,
             "context": self.context_length,
             "long_text": self.long_text,
         }

@@ -74,6 +74,7 @@ class TorchvisionEncoder(ModuleEncoder):
         )
         name = f"torchvision:{model}" + (f"@{Path(checkpoint).name}" if checkpoint else "")
         name += f"({layer})" if layer else ""
+        module.eval()  # a forward pass of the user's own must not change its batch norms
         super().__init__(module, transform, layer=layer, pool=pool, name=name, dim=width)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 import tracemalloc
 
 import numpy as np
@@ -192,15 +194,20 @@ def test_zero_episodes(source: TensorSource, sampler: EpisodeSampler) -> None:
 
 
 class Counting:
-    """Nearest mean that counts the episodes it sees, and may be interrupted."""
+    """Nearest mean that counts the episodes it sees, and may be interrupted; what it counts is no part of what it is."""
 
     def __init__(self, stop_after: int = 10**9) -> None:
-        self.seen, self.stop_after = 0, stop_after
+        self.log = threading.local()
+        self.log.seen, self.log.stop_after = 0, stop_after
+
+    @property
+    def seen(self) -> int:
+        return self.log.seen  # type: ignore[no-any-return]
 
     def __call__(self, episode: Episode) -> torch.Tensor:
-        if self.seen >= self.stop_after:
+        if self.log.seen >= self.log.stop_after:
             raise KeyboardInterrupt
-        self.seen += len(episode)
+        self.log.seen += len(episode)
         from fewshot import load_learner
 
         return load_learner("prototypes")(episode)
@@ -297,3 +304,70 @@ def test_memory_does_not_grow_with_the_number_of_episodes(source, sampler) -> No
     peak(1024)
     # NumPy's arrays (indices, scores) are traced; scores take 8 bytes an episode and everything else is constant.
     assert peak(10_240) - peak(2_048) < 8 * 8_192 + 100_000
+
+
+def signed(episode: Episode, sign: float) -> torch.Tensor:
+    """Nearest mean, or with a negative sign the farthest one."""
+    means = episode.one_hot.mT @ episode.support / episode.shots.unsqueeze(-1)  # [E, N, D]
+    return -sign * torch.cdist(episode.query, means)
+
+
+def test_results_are_found_again_only_for_what_behaves_the_same(source, sampler, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from sklearn.naive_bayes import GaussianNB
+
+    from fewshot.learners import SklearnLearner
+
+    out = tmp_path / "runs.jsonl"
+    first, other = np.full(5, 0.2), np.array([0.96, 0.01, 0.01, 0.01, 0.01])
+    learners = {
+        "good": functools.partial(signed, sign=1.0),
+        "bad": functools.partial(signed, sign=-1.0),
+        "plus": lambda episode: signed(episode, 1.0), "minus": lambda episode: signed(episode, -1.0),
+        "flat": SklearnLearner(GaussianNB(priors=first)), "steep": SklearnLearner(GaussianNB(priors=other)),
+    }  # fmt: skip
+    for _ in range(2):
+        results = evaluate(learners, source, sampler, episodes=30, out=out)
+        assert results["good"].mean > results["bad"].mean + 0.3
+        assert results["plus"].mean > results["minus"].mean + 0.3
+        assert (results["flat"].scores != results["steep"].scores).any()
+    assert len(out.read_text().splitlines()) == len(learners)
+
+
+def test_a_corrected_learner_is_computed_again(source, sampler, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from fewshot.learners import Prototypes
+
+    def make(factor: float) -> type[Prototypes]:
+        class Mine(Prototypes):
+            name = "mine"
+
+            def predict(self, state, query):  # type: ignore[no-untyped-def]
+                return factor * super().predict(state, query)
+
+        return Mine
+
+    out = tmp_path / "runs.jsonl"
+    wrong = evaluate({"mine": make(-1.0)()}, source, sampler, episodes=30, out=out)["mine"].mean
+    right = evaluate({"mine": make(1.0)()}, source, sampler, episodes=30, out=out)["mine"].mean
+    assert right > wrong + 0.3
+
+
+def test_a_learner_of_unknown_identity_is_not_stored(source, sampler, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    stream = iter([1.0] * 10**6)
+    learner = {"mine": lambda episode: signed(episode, next(stream))}
+    assert evaluate(learner, source, sampler, episodes=30)["mine"].episodes == 30
+    with pytest.raises(ValueError, match=r"'mine' cannot be stored in .*runs\.jsonl.*list_iterator.*Leave out="):
+        evaluate(learner, source, sampler, episodes=30, out=tmp_path / "runs.jsonl")
+
+
+def test_rows_edited_in_place_are_evaluated_again(source, sampler, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    rows = source.features.clone()
+    mine = TensorSource(rows, source.labels)
+    prints = [mine.fingerprint()]
+    rows.data[0] += 1
+    prints.append(mine.fingerprint())
+    rows.numpy()[1] += 1
+    prints.append(mine.fingerprint())
+    with torch.inference_mode():
+        mine.features = rows + 1
+    prints.append(mine.fingerprint())
+    assert len(set(prints)) == 4

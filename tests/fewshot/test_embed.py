@@ -22,6 +22,18 @@ from fewshot.embedding.computing import Forward, computing
 from fewshot.encoders import Encoder, ModuleEncoder, Pixels, Preprocess
 
 
+class Log:
+    """What a network was given; equal to any other by value, so that keeping it does not change what the network is."""
+
+    def __init__(self) -> None:
+        self.local = threading.local()
+        self.local.batches = []
+
+    @property
+    def batches(self) -> list[int]:
+        return self.local.batches  # type: ignore[no-any-return]
+
+
 class Net(nn.Module):
     """A small network that counts the images it has seen."""
 
@@ -29,7 +41,11 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3))
-        self.batches: list[int] = []
+        self.log = Log()
+
+    @property
+    def batches(self) -> list[int]:
+        return self.log.batches
 
     def forward(self, images: Tensor) -> Tensor:
         self.batches.append(len(images))
@@ -205,13 +221,8 @@ class TestHits:
         assert repaired.report["computed"] == 11
 
     def test_an_encoder_without_identity_needs_cache_false(self, photographs: list[Path], tmp_path: Path) -> None:
-        class Stateful:
-            __slots__ = ()
-
-            def __call__(self, image: Image.Image) -> Tensor:
-                return Preprocess(16, 18)(image)
-
-        model = encoder(transform=Stateful())
+        stream = iter([Preprocess(16, 18)] * 100)  # an iterator shows no state
+        model = encoder(transform=lambda image: next(stream)(image))
         with pytest.raises(UnfingerprintableError, match=r"version="):
             embed(photographs, model, cache=tmp_path)
         source = embed(photographs, model, cache=False)
@@ -221,14 +232,57 @@ class TestHits:
         self, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         embed(photographs[:4], encoder(), cache=tmp_path)
-        monkeypatch.setattr("fewshot.embedding.filling._checked", set())  # as in a new process
+        monkeypatch.setattr("fewshot.embedding.canary._checked", set())  # as in a new process
         drifted = encoder()
-        drifted.module.register_forward_hook(lambda module, inputs, output: output + inputs[0].mean())
+        monkeypatch.setattr(  # as a library of another version might, whose layers are known by name alone
+            nn.BatchNorm2d, "forward", lambda self, x: x * self.weight.view(-1, 1, 1) + x.mean()
+        )
         with pytest.raises(StaleCacheError, match=r"cosine"):
             embed(photographs, drifted, cache=tmp_path)
         monkeypatch.undo()
-        monkeypatch.setattr("fewshot.embedding.filling._checked", set())
+        monkeypatch.setattr("fewshot.embedding.canary._checked", set())
         assert embed(photographs, encoder(), cache=tmp_path).report["hits"] == 4
+
+    def test_drift_is_noticed_where_everything_is_cached(
+        self, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = torch.rand(5, 3, 8, 8)
+        cases = ((photographs[:4], {}), (rows, {"transform": None}))  # with a transform, and without
+        for dataset, options in cases:
+            embed(dataset, encoder(**options), cache=tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr("fewshot.embedding.canary._checked", set())  # as in a new process
+            patch.setattr(
+                nn.BatchNorm2d, "forward", lambda self, x: x * self.weight.view(-1, 1, 1) + x.mean((0, 2, 3), True)
+            )
+            for dataset, options in cases:
+                with pytest.raises(StaleCacheError, match=r"cosine"):
+                    embed(dataset, encoder(**options), cache=tmp_path)
+        for dataset, options in cases:
+            assert embed(dataset, encoder(**options), cache=tmp_path).report["hits"] == len(dataset)
+
+    def test_a_setting_that_nothing_prints_is_another_space(self, tmp_path: Path) -> None:
+        from identity_examples import Net as Pooled
+
+        rows = torch.rand(6, 4)
+        make = lambda mode: ModuleEncoder(nn.Sequential(Pooled(mode), nn.Unflatten(0, (-1, 1))), None)  # noqa: E731
+        mean = embed(rows, make("mean"), labels=range(6), cache=tmp_path).features
+        largest = embed(rows, make("amax"), labels=range(6), cache=tmp_path).features
+        assert not torch.equal(mean, largest)
+
+    def test_features_that_were_changed_are_no_embedding_any_more(
+        self, photographs: list[Path], tmp_path: Path
+    ) -> None:
+        source = embed(photographs, encoder(), cache=tmp_path)
+        mapped = embed(photographs, encoder(), cache=tmp_path, memory_limit=0)
+        assert source.fingerprint() == mapped.fingerprint()
+        assert source.select([0, 1]).fingerprint() == mapped.select([0, 1]).fingerprint() != source.fingerprint()
+        before = source.fingerprint()
+        source.features.data[0] += 1
+        assert source.fingerprint() != before
+        assert source.select([0, 1]).fingerprint() != mapped.select([0, 1]).fingerprint()
+        mapped.features = source.features
+        assert mapped.fingerprint() == source.fingerprint()
 
     def test_a_space_that_was_removed_begins_anew(self, photographs: list[Path], tmp_path: Path) -> None:
         cache = EmbeddingCache(tmp_path)
@@ -372,7 +426,7 @@ class TestInterruption:
         halting = ModuleEncoder(Interrupted(), Preprocess(16, 18), version="1")
         with pytest.raises(KeyboardInterrupt):
             embed(photographs, halting, cache=tmp_path, batch_size=3)
-        halting.module.batches = [0] * 9
+        halting.module.batches.extend([0] * 9)
         resumed = embed(photographs, halting, cache=tmp_path, batch_size=3)
         assert (resumed.report["hits"], resumed.report["computed"]) == (3, 8)
         torch.testing.assert_close(resumed.features, embed(photographs, encoder(), cache=False).features)

