@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "Episode": "episodes.episode",
-    "EpisodeSampler": "episodes.sampler",
-    "Draw": "episodes.sampler",
+    "EpisodeSampler": "episodes.samplers.fixed",
+    "Draw": "episodes.draw",
+    "Sampler": "episodes.samplers.sampler",
     "Source": "episodes.source",
     "TensorSource": "episodes.source",
     "ImageSource": "episodes.image_source",
@@ -23,16 +24,16 @@ _HOME = {
     "check_disjoint": "episodes.splits",
     "check_leakage": "episodes.splits",
     "select_classes": "episodes.splits",
-    "DisjointSampler": "episodes.disjoint",
-    "DirichletSampler": "episodes.imbalanced",
-    "VariableSampler": "episodes.variable",
-    "HierarchicalSampler": "episodes.hierarchical",
-    "OpenSetSampler": "episodes.open_set",
-    "SemiSupervisedSampler": "episodes.semi_supervised",
-    "ExhaustiveSampler": "episodes.exhaustive",
-    "CrossDomainSampler": "episodes.cross_domain",
-    "ManifestSampler": "episodes.manifest",
-    "save_episodes": "episodes.manifest",
+    "DisjointSampler": "episodes.samplers.disjoint",
+    "DirichletSampler": "episodes.samplers.imbalanced",
+    "VariableSampler": "episodes.samplers.variable",
+    "HierarchicalSampler": "episodes.samplers.hierarchical",
+    "OpenSetSampler": "episodes.samplers.open_set",
+    "SemiSupervisedSampler": "episodes.samplers.semi_supervised",
+    "ExhaustiveSampler": "episodes.samplers.exhaustive",
+    "CrossDomainSampler": "episodes.samplers.cross_domain",
+    "ManifestSampler": "episodes.samplers.manifest",
+    "save_episodes": "episodes.samplers.manifest",
     "evaluate": "episodes.evaluation",
     "compare": "episodes.comparison",
     "compare_all": "episodes.comparison",
@@ -44,24 +45,26 @@ __all__ = list(_HOME)
 if TYPE_CHECKING:
     from episodes.comparison import compare as compare
     from episodes.comparison import compare_all as compare_all
-    from episodes.cross_domain import CrossDomainSampler as CrossDomainSampler
     from episodes.datasets import list_datasets as list_datasets
     from episodes.datasets import load_dataset as load_dataset
-    from episodes.disjoint import DisjointSampler as DisjointSampler
+    from episodes.draw import Draw as Draw
     from episodes.episode import Episode as Episode
     from episodes.evaluation import evaluate as evaluate
-    from episodes.exhaustive import ExhaustiveSampler as ExhaustiveSampler
-    from episodes.hierarchical import HierarchicalSampler as HierarchicalSampler
     from episodes.image_source import ImageSource as ImageSource
-    from episodes.imbalanced import DirichletSampler as DirichletSampler
-    from episodes.manifest import ManifestSampler as ManifestSampler
-    from episodes.manifest import save_episodes as save_episodes
-    from episodes.open_set import OpenSetSampler as OpenSetSampler
     from episodes.results import Result as Result
     from episodes.results import Results as Results
-    from episodes.sampler import Draw as Draw
-    from episodes.sampler import EpisodeSampler as EpisodeSampler
-    from episodes.semi_supervised import SemiSupervisedSampler as SemiSupervisedSampler
+    from episodes.samplers.cross_domain import CrossDomainSampler as CrossDomainSampler
+    from episodes.samplers.disjoint import DisjointSampler as DisjointSampler
+    from episodes.samplers.exhaustive import ExhaustiveSampler as ExhaustiveSampler
+    from episodes.samplers.fixed import EpisodeSampler as EpisodeSampler
+    from episodes.samplers.hierarchical import HierarchicalSampler as HierarchicalSampler
+    from episodes.samplers.imbalanced import DirichletSampler as DirichletSampler
+    from episodes.samplers.manifest import ManifestSampler as ManifestSampler
+    from episodes.samplers.manifest import save_episodes as save_episodes
+    from episodes.samplers.open_set import OpenSetSampler as OpenSetSampler
+    from episodes.samplers.sampler import Sampler as Sampler
+    from episodes.samplers.semi_supervised import SemiSupervisedSampler as SemiSupervisedSampler
+    from episodes.samplers.variable import VariableSampler as VariableSampler
     from episodes.source import Source as Source
     from episodes.source import TensorSource as TensorSource
     from episodes.splits import check_disjoint as check_disjoint
@@ -70,7 +73,6 @@ if TYPE_CHECKING:
     from episodes.splits import load_split as load_split
     from episodes.splits import select_classes as select_classes
     from episodes.text_source import TextSource as TextSource
-    from episodes.variable import VariableSampler as VariableSampler
 
 
 def __getattr__(name: str) -> Any:

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.draw import OPEN
 from episodes.episode import Episode
 from episodes.identity import UnknownIdentityError, digest
 from episodes.outliers import METRICS, outlier_scores
 from episodes.results import Result, recipe_hash
-from episodes.sampler import OPEN
 from episodes.source import Source
 
 Learns = Callable[[Episode], Tensor]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from episodes.results import Result, Results
+from episodes.samplers.task_label import task_label
 from episodes.statistics import detectable_difference, holm, mean_interval, sign_flip_test
 
 
@@ -150,9 +151,7 @@ def describe_exam(cell: Result) -> str:
 
 def describe_task(cell: Result) -> str:
     """The task in words: ``5-way 1-shot``; what varies from episode to episode is said to."""
-    ways = "variable-way" if cell.way is None else f"{cell.way}-way"
-    shots = "variable-shot" if cell.shot is None else f"{cell.shot}-shot"
-    return f"{ways} {shots}"
+    return task_label(cell.exam)
 
 
 def format_p(p: float) -> str:

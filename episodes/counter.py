@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
+from enum import IntEnum, unique
+
 import numpy as np
 from numpy.typing import NDArray
 
 _WORDS_PER_COUNTER = 4  # Philox4x64 makes four 64-bit words of each counter value
 
 
+@unique
+class Stream(IntEnum):
+    """What random numbers are drawn for: the second half of the key, one number for each purpose.
+
+    A purpose in `SPANS` has that many streams, which begin at its own number. All others have one.
+    """
+
+    CLASSES = 0
+    QUERY = 1
+    SHOT = 2  # of shot j is SHOT + j; further ones have LATER_SHOT, see `shot_stream`
+    SCENE = 100
+    SCENE_NUISANCE = 101
+    SCENE_GRAIN = 102
+    DISJOINT_CLASSES = 2**32
+    DISJOINT_ROWS = 2**32 + 1
+    DIRICHLET_SHARES = 2**33
+    DIRICHLET_ROWS = 2**33 + 1
+    GROUP = 2**34
+    DISTRACTOR_ROWS = 2**34 + 1
+    DISTRACTOR_CLASSES = 2**34 + 2
+    OPEN_ROWS = 2**35
+    OPEN_CLASSES = 2**35 + 1
+    WAY = 2**36
+    VARIABLE_CLASSES = 2**36 + 1
+    SUPPORT_SIZE = 2**36 + 2
+    SHARES = 2**36 + 3
+    VARIABLE_ROWS = 2**36 + 4
+    ADAPTER = 2**37  # of the layers of CLIP-Adapter
+    CALIBRATION = 2**38  # of the neighbours in distribution calibration
+    LATER_SHOT = 2**40
+
+
+SPANS = {Stream.SHOT: 98, Stream.ADAPTER: 2, Stream.CALIBRATION: 2**32, Stream.LATER_SHOT: 2**40}
+
+
+def shot_stream(shot: int) -> int:
+    """The stream of the support rows number `shot` of all classes."""
+    near = SPANS[Stream.SHOT]
+    return Stream.SHOT + shot if shot < near else Stream.LATER_SHOT + shot - near
+
+
 def uniforms(seed: int, stream: int, first: int, count: int, width: int) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), ``[count, width]``: row i belongs to draw number ``first + i``.
 
     Philox4x64-10 keyed by (seed, stream), its counter set to the draw number, so any row can be made
-    alone, in any batch, in any process. NumPy guarantees the stream of its bit generators across versions.
+    alone, in any batch, in any process; `Stream` lists the streams. NumPy guarantees what its bit generators give
+    across versions.
 
     Reference: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """

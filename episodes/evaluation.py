@@ -9,19 +9,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from episodes.cell import Cell, Learns, OutOfMemory, keep, mark
-from episodes.episode import Episode
+from episodes.draw import OPEN
 from episodes.identity import digest_array
 from episodes.outliers import METRICS
 from episodes.progress import progress_bar
 from episodes.results import Results, ResultsFile
-from episodes.sampler import OPEN, Draw
+from episodes.samplers.sampler import Sampler
 from episodes.source import Source, TensorSource
 
 _LOG = logging.getLogger("episodes")
@@ -30,18 +30,6 @@ _BLOCK = 1024  # episodes drawn, moved and kept at a time
 _CHUNK_BYTES = {"cpu": 8 * 2**20}
 _CHUNK_BYTES_ACCELERATOR = 256 * 2**20
 _SAVE_SECONDS = 10.0
-
-
-class Sampler(Protocol):
-    """Anything that draws numbered episodes: `EpisodeSampler` and its variants."""
-
-    def draw(self, first: int, count: int) -> Draw:
-        """Episodes ``first .. first + count - 1`` as row indices."""
-        ...
-
-    def recipe(self) -> dict[str, Any]:
-        """JSON values that determine the episodes."""
-        ...
 
 
 def evaluate(
@@ -181,6 +169,7 @@ def _run(
         return
     start = min(cell.done for cell in cells)
     resident = {id(cell.source): _on_device(cell.source, device) for cell in cells}
+    row_bytes = {held: source[torch.zeros(1, dtype=torch.int64)].nbytes for held, source in resident.items()}
     buffers: dict[int, Tensor | None] = {}
     text = text.to(device) if text is not None else None
     saved = time.monotonic()
@@ -188,39 +177,30 @@ def _run(
         for first in range(start, episodes, _BLOCK):
             count = min(_BLOCK, episodes - first)
             drawn = sampler.draw(first, count)
-            rows = _to_device(drawn.rows, device)
-            labels = _to_device(drawn.labels, device)
-            targets = _to_device(drawn.targets, device)
             marked = (drawn.targets >= 0).sum(1)  # [E], in host memory
-            ids = _to_device(drawn.ids, device)
-            class_text = None if text is None else _text_of(text, _to_device(drawn.classes, device))  # [E, N, D]
-            way, cut = drawn.classes.shape[1], drawn.support.shape[1]
-            end = cut + drawn.query.shape[1]
+            parts = [(places, part.to(device)) for places, part in drawn.groups()]
             for group in _by_source(cells):
-                source = resident[id(group[0].source)]
-                size = chunk or _chunk_size(source, rows.shape[1], device)
+                held = id(group[0].source)
                 correct = {cell.name: torch.zeros(count, dtype=torch.float64, device=device) for cell in group}
-                done = 0
-                while done < count:
-                    part = slice(done, min(done + size, count))
-                    try:
-                        gathered = _gather(source, rows[part], buffers, size)  # [E, S + Q + U, *x]
-                        episode = Episode(
-                            gathered[:, :cut], labels[part], gathered[:, cut:end], way,
-                            None if class_text is None else class_text[part], ids[part],
-                            None if drawn.unlabelled is None else gathered[:, end:],
-                        )  # fmt: skip
-                        for cell in group:
-                            if first + part.stop > cell.done:
-                                correct[cell.name][part] = mark(cell, episode, targets[part])
-                    except OutOfMemory:
-                        if size == 1:
-                            raise
-                        size, chunk = size // 2, size // 2
-                        buffers.clear()
-                        _LOG.warning("out of memory: going on with %d episodes at a time.", size)
-                        continue
-                    done = part.stop
+                for places, drawn in parts:
+                    rows, here = drawn.rows, places.to(device)
+                    size, done = chunk or _chunk_size(row_bytes[held], rows.shape[1], device), 0
+                    while done < len(places):
+                        part = slice(done, min(done + size, len(places)))
+                        try:
+                            gathered = _gather(resident[held], rows[part], buffers, size)  # [E, S + Q + U, *x]
+                            episode, targets = drawn[part].episode(gathered, text)
+                            for cell in group:
+                                if first + int(places[part][-1]) >= cell.done:
+                                    correct[cell.name][here[part]] = mark(cell, episode, targets)
+                        except OutOfMemory:
+                            if size == 1:
+                                raise
+                            size, chunk = size // 2, size // 2
+                            buffers.clear()
+                            _LOG.warning("out of memory: going on with %d episodes at a time.", size)
+                            continue
+                        done = part.stop
                 for cell in group:
                     keep(cell, correct[cell.name], marked, first)
             bar.update(count)
@@ -257,12 +237,6 @@ def _evaluation_mode(cells: list[Cell]) -> Iterator[None]:
             part.training = mode
 
 
-def _text_of(text: Tensor, classes: Tensor) -> Tensor:
-    """Text of each way; zeros, which learners take for absence, where an episode has fewer ways."""
-    rows = text[classes.clamp(min=0)]
-    return rows.masked_fill((classes < 0).view(*classes.shape, *[1] * (text.ndim - 1)), 0.0)
-
-
 def _gather(source: Source, rows: Tensor, buffers: dict[int, Tensor | None], size: int) -> Tensor:
     if not isinstance(source, TensorSource):
         return source[rows].to(rows.device)
@@ -278,20 +252,13 @@ def _by_source(cells: Iterable[Cell]) -> list[list[Cell]]:
     return list(groups.values())
 
 
-def _chunk_size(source: Source, rows: int, device: torch.device) -> int:
-    row = source[torch.zeros(1, dtype=torch.int64)]
+def _chunk_size(row_bytes: int, rows: int, device: torch.device) -> int:
     budget = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ACCELERATOR)
-    return max(1, min(_BLOCK, budget // max(1, row.nbytes * rows)))
+    return max(1, min(_BLOCK, budget // max(1, row_bytes * rows)))
 
 
 def _on_device(source: Source, device: torch.device) -> Source:
     return source.to(device) if hasattr(source, "to") else source
-
-
-def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cpu":
-        return tensor
-    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
 def _choose_device(device: torch.device | str, source: Source) -> torch.device:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from episodes.evaluation import Sampler, evaluate, name_learners
+from episodes.evaluation import evaluate, name_learners
 from episodes.progress import progress_bar
 from episodes.results import Results
+from episodes.samplers.sampler import Sampler
 from episodes.source import TensorSource
 from fewshot.engines import load_engine
 
@@ -57,9 +58,7 @@ def evaluate_grid(
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         held: TensorSource | _Rows = source if engine is None else _Rows.of(source, Path(folder))
         cells = [
-            Cell(
-                name, learner, held, sampler, str(path), min(episodes, getattr(sampler, "available", episodes)), device
-            )
+            Cell(name, learner, held, sampler, str(path), _limited(episodes, sampler), device)
             for name, learner in named.items()
             for sampler in samplers
         ]
@@ -69,6 +68,10 @@ def evaluate_grid(
                 found[str(number)] = result
                 bar.update(1)
     return Results([cell for i in range(len(cells)) for cell in found[str(i)].cells])
+
+
+def _limited(episodes: int, sampler: Sampler) -> int:
+    return min(episodes, getattr(sampler, "available", None) or episodes)
 
 
 @dataclass(frozen=True)

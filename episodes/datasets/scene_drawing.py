@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.counter import uniforms
+from episodes.counter import Stream, uniforms
 
 Field = NDArray[np.floating[Any]]
 
@@ -27,7 +27,6 @@ PALETTE = np.array(list(_COLOURS.values()), np.float32) / 255  # [12, 3]
 
 _RADII = ((0.34, 0.42), (0.60, 0.74))  # of the half side, by size
 _PLACES = np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5), (0, 0)], np.float32)
-_STREAMS = {"numbers": 101, "grain": 102}
 _NUISANCES = 16
 
 
@@ -44,7 +43,7 @@ def draw_scenes(what: NDArray[np.int64], seed: int, first: int, side: int) -> ND
         side: height and width in pixels.
     """
     shape, colour, background, texture, size, position = what.T
-    free = uniforms(seed, _STREAMS["numbers"], first, len(what), _NUISANCES).astype(np.float32)  # [B, 16]
+    free = uniforms(seed, Stream.SCENE_NUISANCE, first, len(what), _NUISANCES).astype(np.float32)  # [B, 16]
     low, high = np.array(_RADII, np.float32)[size].T
     radius = low + free[:, 0] * (high - low)
     room = np.where(size == 1, 0.30, 0.50).astype(np.float32)[:, None] / 0.5  # a large one stays in the picture
@@ -92,7 +91,7 @@ def _pattern(texture: NDArray[np.int64], u: Field, v: Field, phase: Field) -> Fi
 
 def _grain(seed: int, side: int) -> Field:
     """64 fields of noise ``[64, 1, side, side]``, one of which each picture wears."""
-    numbers = uniforms(seed, _STREAMS["grain"], 0, 64, side * side)
+    numbers = uniforms(seed, Stream.SCENE_GRAIN, 0, 64, side * side)
     return ((numbers.astype(np.float32) - 0.5) * 0.08).reshape(64, 1, side, side)
 
 

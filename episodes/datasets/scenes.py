@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.counter import uniforms
+from episodes.counter import Stream, uniforms
 from episodes.datasets.scene_drawing import BACKGROUNDS, COLOURS, POSITIONS, SHAPES, SIZES, TEXTURES, draw_scenes
 from episodes.source import TensorSource
 
@@ -18,7 +18,6 @@ SPACES = {
     "position": POSITIONS,
 }
 PAIRS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
-_STREAM = 100
 _BLOCK = 512
 
 
@@ -60,7 +59,7 @@ def attributes(seed: int, first: int, count: int, pairs: str = "all") -> NDArray
 
     Each is uniform over its values; only the ground never has the colour of the object.
     """
-    free = uniforms(seed, _STREAM, first, count, 6)
+    free = uniforms(seed, Stream.SCENE, first, count, 6)
     pair = np.array([number for number in range(100) if pairs == "all" or held_out(number) == (pairs == "held-out")])
     shape, colour = np.divmod(pair[(free[:, 0] * len(pair)).astype(np.int64)], len(COLOURS))
     ground = (free[:, 1] * (len(BACKGROUNDS) - 1)).astype(np.int64)

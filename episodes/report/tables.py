@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from episodes.comparison import compare, describe_exam
 from episodes.results import Result, Results
+from episodes.samplers.task_label import classes_note
 from episodes.statistics import holm
 
 _INTERVALS = {
@@ -61,6 +62,9 @@ def grid(results: Results) -> Grid:
         counts = sorted({cell.episodes for cell in results.cells if cell.interval == interval})
         many = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
         notes.append(f"± is the 95 % interval {_INTERVALS[interval]}; {many} episodes")
+    for exam, column in zip(results.exams(), columns, strict=True):
+        if note := classes_note(exam.cells[0].exam):
+            notes.append(f"{column}: episodes are drawn {note}")
     if near - best:
         notes.append("* best, ~ not significantly different from it (paired exact test, Holm, 5 %)")
     elif best:

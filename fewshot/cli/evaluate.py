@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             results += evaluate(
                 learners, rows, sampler, device=options.device, out=options.out, progress=show,
                 metric=options.metric, text=text,
-                episodes=min(options.episodes, getattr(sampler, "available", options.episodes)),
+                episodes=min(options.episodes, sampler.available or options.episodes),
             )  # fmt: skip
     if options.json:
         for cell in results.cells:

@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
+import logging
+from functools import reduce
 from typing import Any
 
-from fewshot.registry import parse_spec, unknown
+import numpy as np
 
-NAMES = (
-    "fixed", "disjoint", "dirichlet", "hierarchical", "variable", "open-set", "semi-supervised",
-    "exhaustive", "manifest",
-)  # fmt: skip
+from fewshot.registry import argument_names, parse_spec, unknown
+
+_LOG = logging.getLogger("fewshot")
+_GIVEN = {"labels", "way", "shot", "query", "seed", "name", "groups"}  # by other options, or by the dataset
+_OWN_TASKS = ("variable", "manifest")  # which draw way and shot themselves: one sampler, whatever was asked for
 
 
 def make_samplers(spec: str, source: Any, ways: list[int], shots: list[int], query: int, seed: int) -> list[Any]:
-    """One sampler for each way and shot (just one where a sampler draws these itself).
+    """One sampler for each way and shot (just one where a sampler draws these itself), all over the same classes.
+
+    A class with too few rows for the largest number of shots is left out of all, so that columns can be compared; a
+    warning names it.
 
     Raises:
         ValueError: an unknown name, or an argument that the sampler does not have.
     """
-    import episodes
-    from episodes.hierarchical import groups_of_names
+    from episodes.samplers import SAMPLERS
 
     name, arguments = parse_spec(spec)
-    if name not in NAMES:
-        raise ValueError(unknown("sampler", name, NAMES))
-    labels, given = source.labels, {**arguments, "name": source.name}
-    try:
-        if name == "manifest":
-            return [episodes.ManifestSampler(labels=labels, **given)]
-        if name == "variable":
-            return [episodes.VariableSampler(labels, query, seed, **given)]
-        pairs = [(way, shot) for way in ways for shot in shots]
-        if name == "exhaustive":
-            return [episodes.ExhaustiveSampler(labels, way, shot, **given) for way, shot in pairs]
-        if name == "hierarchical":
-            groups = groups_of_names(source.class_names, given.pop("separator", "/"))
-            return [
-                episodes.HierarchicalSampler(labels, groups, way, shot, query, seed, **given) for way, shot in pairs
-            ]
-        kinds: dict[str, Any] = {
-            "fixed": episodes.EpisodeSampler,
-            "disjoint": episodes.DisjointSampler,
-            "dirichlet": episodes.DirichletSampler,
-            "open-set": episodes.OpenSetSampler,
-            "semi-supervised": episodes.SemiSupervisedSampler,
-        }
-        return [kinds[name](labels, way, shot, query, seed, **given) for way, shot in pairs]
-    except TypeError as error:
-        raise ValueError(f"sampler {spec!r}: {error}.") from error
+    if name not in SAMPLERS.names():
+        raise ValueError(unknown("sampler", name, SAMPLERS.names()))
+    kind = SAMPLERS.get(name)
+    _check_arguments(kind, name, arguments)
+    pairs = [(ways[0], shots[0])] if name in _OWN_TASKS else [(way, shot) for way in ways for shot in shots]
+
+    def make(**more: Any) -> list[Any]:
+        return [kind.of(source, way, shot, query, seed, **{**arguments, **more}) for way, shot in pairs]
+
+    samplers = make()
+    drawn = [sampler.classes for sampler in samplers if hasattr(sampler, "classes")]
+    if not drawn:
+        return samplers
+    shared = reduce(np.intersect1d, drawn)
+    if any(len(classes) > len(shared) for classes in drawn):
+        samplers = make(classes=shared.tolist())
+    _say_what_is_left_out(shared, source, f"--shot {' '.join(map(str, shots))} with --query {query}", arguments)
+    return samplers
+
+
+def _check_arguments(kind: Any, name: str, arguments: dict[str, Any]) -> None:
+    """Refuse what the sampler does not take, before it is made."""
+    takes = {argument for cls in kind.__mro__ if "__init__" in vars(cls) for argument in argument_names(cls)}
+    takes = (takes - _GIVEN) | ({"separator"} if name == "hierarchical" else set())
+    for argument in arguments:
+        if argument not in takes:
+            raise ValueError(f"sampler {name!r} has no argument {argument!r}; it takes: {', '.join(sorted(takes))}.")
+
+
+def _say_what_is_left_out(shared: Any, source: Any, asked: str, arguments: dict[str, Any]) -> None:
+    labels = source.labels.numpy()
+    wanted = np.unique(labels if arguments.get("classes") is None else labels[np.isin(labels, arguments["classes"])])
+    missing = np.setdiff1d(wanted, shared)
+    if len(missing):
+        first = ", ".join(repr(source.class_names[c]) for c in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        _LOG.warning(
+            "%d of %d classes of %s have too few rows for %s and are never drawn: %s.",
+            len(missing), len(wanted), source.name, asked, first,
+        )  # fmt: skip

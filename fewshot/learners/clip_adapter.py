@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from episodes.counter import uniforms
+from episodes.counter import Stream, uniforms
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
@@ -99,5 +99,5 @@ class CLIPAdapter(Learner):
         return without(self.scale * product(normalize(bent, dim=-1), state.text.mT), state.absent)
 
     def _start(self, stream: int, rows: int, columns: int) -> Tensor:
-        numbers = torch.from_numpy(uniforms(0, stream, 0, rows, columns).copy())
+        numbers = torch.from_numpy(uniforms(0, Stream.ADAPTER + stream, 0, rows, columns).copy())
         return (2 * numbers - 1) / math.sqrt(rows)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.counter import uniforms
+from episodes.counter import Stream, uniforms
 from episodes.episode import Episode
 from episodes.source import Source
 from fewshot.learner import Learner
@@ -123,7 +123,7 @@ class DistributionCalibration(Learner):
         return rows.view(*support.shape[:2], self.samples, width)
 
     def _normal(self, stream: int, width: int) -> Tensor:
-        numbers = torch.from_numpy(uniforms(0, stream, 0, self.samples, width).copy())
+        numbers = torch.from_numpy(uniforms(0, Stream.CALIBRATION + stream, 0, self.samples, width).copy())
         return torch.special.ndtri(numbers.clamp(1e-12, 1 - 1e-12))
 
     def _transform(self, rows: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from episodes.draw import Draw
 from episodes.episode import Episode
-from episodes.sampler import Draw
 from episodes.source import Source
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Plan, Training, Watch
@@ -97,11 +97,15 @@ def meta_train(
         if turn == 0:
             generator.manual_seed(first + step)
         drawn = sampler.draw(first + (step * accumulate + turn) * batch, batch)
-        episode, targets = gather(rows, drawn, place, augment, generator)
-        with _numbered_step(model, step, steps):
-            loss, logits = episode_loss(model, episode, targets)
-        marked = targets >= 0
-        return loss, ((logits.argmax(-1) == targets) & marked).sum() / marked.sum().clamp(min=1)
+        known = (drawn.targets >= 0).sum()
+        losses, right = [], []
+        for _, part in drawn.groups():  # one, unless episodes have unequally many queries
+            episode, targets = gather(rows, part, place, augment, generator)
+            with _numbered_step(model, step, steps):
+                loss, logits = episode_loss(model, episode, targets)
+            losses.append(loss * float((part.targets >= 0).sum() / known))
+            right.append(((logits.argmax(-1) == targets) & (targets >= 0)).sum())
+        return torch.stack(losses).sum(), torch.stack(right).sum() / known.clamp(min=1).to(place)
 
     identity = {
         "learner": repr(model), "sampler": _recipe(sampler), "source": source.fingerprint(),
@@ -129,16 +133,12 @@ def gather(
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Episode, Tensor]:
-    """Drawn episodes with their rows, and the answer key with -1 for what is not marked."""
+    """Drawn episodes with their rows, and the targets with -1 for queries of no known class, which teach nothing."""
     rows = take(source[drawn.rows], device)
     if augment is not None:
         rows = augment(rows, generator or torch.Generator())
-    cut, end = drawn.support.shape[1], drawn.support.shape[1] + drawn.query.shape[1]
-    episode = Episode(
-        rows[:, :cut], drawn.labels.to(device), rows[:, cut:end], drawn.classes.shape[1], ids=drawn.ids.to(device),
-        unlabelled=None if drawn.unlabelled is None else rows[:, end:],
-    )  # fmt: skip
-    return episode, drawn.targets.clamp(min=-1).to(device)
+    episode, targets = drawn.episode(rows)
+    return episode, targets.clamp(min=-1)
 
 
 @contextmanager

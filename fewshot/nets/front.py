@@ -4,24 +4,42 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from episodes.episode import Episode
 from fewshot.learner import State
 from fewshot.nets.conv4 import Conv4
 from fewshot.nets.mlp import MLP
+from fewshot.nets.norm import TaskNorm, statistics_from
 from fewshot.nets.resnet12 import ResNet12
 from fewshot.transforms import Transform
 
 
 class NetFront(Transform):
-    """Maps rows by a network with weights, which `meta_train` trains together with what stands behind it."""
+    """Maps rows by a network with weights, which `meta_train` trains together with what stands behind it.
+
+    Where the network normalises by statistics of the task (`TaskNorm`), these are the support's, of each episode by
+    itself: a query's features depend on neither the other queries nor the other episodes.
+    """
 
     inputs: ClassVar[str] = "images"
     net: nn.Module
     item_shape: tuple[int, ...]
 
+    def adapt(self, episode: Episode) -> State:
+        """The support that statistics are taken of, and which of its rows are real; nothing where none are taken."""
+        if not self._by_task():
+            return super().adapt(episode)
+        if not episode.support.shape[1]:
+            raise ValueError(
+                f"{self!r} normalises by the support of each episode, but there is none (shot = 0); use norm='batch' "
+                "or norm='group'."
+            )
+        return {"support": episode.support, "real": (episode.labels >= 0).to(episode.support.dtype)}
+
     def forward(self, rows: Tensor, state: State) -> Tensor:
-        """Features ``[E, R, *x] -> [E, R, D]``."""
+        """Features ``[E, R, *x] -> [E, R, D]``; with None for the state, rows give the statistics themselves."""
         episodes, count = rows.shape[:2]
         if not count:
             return rows.new_zeros(episodes, 0, self.net.dim)  # type: ignore[call-overload]
@@ -30,8 +48,32 @@ class NetFront(Transform):
                 f"rows are {list(rows.shape[2:])}, but this {self.name} was made for items of {list(self.item_shape)}; "
                 f'write "{self.name}(item_shape={tuple(rows.shape[2:])})".'
             )
-        features: Tensor = self.net(rows.flatten(0, 1))
-        return features.view(episodes, count, -1)
+        if not self._by_task():
+            features: Tensor = self.net(rows.flatten(0, 1))
+            return features.view(episodes, count, -1)
+        weights = rows.new_ones(episodes, count) if state is None else state["real"]
+        alone = state is None or _same_rows(rows, state["support"])
+        if not alone:
+            rows = torch.cat([state["support"], rows], 1)
+            weights = torch.cat([weights, weights.new_zeros(episodes, count)], 1)  # [E, S + R]
+        with statistics_from(weights):
+            features = self.net(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+        return features[:, -count:]
+
+    def _by_task(self) -> bool:
+        parts = list(self.net.modules())
+        for part in parts:
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
+                raise ValueError(
+                    f"{self!r} holds a {type(part).__name__} without running statistics, which normalises by the other "
+                    "queries and episodes of a batch; use fewshot.nets.norm.TaskNorm, or track_running_stats=True."
+                )
+        return any(isinstance(part, TaskNorm) for part in parts)
+
+
+def _same_rows(rows: Tensor, others: Tensor) -> bool:
+    """Whether two tensors are one in memory, so that their rows need not go through the net twice."""
+    return rows.shape == others.shape and rows.stride() == others.stride() and rows.data_ptr() == others.data_ptr()
 
 
 class Conv4Front(NetFront):

@@ -114,7 +114,8 @@ def test_padding_in_the_answer_key_is_not_marked(source: TensorSource, sampler: 
         def recipe(self) -> dict[str, object]:
             return {**sampler.recipe(), "sampler": "padded"}
 
-    first = {"first": lambda e: torch.nn.functional.one_hot(torch.zeros(len(e), 30).long(), 5).float()}
+    # The learner is not even shown it.
+    first = {"first": lambda e: torch.nn.functional.one_hot(torch.zeros(len(e), 10).long(), 5).float()}
     result = evaluate(first, source, Padded(), episodes=5)["first"]
     assert result.query_count == 10
     np.testing.assert_allclose(result.scores, 6 / 10)

@@ -251,6 +251,34 @@ def test_negative_labels_and_draws() -> None:
     assert len(EpisodeSampler(LABELS).draw(5, 0)) == 0
 
 
+def test_large_class_numbers_need_no_table() -> None:
+    """A table of counts up to the largest number would take 4 GB here."""
+    import tracemalloc
+
+    small, large = LABELS * 2, LABELS.astype(np.int64) * 45_000_000  # up to 495,000,000
+    expected = EpisodeSampler(small, 3, 1, 2).draw(0, 50)
+    tracemalloc.start()
+    try:
+        drawn = EpisodeSampler(large, 3, 1, 2).draw(0, 50)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert torch.equal(drawn.rows, expected.rows)
+    assert torch.equal(drawn.classes, expected.classes // 2 * 45_000_000)
+
+
+def test_recipes_of_other_labels_differ() -> None:
+    other = np.roll(LABELS, 1)
+    assert EpisodeSampler(LABELS).recipe() != EpisodeSampler(other).recipe()
+    assert EpisodeSampler(LABELS).recipe() == EpisodeSampler(torch.from_numpy(LABELS).int()).recipe()
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 2**63], np.uint64), [0, 2**70], [0.0, np.inf]])
+def test_labels_beyond_64_bits_are_refused(labels: object) -> None:
+    with pytest.raises(ValueError, match=r"they must be integers .*from 0 to 2\*\*63 - 1"):
+        EpisodeSampler(labels, way=1, query=1)  # type: ignore[arg-type]
+
+
 # Beside a DataLoader
 
 

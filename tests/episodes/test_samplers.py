@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sampler_examples import FIELDS, LABELS, MADE, UNEQUAL, labels_of
 
 from episodes import (
     CrossDomainSampler,
@@ -19,38 +21,24 @@ from episodes import (
     HierarchicalSampler,
     ManifestSampler,
     OpenSetSampler,
+    Results,
     SemiSupervisedSampler,
     TensorSource,
     VariableSampler,
     evaluate,
     save_episodes,
 )
-from episodes.cross_domain import join
-from episodes.hierarchical import groups_of_names, groups_of_tree
-from episodes.imbalanced import gammas, round_to
-from episodes.sampler import OPEN
-
-LABELS = np.repeat(np.arange(12), 40)
-UNEQUAL = np.repeat(np.arange(9), [12, 20, 33, 90, 14, 25, 61, 40, 17])
-MADE: dict[str, Callable[[], Any]] = {
-    "dirichlet": lambda: DirichletSampler(UNEQUAL, 4, 2, 8, seed=3),
-    "hierarchical": lambda: HierarchicalSampler(UNEQUAL, [[0, 1, 2, 3], [3, 4, 5, 6, 7]], 3, 2, 5, seed=3),
-    "variable": lambda: VariableSampler(UNEQUAL, query=6, seed=3, least_way=3, most_way=7, most_support=40),
-    "open-set": lambda: OpenSetSampler(UNEQUAL, 4, 2, 6, seed=3, open_way=3),
-    "semi-supervised": lambda: SemiSupervisedSampler(UNEQUAL, 3, 2, 5, seed=3, unlabelled=4, distractors=2),
-    "exhaustive": lambda: ExhaustiveSampler(np.repeat(np.arange(4), [3, 4, 3, 5]), 2, 2),
-    "cross-domain": lambda: CrossDomainSampler(UNEQUAL, np.arange(len(UNEQUAL)) % 2, 3, 2, 4, seed=3),
-}
-FIELDS = ("support", "labels", "query", "targets", "classes", "ids")
+from episodes.draw import OPEN
+from episodes.samplers import SAMPLERS
+from episodes.samplers.cross_domain import join
+from episodes.samplers.hierarchical import groups_of_names, groups_of_tree
+from episodes.samplers.imbalanced import gammas, round_to
+from episodes.samplers.task_label import task_label
 
 
 @pytest.fixture(params=MADE)
 def sampler(request: pytest.FixtureRequest) -> Any:
     return MADE[request.param]()
-
-
-def labels_of(sampler: Any) -> np.ndarray:
-    return np.repeat(np.arange(4), [3, 4, 3, 5]) if sampler.kind == "exhaustive" else UNEQUAL
 
 
 def test_an_episode_depends_on_its_number_only(sampler: Any) -> None:
@@ -88,9 +76,31 @@ def test_evaluate_takes_it(sampler: Any) -> None:
     assert np.array_equal(results["ridge"].scores, again["ridge"].scores)
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_recipes_name_the_labels_they_draw_from(name: str) -> None:
+    """Labels of the same length and counts, but in another order, give other episodes under the same arguments."""
+    ordered, turned = MADE[name](), MADE[name](slice(None, None, -1))
+    assert ordered.recipe() == MADE[name]().recipe() == json.loads(json.dumps(ordered.recipe()))
+    assert not torch.equal(ordered.draw(0, 8).rows, turned.draw(0, 8).rows)
+    assert ordered.recipe() != turned.recipe()
+
+
+def test_recipes_name_domains_and_groups() -> None:
+    def recipe(domains: np.ndarray, **more: Any) -> dict[str, Any]:
+        return CrossDomainSampler(UNEQUAL, domains, 3, 2, 4, **more).recipe()
+
+    number = np.arange(len(UNEQUAL))
+    assert recipe(number % 2) != recipe((number + 1) % 2)
+    assert recipe(number % 2) != recipe(number % 2, support_domain=1, query_domain=0)
+    groups = ([[0, 1, 2], [3, 4, 5]], [[0, 1, 3], [2, 4, 5]])
+    assert len({str(HierarchicalSampler(UNEQUAL, part, 3, 1, 5).recipe()) for part in groups}) == 2
+
+
 def test_recipes_differ() -> None:
     recipes = [str(sorted(make().recipe().items())) for make in MADE.values()]
     assert len(set(recipes)) == len(recipes)
+    assert {make().kind for make in MADE.values()} | {"fixed", "disjoint", "manifest"} == set(SAMPLERS.names())
+    assert all(SAMPLERS.get(make().kind) is type(make()) for make in MADE.values())
     assert DirichletSampler(LABELS, alpha=1.0).recipe() != DirichletSampler(LABELS).recipe()
 
 
@@ -285,6 +295,26 @@ class TestCrossDomain:
         assert set(domains[drawn.support.numpy()].ravel()) == {2}
         assert set(domains[drawn.query.numpy()].ravel()) == {0}
 
+    @pytest.mark.parametrize("domain", [0, 1])
+    def test_one_domain_for_both_never_asks_what_was_learned(self, domain: int) -> None:
+        domains = np.arange(len(UNEQUAL)) % 2
+        sampler = CrossDomainSampler(UNEQUAL, domains, 3, 2, 4, support_domain=domain, query_domain=domain)
+        drawn = sampler.draw(0, 300)
+        assert set(domains[drawn.rows.numpy()].ravel()) == {domain}
+        rows = drawn.rows.sort(1).values
+        assert (rows[:, 1:] > rows[:, :-1]).all(), "a support row is among the queries"
+        truth = torch.from_numpy(UNEQUAL)
+        assert torch.equal(truth[drawn.query], drawn.classes.gather(1, drawn.targets))
+        with pytest.raises(
+            ValueError, match=r"domain 1 of the dataset' has 0 classes with at least shot \+ query = 50"
+        ):
+            CrossDomainSampler(UNEQUAL, domains, 3, 5, 45, support_domain=1)
+
+    def test_domains_are_one_integer_for_each_row(self) -> None:
+        for domains in ([0, 1], np.full(len(UNEQUAL), 0.5), ["a"] * len(UNEQUAL)):
+            with pytest.raises(ValueError, match=r"they must be integers \[M\] with M=312"):
+                CrossDomainSampler(UNEQUAL, domains)
+
     def test_it_says_what_is_lacking(self) -> None:
         with pytest.raises(ValueError, match="has 0 classes with at least shot=1 rows in domain 0 and query=50"):
             CrossDomainSampler(UNEQUAL, np.arange(len(UNEQUAL)) % 2, 3, 1, 50)
@@ -317,9 +347,94 @@ class TestManifest:
         save_episodes(EpisodeSampler(LABELS), tmp_path / "exam.npz", labels=LABELS, episodes=2)
         with pytest.raises(ValueError, match="other labels than the 480"):
             ManifestSampler(tmp_path / "exam.npz", LABELS[::-1].copy())
-        (tmp_path / "no.npz").write_bytes(b"nothing")
+        (tmp_path / "no.npz").write_bytes(b"PK nothing")
         with pytest.raises(ValueError, match="is no manifest of episodes"):
             ManifestSampler(tmp_path / "no.npz", LABELS)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"support": None}, "is no manifest of episodes .*lacks support"),
+            ({"header": b"[1]"}, "has format"),
+            ({"header": {"rows": None}}, "has rows=None; it must be a int"),
+            ({"header": {"recipe": [1]}}, r"has recipe=\[1\]; it must be a dict"),
+            ({"header": {"labels": 3}}, "has labels=3"),
+            ({"query": np.zeros((2, 3), int)}, r"damaged: query is \[2, 3\]"),
+            ({"query": np.full((4, 8), 480)}, "damaged: it has row 480 of a dataset of 480 rows"),
+            ({"targets": np.full((4, 8), 2)}, "damaged: query has classes beyond the 2"),
+            ({"ids": np.arange(3)}, "damaged"),
+        ],
+    )
+    def test_damage_is_named(self, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+        path = tmp_path / "exam.npz"
+        save_episodes(EpisodeSampler(LABELS, 2, 1, 4), path, labels=LABELS, episodes=4)
+        with np.load(path) as file:
+            held: dict[str, Any] = dict(file)
+        [(field, value)] = change.items()
+        if isinstance(value, dict):
+            value = json.dumps({**json.loads(held["header"].tobytes()), **value}).encode()
+        held[field] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+        np.savez(path, **{name: array for name, array in held.items() if array is not None})
+        with pytest.raises(ValueError, match=message):
+            ManifestSampler(path, LABELS)
+
+
+class TestTaskLabel:
+    """What tables call the task of a sampler, one just made or a result stored long ago."""
+
+    def test_what_varies_is_said(self, tmp_path: Path) -> None:
+        variable, fixed = MADE["variable"](), EpisodeSampler(UNEQUAL, 4, 2, 8)
+        assert variable.task_label == "3- to 7-way variable-shot"
+        assert fixed.task_label == "4-way 2-shot"
+        for sampler in (variable, fixed):
+            save_episodes(sampler, tmp_path / "exam.npz", labels=UNEQUAL, episodes=3)
+            assert ManifestSampler(tmp_path / "exam.npz", UNEQUAL).task_label == sampler.task_label
+        assert task_label({"sampler": "mine"}) == "variable-way variable-shot"
+
+    def test_tables_print_it(self, tmp_path: Path) -> None:
+        source = TensorSource(torch.eye(9)[torch.from_numpy(UNEQUAL)], torch.from_numpy(UNEQUAL))
+        sampler = MADE["variable"]()
+        save_episodes(sampler, tmp_path / "exam.npz", labels=UNEQUAL, episodes=9)
+        for drawn in (sampler, ManifestSampler(tmp_path / "exam.npz", UNEQUAL)):
+            results = evaluate("prototypes", source, drawn, episodes=9, progress=False)
+            assert "3- to 7-way variable-shot" in str(results)
+
+    def test_results_of_earlier_versions(self) -> None:
+        old = {"sampler": "variable", "way": 50, "shot": 1, "query": 10, "least_way": 5, "most_support": 500}
+        assert task_label(old) == "5- to 50-way variable-shot"
+        assert task_label({"sampler": "manifest", "way": 50, "of": old}) == "5- to 50-way variable-shot"
+
+    def test_tables_say_from_how_many_classes(self) -> None:
+        source = TensorSource(torch.eye(9)[torch.from_numpy(UNEQUAL)], torch.from_numpy(UNEQUAL))
+        results = Results()
+        for shot in (1, 20):
+            sampler = EpisodeSampler(UNEQUAL, 3, shot, 5)
+            results += evaluate("prototypes", source, sampler, episodes=4, progress=False)
+        text = str(results)
+        assert "3-way 20-shot: episodes are drawn from 5 of 9 classes" in text
+        assert "3-way 1-shot: episodes" not in text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VariableSampler(UNEQUAL, query=0), "query=0; it must be an integer of at least 1"),
+        (lambda: VariableSampler(UNEQUAL, least_way=4, most_way=3), "most_way=3; it must be an integer of at least 4"),
+        (lambda: VariableSampler(UNEQUAL, least_way=12), "least_way=12, but 'the dataset' has 9 classes"),
+        (lambda: OpenSetSampler(UNEQUAL, open_way=1.5), "open_way=1.5; it must be an integer"),
+        (lambda: SemiSupervisedSampler(UNEQUAL, unlabelled="5"), "unlabelled='5'; it must be an integer"),
+        (lambda: SemiSupervisedSampler(UNEQUAL, 5, 5, 15, unlabelled=50), r"shot \+ unlabelled \+ query = 70 rows"),
+        (lambda: ExhaustiveSampler([0, 0, 1, 1], 2, 2), r"with at least shot \+ 1 = 3 rows .*lower way or shot"),
+        (lambda: DirichletSampler(UNEQUAL, alpha="2"), "alpha='2'; it must be positive"),
+        (lambda: EpisodeSampler(UNEQUAL, episodes=-1), "episodes=-1"),
+        (lambda: EpisodeSampler(UNEQUAL, seed=None), "seed=None; it must be an integer from 0"),
+        (lambda: EpisodeSampler(UNEQUAL, classes=[0.5]), "classes are float64"),
+        (lambda: EpisodeSampler(UNEQUAL, classes=[-1, 0]), r"classes contain -1, but 'the dataset' has classes 0\.\.8"),
+    ],
+)
+def test_bad_arguments_are_named(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 GOLDEN = {"dirichlet": [[470, 475, 92, 99, 101, 95, 80, 148, 154, 147, 133, 125]]}

@@ -191,7 +191,7 @@ def test_open_set_marks(capsys: pytest.CaptureFixture[str]) -> None:
     assert "prototypes" in run(capsys, *args, "--sampler", "open-set")
     assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
     assert "did you mean 'dirichlet'" in run(capsys, "evaluate", "--sampler", "dirichlett", "--quiet", code=2).lower()
-    assert "unexpected keyword argument 'beta'" in run(
+    assert "sampler 'dirichlet' has no argument 'beta'; it takes: alpha, classes, episodes" in run(
         capsys, "evaluate", "--sampler", "dirichlet(beta=1)", "--quiet", code=2
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.counter import distinct, uniforms
-from episodes.sampler import _BLOCK, _QUERY, _SHOT, Draw, EpisodeSampler
+from episodes.counter import Stream, distinct, uniforms
+from episodes.draw import Draw
+from episodes.samplers.fixed import EpisodeSampler
 
-_SHARES, _MORE = 2**33, 2**33 + 1  # streams of random numbers that no other sampler uses
 _TRIES = 12  # candidates for a gamma variate; all are refused less than once in 10^15
 
 
@@ -46,6 +47,7 @@ class DirichletSampler(EpisodeSampler):
     """
 
     kind = "dirichlet"
+    alike = False
 
     def __init__(
         self,
@@ -58,57 +60,39 @@ class DirichletSampler(EpisodeSampler):
         alpha: float = 2.0,
         **more: Any,
     ) -> None:
-        if not 0 < alpha < float("inf"):
+        if isinstance(alpha, (bool, str)) or not 0 < alpha < float("inf"):
             raise ValueError(f"alpha={alpha!r}; it must be positive (larger is more even).")
         super().__init__(labels, way, shot, query, seed, **more)
         self.alpha = float(alpha)
 
-    def draw(self, first: int = 0, count: int = 1) -> Draw:
-        """Episodes ``first, ..., first + count - 1``."""
-        if first < 0 or count < 0:
-            raise ValueError(f"first={first}, count={count}; both must be at least 0.")
-        total = self.way * self.query
-        support = np.empty((count, self.way * self.shot), np.int64)
-        query, targets = np.empty((count, total), np.int64), np.empty((count, total), np.int64)
-        classes = np.empty((count, self.way), np.int64)
-        for start in range(0, count, _BLOCK):
-            part = slice(start, min(start + _BLOCK, count))
-            drawn = self._block(first + start, part.stop - start)
-            support[part], query[part], targets[part], classes[part] = drawn
-        labels = torch.arange(self.way).repeat_interleave(self.shot).expand(count, -1)
-        asked, key, chosen = (torch.from_numpy(array) for array in (query, targets, classes))
-        return Draw(torch.from_numpy(support), labels, asked, key, chosen, torch.arange(first, first + count))
-
-    def _block(self, first: int, count: int) -> tuple[NDArray[np.int64], ...]:
+    def _block(self, first: int, count: int) -> Draw:
         way, shot, query = self.way, self.shot, self.query
         chosen = self._choose(first, count)  # [E, N]
-        sizes = self._sizes[chosen]
+        sizes = self._pool.sizes[chosen]
         counts = self._counts(first, count, sizes - shot)  # [E, N]
-        more = max(0, int(counts.max()) - query)
+        more = max(0, int(counts.max(initial=0)) - query)
         # Rows in the order of EpisodeSampler: its queries, its support; then the queries beyond those.
-        numbers = np.empty((query + shot + more, count, way))
-        asked = uniforms(self.seed, _QUERY, first, count, way * query).reshape(count, way, query)
-        numbers[:query] = asked.transpose(2, 0, 1)
-        for j in range(shot):
-            numbers[query + j] = uniforms(self.seed, _SHOT + j, first, count, way)
-        further = uniforms(self.seed, _MORE, first, count, way * query * way).reshape(count, way, -1)
+        numbers = self._numbers(first, count, shot, more)
+        further = uniforms(self.seed, Stream.DIRICHLET_ROWS, first, count, way * query * way)
+        further = further.reshape(count, way, way * query)
         numbers[query + shot :] = further[..., :more].transpose(2, 0, 1)
         # A class shorter than the longest of the block has places beyond its rows, which are never looked at.
-        limits = sizes.reshape(-1) if self._equal is None else self._equal
-        items = distinct(numbers.reshape(len(numbers), -1), limits).reshape(numbers.shape)
-        items = np.clip(items, 0, sizes - 1)
-        rows = np.take(self._order, items + self._starts[chosen])  # [query + shot + more, E, N]
-        support = rows[query : query + shot].transpose(1, 2, 0).reshape(count, way * shot)
+        items = distinct(numbers.reshape(len(numbers), -1), self._pool.limits(chosen)).reshape(numbers.shape)
+        rows = self._pool.rows(np.clip(items, 0, sizes - 1), chosen)  # [query + shot + more, E, N]
+        support = rows[query : query + shot].transpose(1, 2, 0)
         candidates = np.concatenate([rows[:query], rows[query + shot :]]).transpose(1, 2, 0)  # [E, N, query + more]
         taken = np.arange(query + more) < counts[..., None]
         targets = np.broadcast_to(np.arange(way)[:, None], taken.shape)
         shape = (count, way * query)
-        return support, candidates[taken].reshape(shape), targets[taken].reshape(shape), self.classes[chosen]
+        drawn = self._drawn(first, support, rows[:0].transpose(1, 2, 0), self.classes[chosen])
+        query, answers = candidates[taken].reshape(shape), targets[taken].reshape(shape)
+        return replace(drawn, query=torch.from_numpy(query), targets=torch.from_numpy(answers))
 
     def _counts(self, first: int, count: int, room: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Queries of each class ``[E, N]``; every row sums to ``way * query``."""
         total = self.way * self.query
-        shares = gammas(self.alpha, uniforms(self.seed, _SHARES, first, count, self.way * 3 * _TRIES), self.way)
+        numbers = uniforms(self.seed, Stream.DIRICHLET_SHARES, first, count, self.way * 3 * _TRIES)
+        shares = gammas(self.alpha, numbers, self.way)
         shares = shares / shares.sum(1, keepdims=True)
         counts = round_to(shares, np.full(count, total))
         for _ in range(self.way):  # what a class has no rows for goes to the others, by their shares
@@ -121,7 +105,7 @@ class DirichletSampler(EpisodeSampler):
         return counts
 
     def recipe(self) -> dict[str, Any]:
-        """What an episode number depends on besides the dataset, as JSON values."""
+        """What an episode number depends on besides the rows themselves, as JSON values."""
         return {**super().recipe(), "alpha": self.alpha}
 
 
@@ -130,7 +114,7 @@ def gammas(alpha: float, numbers: NDArray[np.float64], width: int) -> NDArray[np
 
     Reference: Marsaglia, Tsang, "A simple method for generating gamma variables", ACM TOMS 2000.
     """
-    numbers = numbers.reshape(len(numbers), width, -1, 3)  # [E, width, tries, 3]
+    numbers = numbers.reshape(len(numbers), width, numbers.shape[1] // (3 * width), 3)  # [E, width, tries, 3]
     tiny = 2.0**-54
     shape = alpha if alpha >= 1 else alpha + 1
     d = shape - 1 / 3

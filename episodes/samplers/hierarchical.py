@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.counter import distinct, uniforms
-from episodes.sampler import _CLASSES, EpisodeSampler, _digest
-
-_GROUP = 2**34  # a stream of random numbers that no other sampler uses
+from episodes.counter import Stream, distinct, uniforms
+from episodes.identity import digest_array
+from episodes.samplers.fixed import EpisodeSampler
 
 
 class HierarchicalSampler(EpisodeSampler):
@@ -66,16 +65,22 @@ class HierarchicalSampler(EpisodeSampler):
         self._group_starts = np.concatenate([[0], np.cumsum(self._group_sizes)[:-1]])
         self._members: NDArray[np.int32] = np.concatenate([np.array(group, np.int32) for group in members])
 
+    @classmethod
+    def of(cls, source: Any, way: int, shot: int, query: int, seed: int, **arguments: Any) -> HierarchicalSampler:
+        """A sampler over a source whose class names tell the groups; an argument `separator` ends their names."""
+        groups = groups_of_names(source.class_names, arguments.pop("separator", "/"))
+        return cls(source.labels, groups, way, shot, query, seed, name=source.name, **arguments)
+
     def _choose(self, first: int, count: int) -> NDArray[np.int32]:
-        number = uniforms(self.seed, _GROUP, first, count, 1)[:, 0]
+        number = uniforms(self.seed, Stream.GROUP, first, count, 1)[:, 0]
         group = (number * len(self._group_sizes)).astype(np.int64)  # [E]
-        chosen = distinct(uniforms(self.seed, _CLASSES, first, count, self.way).T, self._group_sizes[group])
+        chosen = distinct(uniforms(self.seed, Stream.CLASSES, first, count, self.way).T, self._group_sizes[group])
         return self._members[chosen.T + self._group_starts[group][:, None]]
 
     def recipe(self) -> dict[str, Any]:
-        """What an episode number depends on besides the dataset, as JSON values."""
-        groups = np.concatenate([self._group_sizes, self._members]).astype(np.int64)
-        return {**super().recipe(), "groups": _digest(groups)}
+        """What an episode number depends on besides the rows themselves, as JSON values."""
+        groups = np.concatenate([self._group_sizes, self.classes[self._members]]).astype(np.int64)
+        return {**super().recipe(), "groups": digest_array(groups)}
 
 
 def groups_of_names(class_names: Sequence[str], separator: str = "/") -> list[list[int]]:

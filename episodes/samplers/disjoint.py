@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from episodes.counter import uniforms
-from episodes.sampler import Draw, EpisodeSampler
+from episodes.counter import Stream, uniforms
+from episodes.draw import Draw
+from episodes.samplers.fixed import EpisodeSampler
+from episodes.samplers.pool import Pool
 
-_CLASSES, _ROWS = 2**32, 2**32 + 1  # streams of random numbers that EpisodeSampler does not use
 _BLOCK = 1024  # episodes planned at a time
 
 
@@ -56,43 +56,24 @@ class DisjointSampler(EpisodeSampler):
 
     def __init__(self, labels: Any, way: int = 5, shot: int = 1, query: int = 15, seed: int = 0, **more: Any) -> None:
         super().__init__(labels, way, shot, query, seed, **more)
-        self._packs: NDArray[np.int64] = self._sizes.astype(np.int64) // (self.shot + self.query)
-        self.available = _most(self._packs, self.way)
+        self._packs: NDArray[np.int64] = self._pool.sizes.astype(np.int64) // (self.shot + self.query)
+        self.available: int = _most(self._packs, self.way)
         if self.episodes is None:
             self.episodes = self.available
         elif self.episodes > self.available:
             raise ValueError(self._too_many(f"episodes={self.episodes}"))
 
-    def draw(self, first: int = 0, count: int = 1) -> Draw:
-        """Episodes ``first, ..., first + count - 1``.
-
-        Raises:
-            ValueError: there are not so many.
-        """
-        if first < 0 or count < 0:
-            raise ValueError(f"first={first}, count={count}; both must be at least 0.")
-        if first + count > self.available:
-            raise ValueError(self._too_many(f"first={first}, count={count}"))
-        classes, packs = (part[first : first + count] for part in self._plan)  # [E, N] each
+    def _block(self, first: int, count: int) -> Draw:
+        chosen, packs = (part[first : first + count] for part in self._plan)  # [E, N] each
         need = self.shot + self.query
-        places = (self._starts[classes] + packs * need)[..., None] + np.arange(need)
-        rows = torch.from_numpy(self._shuffled[places])  # [E, N, K + query per class]
-        one = torch.arange(self.way)
-        return Draw(
-            rows[..., : self.shot].flatten(1),
-            one.repeat_interleave(self.shot).expand(count, -1),
-            rows[..., self.shot :].flatten(1),
-            one.repeat_interleave(self.query).expand(count, -1),
-            torch.from_numpy(self.classes[classes]),
-            torch.arange(first, first + count),
-        )
+        places = (packs * need)[..., None] + np.arange(need)
+        rows = self._shuffled.rows(places, chosen[..., None])  # [E, N, K + query per class]
+        return self._drawn(first, rows[..., : self.shot], rows[..., self.shot :], self.classes[chosen])
 
     @cached_property
-    def _shuffled(self) -> NDArray[np.int64]:
-        """Row indices grouped by class, in random order within each."""
-        sizes = np.diff(np.append(self._starts_of_all, len(self._order)))
-        group = np.repeat(np.arange(len(sizes)), sizes)
-        return self._order[np.lexsort((uniforms(self.seed, _ROWS, 0, 1, len(group))[0], group))]
+    def _shuffled(self) -> Pool:
+        """The rows, in random order within each class."""
+        return self._pool.shuffled(uniforms(self.seed, Stream.DISJOINT_ROWS, 0, 1, self.rows)[0])
 
     @cached_property
     def _plan(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,7 +84,7 @@ class DisjointSampler(EpisodeSampler):
         for episode in range(self.available):
             if episode % _BLOCK == 0:
                 count = min(_BLOCK, self.available - episode)
-                numbers = uniforms(self.seed, _CLASSES, episode, count, self.way)
+                numbers = uniforms(self.seed, Stream.DISJOINT_CLASSES, episode, count, self.way)
             chances = left.copy()
             urgent = left >= self.available - episode
             for way in range(self.way):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.counter import distinct, uniforms
-from episodes.sampler import Draw, EpisodeSampler
+from episodes.counter import Stream, distinct, uniforms
+from episodes.draw import PADDING, Draw
+from episodes.identity import digest_array
+from episodes.samplers.fixed import whole_seed
+from episodes.samplers.pool import Pool, whole
+from episodes.samplers.sampler import Sampler
 
-_WAY, _CHOICE, _SIZE, _WEIGHT, _ITEMS = (2**36 + number for number in range(5))  # streams of random numbers
-_BLOCK = 128  # episodes at a time: one may hold thousands of rows
 _MOST_OF_A_CLASS = 100  # rows of one class that count when the support's size is drawn
 
 
-class VariableSampler(EpisodeSampler):
+class VariableSampler(Sampler):
     """Episodes whose way, support size and shots vary: the published scheme of Meta-Dataset.
 
     Of the classes with at least two rows more than queries, way N is uniform from `least_way` to `most_way`. With
@@ -25,8 +28,8 @@ class VariableSampler(EpisodeSampler):
     ``K_n = min(floor(R_n (support - N)) + 1, rows_n - query)``. So every class has a row, and large classes have
     more. The number of queries is the same for every class of the episode.
 
-    Episodes of a batch are padded to the largest: support rows with label -1, queries with target -1 (they
-    repeat queries of the episode, which transductive learners see), ways with class -1.
+    Episodes of a batch are padded to the largest: support rows with label -1, queries with target -1, ways with
+    class -1. `Draw.groups` takes padding from the queries, so learners never see it.
 
     Args:
         labels: class of each row of the dataset ``[M]``, integers from 0.
@@ -35,7 +38,9 @@ class VariableSampler(EpisodeSampler):
         least_way: classes per episode at least.
         most_way: classes per episode at most; fewer where the dataset has fewer.
         most_support: support rows per episode at most; more only if the way is larger.
-        **more: `classes`, `episodes` and `name`, as for `EpisodeSampler`.
+        classes: as for `EpisodeSampler`.
+        episodes: likewise.
+        name: likewise.
 
     Attributes:
         way: the largest way, which logits have.
@@ -53,6 +58,8 @@ class VariableSampler(EpisodeSampler):
     """
 
     kind = "variable"
+    alike = False
+    _block_size = 128  # one episode may hold thousands of rows
 
     def __init__(
         self,
@@ -63,54 +70,58 @@ class VariableSampler(EpisodeSampler):
         least_way: int = 5,
         most_way: int = 50,
         most_support: int = 500,
-        **more: Any,
+        classes: Sequence[int] | None = None,
+        episodes: int | None = None,
+        name: str = "the dataset",
     ) -> None:
-        super().__init__(labels, least_way, 1, 1, seed, **more)
-        if query < 1 or most_way < least_way or most_support < 1:
-            raise ValueError(
-                f"query={query}, least_way={least_way}, most_way={most_way}, most_support={most_support}; all must be "
-                "at least 1 and most_way no less than least_way."
-            )
-        self.least_way, self.way = least_way, min(most_way, len(self.classes))
-        self.query, self.most_support = query, max(most_support, self.way)
+        self.query, self.seed = whole("query", query, 1), whole_seed(seed)
+        self.least_way = whole("least_way", least_way, 1)
+        most_way, most_support = whole("most_way", most_way, self.least_way), whole("most_support", most_support, 1)
+        self.episodes, self.name = None if episodes is None else whole("episodes", episodes, 0), name
+        self._pool = Pool(
+            labels, 2, self.least_way, classes=classes, name=name, words=("least_way", "support + query"),
+            remedy="lower least_way",
+        )  # fmt: skip
+        self.rows, self.classes = self._pool.length, self._pool.classes
+        self.way = min(most_way, len(self.classes))
+        self.most_support = max(most_support, self.way)
 
-    def draw(self, first: int = 0, count: int = 1) -> Draw:
-        """Episodes ``first, ..., first + count - 1``."""
-        if first < 0 or count < 0:
-            raise ValueError(f"first={first}, count={count}; both must be at least 0.")
-        parts = [
-            self._block(first + start, min(_BLOCK, count - start)) for start in range(0, count, _BLOCK)
-        ] or [self._block(first, 0)]  # fmt: skip
-        tensors = [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)]
-        return Draw(*tensors, torch.arange(first, first + count))  # type: ignore[call-arg]
+    @classmethod
+    def of(cls, source: Any, way: int, shot: int, query: int, seed: int, **arguments: Any) -> VariableSampler:
+        """A sampler over a source; way and shot are its own."""
+        return cls(source.labels, query, seed, name=source.name, **arguments)
 
-    def _block(self, first: int, count: int) -> tuple[NDArray[np.int64], ...]:
+    def _block(self, first: int, count: int) -> Draw:
         way = self.way
         spread = way - self.least_way + 1
-        ways = self.least_way + (uniforms(self.seed, _WAY, first, count, 1)[:, 0] * spread).astype(np.int64)  # [E]
+        ways = self.least_way + (uniforms(self.seed, Stream.WAY, first, count, 1)[:, 0] * spread).astype(
+            np.int64
+        )  # [E]
         present = np.arange(way) < ways[:, None]  # [E, N]
-        chosen = distinct(uniforms(self.seed, _CHOICE, first, count, way).T, len(self.classes)).T
-        sizes = self._sizes[chosen].astype(np.int64)
+        chosen = distinct(uniforms(self.seed, Stream.VARIABLE_CLASSES, first, count, way).T, len(self.classes)).T
+        sizes = self._pool.sizes[chosen].astype(np.int64)
         queries = np.where(present, sizes // 2, np.iinfo(np.int64).max).min(1, initial=2 * self.query)
         queries = np.minimum(queries, self.query)  # [E]
         shots = np.where(present, self._shots(first, count, sizes, sizes - queries[:, None], present), 0)
 
         deepest = int((shots + queries[:, None]).max(initial=1))
-        numbers = uniforms(self.seed, _ITEMS, first, count, way * self._deepest)
+        numbers = uniforms(self.seed, Stream.VARIABLE_ROWS, first, count, way * self._deepest)
         numbers = numbers.reshape(count, way, self._deepest)[..., :deepest].transpose(2, 0, 1)
         items = distinct(np.ascontiguousarray(numbers).reshape(deepest, -1), sizes.reshape(-1).astype(np.int32))
         items = np.clip(items.reshape(deepest, count, way), 0, sizes - 1)  # beyond a class's rows: never looked at
-        rows = np.take(self._order, items + self._starts[chosen]).transpose(1, 2, 0)  # [E, N, deepest]
+        rows = self._pool.rows(items, chosen).transpose(1, 2, 0)  # [E, N, deepest]
         place = np.arange(deepest)
         asked = present[..., None] & (place < queries[:, None, None])
         learned = (place >= queries[:, None, None]) & (place < (queries[:, None] + shots)[..., None])
         support, labels = _padded(rows, learned, max(self.most_support, way))
         query, targets = _padded(rows, asked, way * self.query)
-        return support, labels, query, targets, np.where(present, self.classes[chosen], -1)
+        classes = np.where(present, self.classes[chosen], PADDING)
+        tensors = [torch.from_numpy(array) for array in (support, labels, query, targets, classes)]
+        return Draw(*tensors, torch.arange(first, first + count))  # type: ignore[call-arg]
 
     @property
     def _deepest(self) -> int:
-        return int(min(self._sizes.max(), self.most_support + self.query))
+        return int(min(self._pool.sizes.max(), self.most_support + self.query))
 
     def _shots(
         self,
@@ -120,18 +131,22 @@ class VariableSampler(EpisodeSampler):
         room: NDArray[np.int64],
         present: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
-        beta = 1 - uniforms(self.seed, _SIZE, first, count, 1)  # [E, 1], in (0, 1]
+        beta = 1 - uniforms(self.seed, Stream.SUPPORT_SIZE, first, count, 1)  # [E, 1], in (0, 1]
         wanted = np.ceil(beta * np.minimum(_MOST_OF_A_CLASS, room)) * present
         total = np.minimum(self.most_support, wanted.sum(1, keepdims=True))  # [E, 1]
-        tilt = np.log(0.5) + uniforms(self.seed, _WEIGHT, first, count, self.way) * np.log(4)
+        tilt = np.log(0.5) + uniforms(self.seed, Stream.SHARES, first, count, self.way) * np.log(4)
         shares = np.exp(tilt) * sizes * present
         shares = shares / shares.sum(1, keepdims=True)
         spare = np.maximum(total - present.sum(1, keepdims=True), 0)
         return np.minimum(np.floor(shares * spare).astype(np.int64) + 1, room)
 
     def recipe(self) -> dict[str, Any]:
-        """What an episode number depends on besides the dataset, as JSON values."""
-        return {**super().recipe(), "least_way": self.least_way, "most_support": self.most_support}
+        """What an episode number depends on besides the rows themselves, as JSON values."""
+        return {
+            "sampler": self.kind, "least_way": self.least_way, "most_way": self.way, "most_support": self.most_support,
+            "query": self.query, "seed": self.seed, "classes": digest_array(self.classes),
+            "from_classes": self._pool.share, "labels": self._pool.digest,
+        }  # fmt: skip
 
     def __repr__(self) -> str:
         return f"VariableSampler(query={self.query}, seed={self.seed}, least_way={self.least_way}, most_way={self.way})"
@@ -140,7 +155,7 @@ class VariableSampler(EpisodeSampler):
 def _padded(
     rows: NDArray[np.int64], taken: NDArray[np.bool_], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows that are taken, first, and their ways ``[E, width]``; then repetitions, of way -1."""
+    """The rows that are taken, first, and their ways ``[E, width]``; then repetitions, as padding."""
     count = len(rows)
     depth = taken.shape[1] * taken.shape[2]
     flat, chosen = rows.reshape(count, depth), taken.reshape(count, depth)
@@ -148,5 +163,5 @@ def _padded(
     place = np.arange(width)
     index = np.take_along_axis(order, place % np.maximum(number, 1), 1)
     real = place < number
-    ways = np.where(real, index // taken.shape[2], -1)
+    ways = np.where(real, index // taken.shape[2], PADDING)
     return np.take_along_axis(flat, index, 1), ways

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from episodes.counter import distinct, others, uniforms
-from episodes.sampler import _BLOCK, OPEN, Draw, EpisodeSampler
-
-_ROWS = 2**35  # a stream of random numbers that no other sampler uses
+from episodes.counter import Stream, distinct, others, uniforms
+from episodes.draw import OPEN, Draw
+from episodes.samplers.fixed import EpisodeSampler
+from episodes.samplers.pool import whole
 
 
 class OpenSetSampler(EpisodeSampler):
@@ -53,38 +55,30 @@ class OpenSetSampler(EpisodeSampler):
         **more: Any,
     ) -> None:
         super().__init__(labels, way, shot, query, seed, **more)
-        self.open_way = self.way if open_way is None else open_way
-        if self.open_way < 1 or self.way + self.open_way > len(self.classes):
+        self.open_way = self.way if open_way is None else whole("open_way", open_way, 1)
+        if self.way + self.open_way > len(self.classes):
             raise ValueError(
                 f"way={self.way}, open_way={self.open_way}, but {self.name!r} has {len(self.classes)} classes with at "
-                f"least shot + query = {self.shot + self.query} rows; open_way must be at least 1, and both together "
-                "no more than those."
+                f"least shot + query = {self.shot + self.query} rows; both together may be no more "
+                "than those."
             )
 
-    def draw(self, first: int = 0, count: int = 1) -> Draw:
-        """Episodes ``first, ..., first + count - 1``."""
-        drawn = super().draw(first, count)
-        rows = np.empty((count, self.open_way * self.query), np.int64)
-        for start in range(0, count, _BLOCK):
-            stop = min(start + _BLOCK, count)
-            rows[start:stop] = self._open_rows(first + start, stop - start)
-        targets = torch.full(rows.shape, OPEN, dtype=torch.int64)
-        return Draw(
-            drawn.support, drawn.labels, torch.cat([drawn.query, torch.from_numpy(rows)], 1),
-            torch.cat([drawn.targets, targets], 1), drawn.classes, drawn.ids,
-        )  # fmt: skip
+    def _block(self, first: int, count: int) -> Draw:
+        drawn = super()._block(first, count)
+        rows = torch.from_numpy(self._open_rows(first, count))
+        targets = torch.full(rows.shape, OPEN)
+        return replace(drawn, query=torch.cat([drawn.query, rows], 1), targets=torch.cat([drawn.targets, targets], 1))
 
-    def _open_rows(self, first: int, count: int) -> Any:
+    def _open_rows(self, first: int, count: int) -> NDArray[np.int64]:
         known = self._choose(first, count)  # [E, N]
-        further = uniforms(self.seed, _ROWS + 1, first, count, self.open_way).T
+        further = uniforms(self.seed, Stream.OPEN_CLASSES, first, count, self.open_way).T
         left = others(known, further, len(self.classes))  # [E, open_way]
-        numbers = uniforms(self.seed, _ROWS, first, count, self.open_way * self.query)
+        numbers = uniforms(self.seed, Stream.OPEN_ROWS, first, count, self.open_way * self.query)
         numbers = numbers.reshape(count, self.open_way, self.query).transpose(2, 0, 1)
-        sizes = self._sizes[left].reshape(-1) if self._equal is None else self._equal
-        items = distinct(np.ascontiguousarray(numbers).reshape(self.query, -1), sizes)
-        rows = np.take(self._order, items.reshape(self.query, count, self.open_way) + self._starts[left])
-        return rows.transpose(1, 2, 0).reshape(count, -1)
+        items = distinct(np.ascontiguousarray(numbers).reshape(self.query, -1), self._pool.limits(left))
+        rows = self._pool.rows(items.reshape(self.query, count, self.open_way), left)
+        return rows.transpose(1, 2, 0).reshape(count, self.open_way * self.query)
 
     def recipe(self) -> dict[str, Any]:
-        """What an episode number depends on besides the dataset, as JSON values."""
+        """What an episode number depends on besides the rows themselves, as JSON values."""
         return {**super().recipe(), "open_way": self.open_way}
