@@ -10,16 +10,20 @@ from typing import Any
 from episodes.registry import Registry as Registry
 from episodes.registry import unknown as unknown
 
+_LONGEST = 20_000  # characters of a spec
+
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     """Split ``"ridge(alpha=0.1)"`` into ``("ridge", {"alpha": 0.1})``; values are Python literals.
 
     Raises:
-        ValueError: not a name with keyword arguments.
+        ValueError: not a name with keyword arguments, or longer than any that people write.
 
     >>> parse_spec("nearest(k=3, distance='cosine')")
     ('nearest', {'k': 3, 'distance': 'cosine'})
     """
+    if len(spec) > _LONGEST:
+        raise ValueError(f"the spec {spec[:60]!r}... has {len(spec):,} characters; at most {_LONGEST:,} are read.")
     name, bracket, rest = spec.strip().partition("(")
     name = name.strip()
     if not bracket:
@@ -31,9 +35,10 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         if len({word.arg for word in call.keywords}) < len(call.keywords):
             raise SyntaxError
         return name, {str(word.arg): _literal(word.value) for word in call.keywords if _named(word)}
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
+        shown = spec if len(spec) <= 200 else f"{spec[:200]}..."
         raise ValueError(
-            f"cannot read the spec {spec!r}; write a name with keyword arguments whose values are "
+            f"cannot read the spec {shown!r}; write a name with keyword arguments whose values are "
             'Python literals, like "ridge(alpha=0.1)" or "nearest(k=3, distance=\'cosine\')".'
         ) from None
 
@@ -62,7 +67,12 @@ def spec_string(name: str, thing: Any) -> str:
 
 
 def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
-    """Call ``cls(**arguments)``, naming the allowed arguments where one is unknown."""
+    """Call ``cls(**arguments)``, naming the allowed arguments where one is unknown.
+
+    Raises:
+        ValueError: an unknown argument, or a value of a type that the class cannot use.
+        TypeError: an argument that has no default is missing.
+    """
     allowed = argument_names(cls)
     for argument in arguments:
         if argument not in allowed:
@@ -70,7 +80,13 @@ def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
             hint = f"did you mean {near[0]!r}? " if near else ""
             takes = ", ".join(allowed) if allowed else "no arguments"
             raise ValueError(f"{name!r} has no argument {argument!r}; {hint}It takes: {takes}.")
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        if "required" in str(error):
+            raise
+        given = ", ".join(f"{argument}={str(value)[:60]!r}" for argument, value in arguments.items())
+        raise ValueError(f"{name!r} cannot use {given}: {error}") from error
 
 
 def _named(word: ast.keyword) -> bool:
