@@ -61,7 +61,8 @@ def evaluate(
         text: one vector per dataset class ``[C, D]``, for learners that use class text.
         metric: ``"accuracy"`` on the queries that are marked; or, where a sampler draws queries of none of the
             classes (`OpenSetSampler`), ``"auroc"`` or ``"fpr95"`` of the learner's outlier scores: its own
-            ``outlier_score(episode, logits) [E, Q]`` if it has one, else minus the largest probability.
+            ``outlier_score(episode, logits) [E, Q]`` if it has one, else the log-odds against the most
+            likely class.
         device: ``"auto"`` is the device of the rows if that is an accelerator, else CUDA if there is one.
         chunk: episodes per batch; by default as many as keep the gathered rows within the bound above. It
             is halved when memory runs out.

@@ -14,16 +14,26 @@ from episodes.episode import Episode
 def outlier_scores(learner: Callable[[Episode], Tensor], episode: Episode, logits: Tensor) -> Tensor:
     """How little each query looks like any of the classes ``[E, Q]``; larger is stranger.
 
-    A learner's own ``outlier_score(episode, logits)`` if it has one, else minus the largest probability.
+    A learner's own ``outlier_score(episode, logits)`` if it has one, else the log-odds against the most likely class.
 
     Reference: Hendrycks, Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in
     neural networks", ICLR 2017, arXiv:1610.02136.
     """
     own: Any = getattr(learner, "outlier_score", None)
     if own is None:
-        return -logits.softmax(-1).amax(-1)
+        return log_odds_against_best(logits)
     scores: Tensor = own(episode, logits)
     return scores
+
+
+def log_odds_against_best(logits: Tensor) -> Tensor:
+    """``log((1 - p) / p)`` of the largest probability p ``[E, Q]``, 0 where only one class is possible.
+
+    It rises as p falls, and keeps apart what a p of exactly 1 in the precision at hand would merge.
+    """
+    best, index = logits.max(-1, keepdim=True)
+    others = logits.scatter(-1, index, -torch.inf).logsumexp(-1)
+    return torch.where(others == -torch.inf, torch.zeros_like(others), others - best.squeeze(-1))
 
 
 def auroc(scores: Tensor, known: Tensor, unknown: Tensor) -> Tensor:

@@ -122,6 +122,7 @@ class TensorSource:
         self._mapped = features if isinstance(features, np.memmap) and not features.flags.writeable else None
         self._seen: tuple[Any, str] | None = None
         self.features = features if isinstance(features, Tensor) else _as_tensor(features)
+        require_real_and_dense(self.features, f"features of {name!r}")
         if self.features.ndim < 2:
             raise ValueError(f"features of {name!r} are {list(self.features.shape)}; they must be [M, *x].")
         if not mapped and check_finite and self.features.is_floating_point():
@@ -210,7 +211,21 @@ def as_float(rows: Tensor) -> Tensor:
     """Rows in the precision that learners compute in: half -> float32, 8-bit pixels -> float32 in 0..1."""
     if rows.dtype in (torch.float32, torch.float64):
         return rows
+    require_real_and_dense(rows, "rows")
     return rows.float().div_(255) if rows.dtype == torch.uint8 else rows.float()
+
+
+def require_real_and_dense(rows: Tensor, what: str) -> None:
+    """Refuse sparse and complex tensors, of which parts would be lost.
+
+    Raises:
+        ValueError: it is one; the message calls it `what`.
+    """
+    if rows.layout != torch.strided or rows.is_complex():
+        raise ValueError(
+            f"{what}: a tensor of {rows.dtype} and {rows.layout}; it must be dense (x.to_dense()) and real (x.abs(), "
+            "or real and imaginary parts side by side)."
+        )
 
 
 def _as_tensor(features: ArrayLike) -> Tensor:

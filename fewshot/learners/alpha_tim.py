@@ -9,6 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import shifted
 from fewshot.maths.information import tune
 from fewshot.maths.prototype_head import check_metric
 from fewshot.maths.transduction import SupportState, keep_support
@@ -76,10 +77,11 @@ class AlphaTIM(Learner):
         self.marginal = marginal
         self.conditional = conditional
         self.metric = metric
+        self.invariant = () if metric == "cosine" else ("offset",)
 
     def adapt(self, episode: Episode) -> AlphaTIMState:
         """Keep the support."""
-        support = keep_support(episode)
+        support = keep_support(episode, relative=self.metric != "cosine")
         if isinstance(self.alpha, str):
             present = (~support.absent).sum(1).clamp(min=1)
             many = episode.shots.sum(1) >= _MANY_SHOTS * present  # [E]
@@ -90,6 +92,7 @@ class AlphaTIM(Learner):
 
     def predict(self, state: AlphaTIMState, query: Tensor) -> Tensor:
         """Tune the class vectors on support and queries, then score the queries."""
+        query = shifted(query, state.support.offset)
         return tune(
             state.support, query, metric=self.metric, scale=self.scale, alpha=state.alpha, steps=self.steps,
             rate=self.rate, weights=(self.cross_entropy, self.marginal, self.conditional),

@@ -6,12 +6,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.head_tuning import Descent, tune_prototypes
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.transduction import keep_support
 
 
@@ -42,6 +41,7 @@ class BaselinePlusPlus(Learner):
     """
 
     name: ClassVar[str] = "baseline++"
+    invariant = ("scale",)
 
     def __init__(self, steps: int = 100, rate: float = 0.01, scale: float = 10.0, decay: float = 1e-3) -> None:
         super().__init__()
@@ -63,3 +63,7 @@ class BaselinePlusPlus(Learner):
         """Score the queries."""
         logits = self.scale * product(normalize(query, dim=-1), state.weight.mT)  # [E, Q, N]
         return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the cosine with the nearest class vector, times the scale."""
+        return -logits.amax(-1)

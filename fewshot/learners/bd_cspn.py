@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.linalg import normalize
 from fewshot.maths.transduction import Moved, SupportState, keep_support, rectify, shift
 
 
@@ -32,6 +32,7 @@ class BDCSPN(Learner):
     """
 
     name: ClassVar[str] = "bd-cspn"
+    invariant = ("scale",)
     transductive = True
 
     def __init__(self, sharpness: float = 10.0, scale: float = 10.0, shift_logits: bool = True) -> None:

@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, read_text, tune_text, without
 
 SOLVERS = ("ridge", "sgd")
@@ -42,6 +41,7 @@ class CrossModal(Learner):
 
     name: ClassVar[str] = "cross-modal"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(
         self,

@@ -6,11 +6,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 
 
 class LabelledRows(NamedTuple):
@@ -43,6 +42,7 @@ class LabelPropagation(Learner):
     """
 
     name: ClassVar[str] = "label-propagation"
+    invariant = ("scale",)
     needs = ("support", "unlabelled")
     transductive = True
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.affinity import adjacency, nearest_others, squared_distances
+from fewshot.maths.centring import shifted
 from fewshot.maths.linalg import product
 from fewshot.maths.transduction import SupportState, keep_support, rectify, shift
 
@@ -57,14 +58,15 @@ class LaplacianShot(Learner):
         self.steps = steps
         self.rectify = rectify
         self.sharpness = sharpness
+        self.invariant = () if rectify else ("offset",)
 
     def adapt(self, episode: Episode) -> SupportState:
         """Keep the support."""
-        return keep_support(episode)
+        return keep_support(episode, relative=not self.rectify)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Assign all queries together."""
-        prototypes = state.prototypes
+        prototypes, query = state.prototypes, shifted(query, state.offset)
         if self.rectify:
             prototypes = rectify(state, shift(state, query), self.sharpness)
         unary = -squared_distances(prototypes, query)  # [E, N, Q]: classes first, the fast way to a softmax over few

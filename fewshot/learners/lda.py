@@ -9,6 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import class_means, product
 
 SHRINKAGES = ("ledoit-wolf", "oas")
@@ -16,10 +17,11 @@ PRIORS = ("uniform", "empirical")
 
 
 class LDAState(NamedTuple):
-    """One linear decision function per class."""
+    """One linear decision function per class, of rows relative to an offset."""
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D]
 
 
 class LDA(Learner):
@@ -45,6 +47,7 @@ class LDA(Learner):
     """
 
     name: ClassVar[str] = "lda"
+    invariant = ("offset", "scale")
 
     def __init__(self, shrinkage: float | str = "ledoit-wolf", prior: str = "uniform") -> None:
         super().__init__()
@@ -59,13 +62,24 @@ class LDA(Learner):
 
     def adapt(self, episode: Episode) -> LDAState:
         """Estimate means and covariance, and solve for the decision functions."""
-        support, one_hot = episode.support, episode.one_hot
+        estimate = self._estimate(episode)
+        weight = _inverse(estimate, estimate.means)  # [E, N, D]
+        bias = -(weight * estimate.means).sum(-1) / 2
+        shots, dtype = episode.shots, episode.support.dtype
+        if self.prior == "empirical":
+            bias = bias + (shots.to(bias).clamp(min=1) / shots.sum(1, keepdim=True).clamp(min=1)).log()
+        bias = bias.masked_fill(shots == 0, -torch.inf)
+        return LDAState(weight.to(dtype), bias.to(dtype), estimate.offset)
+
+    def _estimate(self, episode: Episode) -> _Estimate:
+        episode, _, _, offset = relative_to_centre(episode)
+        support = episode.support
         exact = torch.float32 if support.device.type == "mps" else torch.float64
-        means, shots = class_means(episode)
+        one_hot = episode.one_hot.to(exact)
         known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
         rows = torch.where(known > 0, support, 0).to(exact)
-        means, known = means.to(exact), known.to(exact)
-        rows = rows - product(one_hot.to(exact), means)  # [E, S, D], around the class means
+        means, _ = class_means(episode.replace(support=rows, query=rows[:, :0], unlabelled=None))
+        rows = rows - product(one_hot, means)  # [E, S, D], around the class means
         count = known.sum(1, keepdim=True)  # [E, 1, 1]
         gram = product(rows, rows.mT)  # [E, S, S]
         width = rows.shape[-1]
@@ -73,18 +87,22 @@ class LDA(Learner):
         share = self._shrinkage(gram, trace, count, width)
         sphere = share * trace / width  # [E, 1, 1]
         floor = torch.finfo(exact).eps * trace
-        flat = trace <= torch.finfo(exact).eps * means.square().mean((1, 2), keepdim=True)  # no row left its mean
+        # No row left its mean, but for rounding.
+        flat = trace <= width * (4 * torch.finfo(exact).eps) ** 2 * means.square().mean((1, 2), keepdim=True)
         sphere = torch.where(flat, torch.ones_like(sphere), sphere + floor)
         spread = torch.where(flat, torch.zeros_like(share), (1 - share) / count)
-        weight = _inverse(rows, gram, spread, sphere, means)  # [E, N, D]
-        bias = -(weight * means).sum(-1) / 2
-        if self.prior == "empirical":
-            bias = bias + shots.to(exact).clamp(min=1).log() - count.view(-1, 1).log()
-        return LDAState(weight.to(support.dtype), bias.masked_fill(shots == 0, -torch.inf).to(support.dtype))
+        return _Estimate(means, rows, gram, spread, sphere, offset)
 
     def predict(self, state: LDAState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
-        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Half the squared Mahalanobis distance to the nearest class (less the logarithm of its prior)."""
+        estimate = self._estimate(episode)
+        query = shifted(episode.query, estimate.offset).to(estimate.means)
+        squares = (_inverse(estimate, query) * query).sum(-1)  # [E, Q], which the logits leave out
+        return squares / 2 - logits.amax(-1)
 
     def _shrinkage(self, gram: Tensor, trace: Tensor, count: Tensor, width: int) -> Tensor:
         """ρ ``[E, 1, 1]``, from inner products only."""
@@ -101,8 +119,20 @@ class LDA(Learner):
         return ((mean + squared_mean) / ((count + 1) * (mean - squared_mean / width)).clamp(min=tiny)).clamp(0, 1)
 
 
-def _inverse(rows: Tensor, gram: Tensor, spread: Tensor, sphere: Tensor, right: Tensor) -> Tensor:
-    """``(spread XᵀX + sphere I)⁻¹`` times each row of the right-hand side ``[E, N, D]``."""
+class _Estimate(NamedTuple):
+    """Class means, and the shared covariance ``spread XᵀX + sphere I``, in float64."""
+
+    means: Tensor  # [E, N, D]
+    rows: Tensor  # X, around the class means [E, S, D]
+    gram: Tensor  # X Xᵀ [E, S, S]
+    spread: Tensor  # [E, 1, 1]
+    sphere: Tensor  # [E, 1, 1]
+    offset: Tensor  # [E, 1, D], what the means are relative to
+
+
+def _inverse(estimate: _Estimate, right: Tensor) -> Tensor:
+    """The inverse covariance times each row of the right-hand side ``[E, R, D]``."""
+    _, rows, gram, spread, sphere, _ = estimate
     if rows.shape[1] > rows.shape[2]:
         matrix = spread * product(rows.mT, rows)
         matrix.diagonal(dim1=1, dim2=2).add_(sphere.squeeze(-1))

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 
@@ -17,10 +18,11 @@ _GRID = [10.0**power for power in range(-3, 4)]
 
 
 class LogisticState(NamedTuple):
-    """One linear decision function per class."""
+    """One linear decision function per class, of rows relative to an offset."""
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D]
 
 
 class Logistic(Learner):
@@ -51,6 +53,7 @@ class Logistic(Learner):
     """
 
     name: ClassVar[str] = "logistic"
+    invariant = ("offset",)
 
     def __init__(self, C: float | str = 1.0, folds: int = 5) -> None:
         super().__init__()
@@ -69,6 +72,7 @@ class Logistic(Learner):
 
     def _fit(self, episode: Episode, inverse: Tensor) -> LogisticState:
         """The optimum for the C of each episode ``[E]``."""
+        episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         # float32 would lose half of its seven digits in the Gram matrix, and the optimum with them.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
@@ -87,7 +91,7 @@ class Logistic(Learner):
         # Adding a constant to every b changes no probability: let those of the present classes sum to zero.
         bias = bias - (bias * present).sum(1, keepdim=True) / classes.clamp(min=1)
         bias = (bias - weight @ mean.mT).masked_fill(~present, -torch.inf)  # [E, N, 1]
-        return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype))
+        return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype), offset)
 
     @torch.no_grad()
     def _cross_validated(self, episode: Episode) -> Tensor:
@@ -114,7 +118,7 @@ class Logistic(Learner):
 
     def predict(self, state: LogisticState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
-        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
 
 def _folds(episode: Episode, folds: int) -> Tensor:

@@ -6,11 +6,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import cross_entropy_gradient
 from fewshot.maths.text_head import cosines, read_text, without
 
@@ -48,6 +47,7 @@ class LPPlusPlus(Learner):
 
     name: ClassVar[str] = "lp++"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, steps: int = 300, start: float = 250.0, scale: float = 100.0) -> None:
         super().__init__()

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import class_means, product, rows_of_classes
+from fewshot.maths.centring import relative_to_centre, shifted
+from fewshot.maths.linalg import product, rows_of_classes
 
 
 class MahalanobisState(NamedTuple):
@@ -18,6 +19,7 @@ class MahalanobisState(NamedTuple):
     means: Tensor  # [E, N, D]
     factors: Tensor  # [E, N, R, D]
     absent: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D], what the means are relative to
 
 
 class Mahalanobis(Learner):
@@ -41,6 +43,7 @@ class Mahalanobis(Learner):
     """
 
     name: ClassVar[str] = "mahalanobis"
+    invariant = ("offset",)
 
     def __init__(self, regularisation: float = 1.0) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class Mahalanobis(Learner):
     def adapt(self, episode: Episode) -> MahalanobisState:
         """Estimate means and covariances."""
         exact = torch.float32 if episode.support.device.type == "mps" else torch.float64
-        means, shots = class_means(episode)
+        episode, means, shots, offset = relative_to_centre(episode)
         rows, real = rows_of_classes(episode)  # [E, N, K, D], [E, N, K]
         rows, centres = rows.to(exact), means.to(exact)
         shares = real.to(exact).unsqueeze(-1)  # [E, N, K, 1]
@@ -65,19 +68,24 @@ class Mahalanobis(Learner):
         own = own * (weight / (counts - 1).clamp(min=1)).sqrt()
         around = around * ((1 - weight) / (total - 1).clamp(min=1)).sqrt()  # [E, N, N * K, D]
         parts = torch.cat([own, around.expand(-1, episode.way, -1, -1)], 2)  # [E, N, R, D], Q = Aᵀ A + βI
-        return MahalanobisState(means, self._factors(parts).to(means.dtype), shots == 0)
+        return MahalanobisState(means, self._factors(parts).to(means.dtype), shots == 0, offset)
 
     def predict(self, state: MahalanobisState, query: Tensor) -> Tensor:
         """Measure the queries."""
-        means, factors, absent = state
+        means, factors, absent, offset = state
+        query = shifted(query, offset)
         episodes, way, rank, width = factors.shape
         squares = query.square().sum(-1, keepdim=True) + means.square().sum(-1).unsqueeze(1)
         far = (squares - 2 * product(query, means.mT)).clamp(min=0)  # [E, Q, N], |q - μ|²
         along = product(query, factors.reshape(episodes, way * rank, width).mT)  # [E, Q, N * R]
-        offset = (factors * means.unsqueeze(2)).sum(-1).reshape(episodes, 1, way * rank)
-        inner = (along - offset).view(*query.shape[:2], way, rank).square().sum(-1)
+        centres = (factors * means.unsqueeze(2)).sum(-1).reshape(episodes, 1, way * rank)
+        inner = (along - centres).view(*query.shape[:2], way, rank).square().sum(-1)
         logits = -0.5 * (far - inner).clamp(min=0) / self.regularisation
         return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Half the squared Mahalanobis distance to the nearest class."""
+        return -logits.amax(-1)
 
     def _factors(self, parts: Tensor) -> Tensor:
         """F with ``(AᵀA + βI)⁻¹ = (I - FᵀF)/β`` for A ``[E, N, R, D]``: of ``min(R, D)`` rows."""

@@ -6,11 +6,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 
 
 class MatchingState(NamedTuple):
@@ -38,6 +37,7 @@ class Matching(Learner):
     """
 
     name: ClassVar[str] = "matching"
+    invariant = ("scale",)
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
@@ -59,3 +59,7 @@ class Matching(Learner):
         present = state.one_hot.any(1).unsqueeze(1)  # [E, 1, N]
         logits = votes.clamp(min=torch.finfo(votes.dtype).tiny).log() + self.scale * highest
         return torch.where(present, logits, -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the logarithm of the attention that the nearest class gets, before attention is made to sum to 1."""
+        return -logits.amax(-1)

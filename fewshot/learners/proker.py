@@ -45,6 +45,7 @@ class ProKeR(Learner):
 
     name: ClassVar[str] = "proker"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, beta: float = 5.0, strength: float = 1.0, scale: float = 100.0, sharpness: float = 10.0) -> None:
         super().__init__()

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
 
 
 class RidgeState(NamedTuple):
-    """One linear decision function per class."""
+    """One linear decision function per class, of rows relative to an offset."""
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D]
 
 
 class Ridge(Learner):
@@ -55,9 +57,14 @@ class Ridge(Learner):
         self.alpha = alpha
         self.scale = scale
         self.fit_intercept = fit_intercept
+        self.invariant = ("offset",) if fit_intercept else ()
 
     def adapt(self, episode: Episode) -> RidgeState:
         """Solve for the weights of each episode."""
+        if self.fit_intercept:
+            episode, _, _, offset = relative_to_centre(episode)
+        else:
+            offset = episode.support.new_zeros(len(episode), 1, episode.support.shape[-1])
         support = episode.support
         # The Gram matrix squares the condition: float32 could make it indefinite where alpha is small.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
@@ -77,13 +84,13 @@ class Ridge(Learner):
         else:
             rows = rows * mask.mT
             weight = self._solve(product(rows.mT, rows), product(target, rows))
-        offset = (bias - product(weight, mean.mT)).squeeze(-1) if self.fit_intercept else weight.new_zeros(())
-        bias = (self.scale * offset).expand(absent.shape).masked_fill(absent, -torch.inf)  # [E, N]
-        return RidgeState((self.scale * weight).to(support.dtype), bias.to(support.dtype))
+        bias = (bias - product(weight, mean.mT)).squeeze(-1) if self.fit_intercept else weight.new_zeros(())
+        bias = (self.scale * bias).expand(absent.shape).masked_fill(absent, -torch.inf)  # [E, N]
+        return RidgeState((self.scale * weight).to(support.dtype), bias.to(support.dtype), offset)
 
     def predict(self, state: RidgeState, query: Tensor) -> Tensor:
         """Regression of the queries onto the one-hot labels."""
-        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
     def _solve(self, matrix: Tensor, right: Tensor) -> Tensor:
         """``right (matrix + alpha I)⁻¹``: ``[E, N, R]`` for a symmetric matrix ``[E, R, R]``."""

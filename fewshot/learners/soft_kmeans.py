@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.affinity import squared_distances
+from fewshot.maths.centring import shifted
 from fewshot.maths.transduction import SupportState, keep_support
 
 
@@ -47,6 +48,7 @@ class SoftKMeans(Learner):
     """
 
     name: ClassVar[str] = "soft-kmeans"
+    invariant = ("offset",)
     needs = ("support", "unlabelled")
     transductive = True
 
@@ -70,12 +72,13 @@ class SoftKMeans(Learner):
 
     def adapt(self, episode: Episode) -> SoftKMeansState:
         """Keep the support and the unlabelled rows."""
-        more = episode.unlabelled
-        return SoftKMeansState(keep_support(episode), episode.support[:, :0] if more is None else more)
+        support, more = keep_support(episode, relative=True), episode.unlabelled
+        return SoftKMeansState(support, support.support[:, :0] if more is None else shifted(more, support.offset))
 
     def predict(self, state: SoftKMeansState, query: Tensor) -> Tensor:
         """Refine the prototypes, then score the queries."""
         support, rows = state
+        query = shifted(query, support.offset)
         absent = support.absent.unsqueeze(1)  # [E, 1, N]
         if self.queries:
             rows = torch.cat([rows, query], 1)  # [E, U, D]
@@ -89,6 +92,10 @@ class SoftKMeans(Learner):
             shares = logits.softmax(-1)[..., : shots.shape[1]]
             prototypes = (totals + shares.mT @ rows) / (shots + shares.sum(1).unsqueeze(-1)).clamp(min=1)
         return -self.scale * squared_distances(query, prototypes).masked_fill(absent, torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest prototype, times the scale."""
+        return -logits.amax(-1)
 
     def _outside(self, support: SupportState, rows: Tensor) -> Tensor:
         present = (~support.absent).to(rows.dtype).unsqueeze(-1)  # [E, N, 1]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import shifted
 from fewshot.maths.information import tune
 from fewshot.maths.prototype_head import check_metric
 from fewshot.maths.transduction import SupportState, keep_support
@@ -63,13 +64,15 @@ class TIM(Learner):
         self.marginal = marginal
         self.conditional = conditional
         self.metric = metric
+        self.invariant = () if metric == "cosine" else ("offset",)
 
     def adapt(self, episode: Episode) -> SupportState:
         """Keep the support."""
-        return keep_support(episode)
+        return keep_support(episode, relative=self.metric != "cosine")
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Tune the class vectors on support and queries, then score the queries."""
+        query = shifted(query, state.offset)
         return tune(
             state, query, metric=self.metric, scale=self.scale, alpha=None, steps=self.steps, rate=self.rate,
             weights=(self.cross_entropy, self.marginal, self.conditional),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import shifted
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import PrototypeHead
 from fewshot.maths.transduction import SupportState, keep_support
@@ -43,6 +44,7 @@ class TIMADM(Learner):
     """
 
     name: ClassVar[str] = "tim-adm"
+    invariant = ("offset",)
     transductive = True
 
     def __init__(
@@ -66,10 +68,11 @@ class TIMADM(Learner):
 
     def adapt(self, episode: Episode) -> SupportState:
         """Keep the support."""
-        return keep_support(episode)
+        return keep_support(episode, relative=True)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Alternate between labels and class vectors, then score the queries."""
+        query = shifted(query, state.offset)
         asked = PrototypeHead("squared", self.scale, query, state.absent)
         supported = PrototypeHead("squared", self.scale, state.support, state.absent)
         known = state.one_hot.sum(-1, keepdim=True)  # [E, S, 1]

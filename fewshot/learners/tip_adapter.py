@@ -32,6 +32,7 @@ class TipAdapter(Learner):
 
     name: ClassVar[str] = "tip-adapter"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, alpha: float = 1.0, beta: float = 5.5, scale: float = 100.0) -> None:
         super().__init__()

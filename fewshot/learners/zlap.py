@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
 
 
@@ -36,6 +35,7 @@ class ZLaP(Learner):
 
     name: ClassVar[str] = "zlap"
     needs = ("support", "text")
+    invariant = ("scale",)
     transductive = True
 
     def __init__(self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0) -> None:

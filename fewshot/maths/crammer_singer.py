@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
+from fewshot.maths.convergence import warn_unconverged
 from fewshot.maths.linalg import product
 from fewshot.maths.simplex import onto_simplex
 
@@ -101,7 +102,8 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
     """The shares b ``[E, S, N]``, by accelerated projected gradient.
 
     Whenever the gap has fallen to a tenth, a Newton step on the face where the shares lie is tried; on the right face
-    it is exact. An episode ends when its relative duality gap is at most `gap`, so it does not depend on the others.
+    it is exact. An episode ends when its relative duality gap is at most `gap`, so it does not depend on the others;
+    for one that does not reach it, a `ConvergenceWarning` is given.
     """
     gap = max(gap, 1e3 * torch.finfo(problem.gram.dtype).eps)
     shares = problem.C * problem.target  # W = 0
@@ -128,6 +130,10 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
         going = (left > gap).nonzero().squeeze(1)
         if len(going) == 0:
             break
+        if count == steps:
+            unfinished = torch.zeros(len(shares), dtype=torch.bool, device=shares.device)
+            unfinished[active[going]] = True
+            warn_unconverged("support vector machine", unfinished, steps, "raise steps or gap, or lower C")
         if len(going) < len(active):
             active, part, step, below = active[going], part.of(going), step[going], below[going]
             point, ahead, momentum = point[going], ahead[going], momentum[going]

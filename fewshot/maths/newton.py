@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import Tensor
 
+from fewshot.maths.convergence import warn_unconverged
 from fewshot.maths.linalg import product
 
-_LOG = logging.getLogger("fewshot")
 _TOLERANCE = 1e-5  # a Newton step that moves no decision value further than this is the last
 _FORCING = 0.05  # share of the gradient that an inexact Newton step may leave
 _MOST_STEPS = 100  # Newton steps; usual are 4 to 15
@@ -24,7 +22,7 @@ def softmax_regression(rows: Tensor, target: Tensor, strength: Tensor) -> tuple[
 
     Where there are fewer rows than features, it works in coordinates of their span. A problem that has
     converged is left alone, so its result does not depend on the others; one that has not after 100 steps
-    keeps the best point found, and a warning is logged.
+    keeps the best point found, and a `ConvergenceWarning` says so.
 
     Args:
         rows: examples, preferably centred, which only b depends on ``[E, S, D]``; float64 (float32 reaches
@@ -142,9 +140,6 @@ def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor) -> Tensor:
         active = active * (moved > tolerance).view(-1, 1, 1)
         if not active.any():
             return solution
-    _LOG.warning(
-        "logistic regression: %d of %d episodes had not converged after %d Newton steps; "
-        "a smaller C or normalised features (such as 'l2 | logistic') converge faster.",
-        int(active.sum()), len(active), _MOST_STEPS,
-    )  # fmt: skip
+    remedy = "lower C, or normalise the features (such as 'l2 | logistic')"
+    warn_unconverged("logistic regression", active, _MOST_STEPS, remedy)
     return solution

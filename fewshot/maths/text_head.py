@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.maths.adam import Adam
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient
 
 LENGTH = 10.0  # of a class vector that is tuned: that of CLIP's own text vectors, for which rates were published
