@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from episodes.draw import OPEN, PADDING, Draw
+from episodes.files import write_atomically
 from episodes.identity import digest
-from episodes.results import write_atomically
 from episodes.samplers.pool import as_labels
 from episodes.samplers.sampler import Sampler
 
