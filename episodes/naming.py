@@ -23,9 +23,9 @@ def learner_names(cells: Sequence[Result]) -> list[str]:
     return _apart([printable(cell.learner) for cell in cells], facts)
 
 
-def task_names(cells: Sequence[Result]) -> list[str]:
-    """A name for the task of each cell, with the dataset where there are several."""
-    several = len({cell.dataset for cell in cells}) > 1
+def task_names(cells: Sequence[Result], *, always_dataset: bool = False) -> list[str]:
+    """A name for the task of each cell, with the dataset where there are several (or always)."""
+    several = always_dataset or len({cell.dataset for cell in cells}) > 1
     names = [printable(f"{cell.dataset} " if several else "") + describe_task(cell) for cell in cells]
     facts = []
     for cell in cells:

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write what was asked for; the text table goes to standard output."""
-    from episodes.report import plot_shots, to_csv, to_html, to_latex
     from episodes.files import write_atomically
+    from episodes.report import plot_shots, to_csv, to_html, to_latex
 
     results = load_results(options.files)
     for path, make in ((options.html, to_html), (options.csv, to_csv), (options.latex, to_latex)):
