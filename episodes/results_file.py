@@ -22,8 +22,12 @@ from episodes.result_fields import SCHEMA
 
 _LOG = logging.getLogger("episodes")
 _LONGEST_LINE = 2**28  # bytes, which hold the scores of ten million episodes
-# A line of ours that was cut or damaged still shows one of our fields, or is a piece of a list of numbers.
-_OURS = re.compile(rb'"(schema|key|learner|recipe|query_count|correct|scores|provenance|environment)"|^[-\d.,\se\]}]+$')
+# A line of ours that was cut or damaged still shows one of our fields, or is a piece of a list of numbers, or holds the
+# zeros that a crash leaves.
+_OURS = re.compile(
+    rb'"(schema|key|learner|recipe|episodes|mean|interval|seconds|environment|provenance|query_count|correct|scores|checksum)"'
+    rb"|^[-\d.,\se\]}]+$|\0"
+)
 
 
 def read_lines(path: Path) -> Iterator[Result]:
