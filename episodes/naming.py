@@ -24,9 +24,10 @@ def learner_names(cells: Sequence[Result]) -> list[str]:
 
 
 def task_names(cells: Sequence[Result], *, always_dataset: bool = False) -> list[str]:
-    """A name for the task of each cell, with the dataset where there are several (or always)."""
-    several = always_dataset or len({cell.dataset for cell in cells}) > 1
-    names = [printable(f"{cell.dataset} " if several else "") + describe_task(cell) for cell in cells]
+    """A name for the task of each cell, with the dataset where there are several (or always, and a comma)."""
+    several = len({cell.dataset for cell in cells}) > 1
+    before = "{}, " if always_dataset else "{} " if several else ""
+    names = [printable(before.format(cell.dataset)) + describe_task(cell) for cell in cells]
     facts = []
     for cell in cells:
         embedding = cell.provenance.get("embedding")

@@ -47,6 +47,12 @@ class Grid:
     near: set[tuple[str, str]]
     notes: list[str]
 
+    def legend(self, best: str, near: str) -> list[str]:
+        """What the two signs mean, if there are any."""
+        if self.near:
+            return [f"{best} best, {near} not significantly different from it (paired exact test, Holm, 5 %)"]
+        return [f"{best} best (paired exact test against the others, Holm, 5 %)"] if self.best else []
+
 
 def grids(results: HasCells | Iterable[Result]) -> list[Grid]:
     """One table for each metric, in order of first appearance."""
@@ -77,13 +83,11 @@ def _grid(metric: Metric, results: list[Result]) -> Grid:
         near.update((names[id(cell)], column) for cell, p in zip(others, adjusted, strict=True) if p > 0.05)
     return Grid(
         metric, list(dict.fromkeys(names.values())), columns, cells, best, near - best,
-        _notes(results, groups, columns, bool(best), bool(near - best)),
+        _notes(results, groups, columns),
     )  # fmt: skip
 
 
-def _notes(
-    results: list[Result], groups: list[list[Result]], columns: list[str], starred: bool, near: bool
-) -> list[str]:
+def _notes(results: list[Result], groups: list[list[Result]], columns: list[str]) -> list[str]:
     notes = []
     for interval in dict.fromkeys(cell.interval for cell in results):
         counts = sorted({cell.episodes for cell in results if cell.interval == interval})
@@ -94,10 +98,6 @@ def _notes(
     for group, column in zip(groups, columns, strict=True):
         if note := classes_note(group[0].exam):
             notes.append(f"{column}: episodes are drawn {note}")
-    if near:
-        notes.append("* best, ~ not significantly different from it (paired exact test, Holm, 5 %)")
-    elif starred:
-        notes.append("* best (paired exact test against the others, Holm, 5 %)")
     return notes
 
 
@@ -122,7 +122,9 @@ def _text(table: Grid) -> str:
     lines = ["  ".join([row[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(row[1:], widths[1:], strict=True))])
              for row in [head, *body]]  # fmt: skip
     rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule, *table.notes])
+    return "\n".join(
+        [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule, *table.notes, *table.legend("*", "~")]
+    )
 
 
 def to_csv(results: HasCells | Iterable[Result]) -> str:
@@ -175,7 +177,7 @@ def _latex(table: Grid) -> str:
                 value = f"${value}$"
             row.append(value)
         lines.append(" & ".join(row) + r" \\")
-    notes = "".join(f"\n% {note}" for note in table.notes)
+    notes = "".join(f"\n% {note}" for note in [*table.notes, *table.legend("bold:", "underlined:")])
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + notes + "\n"
 
 

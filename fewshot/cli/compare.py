@@ -32,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
             for comparison in comparisons:
                 print(json.dumps(comparison.to_json()))
             continue
-        print(f"\n{task}, {printable(exam.cells[0].metric.heading)}:")
+        first = exam.cells[0]
+        measured = "" if first.metric.name == "accuracy" else f", {printable(first.metric.heading)}"
+        print(f"\n{task}{measured}:")
         print("\n".join(f"  {comparison}" for comparison in comparisons) or "  only one learner here")
     return 0
