@@ -159,7 +159,7 @@ def score(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
     fine = answers.best.values.isfinite().all(1)
     if outliers is not None:
         fine &= ~outliers.isnan().any(1)
-    return torch.where(fine, scores.double(), torch.nan)
+    return torch.where(fine, scores.double().nan_to_num(torch.inf, torch.inf, -torch.inf), torch.nan)
 
 
 def record(cell: Cell, scores: Tensor, drawn: Draw, first: int) -> None:
@@ -185,16 +185,15 @@ def record(cell: Cell, scores: Tensor, drawn: Draw, first: int) -> None:
 def _check(cell: Cell, values: NDArray[np.float64], first: int) -> None:
     """Refuse scores that are none, and say of which episode."""
     low, high = cell.metric.bounds
-    if np.isnan(values).any():
-        number, what = int(np.isnan(values).argmax()), "returned NaN or no finite logit"
-    elif ((values < low - 1e-9) | (values > high + 1e-9)).any():
-        number = int(((values < low - 1e-9) | (values > high + 1e-9)).argmax())
-        what = f"has {cell.metric.name} = {values[number]:g}, outside the metric's bounds {low:g} to {high:g},"
-    else:
+    wrong = ~np.isfinite(values) | (values < low - 1e-9) | (values > high + 1e-9)
+    if not wrong.any():
         return
+    number, score = first + int(wrong.argmax()), float(values[wrong.argmax()])
+    what = "returned NaN or no finite logit in"
+    if not np.isnan(score):
+        what = f"has {cell.metric.name} = {score:g}, which is not finite or outside {low:g} to {high:g}, in"
     raise ValueError(
-        f"{cell.name!r} {what} in episode {first + number}; "
-        f"look at its rows there: sampler.draw(first={first + number}, count=1)."
+        f"{cell.name!r} {what} episode {number}; look at its rows there: sampler.draw(first={number}, count=1)."
     )
 
 

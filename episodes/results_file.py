@@ -44,7 +44,7 @@ def read_lines(path: Path) -> Iterator[Result]:
         where = f"{path}, line {number}"
         if not line.strip():
             continue
-        ours = ours or bool(_OURS.search(line))
+        ours = ours or bool(_OURS.search(line)) or b'{"schema"'.startswith(line)
         try:
             data = json.loads(line.decode(), parse_constant=_refuse_constant)
         except (UnicodeDecodeError, json.JSONDecodeError) as error:

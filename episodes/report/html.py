@@ -38,7 +38,7 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
     def called(cell: Result) -> str:
         return f"{names[id(cell)]}, {tasks[cell.exam_key]}, {printable(cell.metric.name)}"
 
-    exams = [
+    compared = [
         {"name": f"{tasks[group[0].exam_key]}, {printable(group[0].metric.heading)}", "comparisons": compare_all(group)}
         for group in groups
     ]
@@ -50,7 +50,7 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
     ]  # fmt: skip
     answers = [_answers(cell, called(cell)) for cell in cells if cell.kept is not None]
     return environment.get_template("report.html").render(
-        title=printable(title), tables=grids(cells), exams=exams, recipes=recipes, answers=answers, plot=_plot(cells)
+        title=printable(title), tables=grids(cells), tasks=compared, recipes=recipes, answers=answers, plot=_plot(cells)
     )
 
 

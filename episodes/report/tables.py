@@ -32,7 +32,7 @@ class Grid:
     Attributes:
         metric: what is in the cells.
         learners: row names.
-        exams: column names.
+        tasks: column names.
         cells: by (learner, task).
         best: cells with the best mean on their task.
         near: cells that do not differ from the best at the 5 % level (paired, exact, Holm).
@@ -41,7 +41,7 @@ class Grid:
 
     metric: Metric
     learners: list[str]
-    exams: list[str]
+    tasks: list[str]
     cells: dict[tuple[str, str], Result]
     best: set[tuple[str, str]]
     near: set[tuple[str, str]]
@@ -111,13 +111,13 @@ def _text(table: Grid) -> str:
     body = []
     for learner in table.learners:
         row = [learner]
-        for exam in table.exams:
-            cell = table.cells.get((learner, exam))
-            place = (learner, exam)
+        for task in table.tasks:
+            cell = table.cells.get((learner, task))
+            place = (learner, task)
             star = "*" if place in table.best else "~" if place in table.near else " "
             row.append(f"{cell.written()} {star}" if cell else "-  ")
         body.append(row)
-    head = [printable(table.metric.heading), *(f"{exam}  " for exam in table.exams)]
+    head = [printable(table.metric.heading), *(f"{task}  " for task in table.tasks)]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     lines = ["  ".join([row[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(row[1:], widths[1:], strict=True))])
              for row in [head, *body]]  # fmt: skip
@@ -159,15 +159,15 @@ def to_latex(results: HasCells | Iterable[Result]) -> str:
 def _latex(table: Grid) -> str:
     lines = [
         f"% {printable(table.metric.heading)}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.exams)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.tasks)}}}",
         r"\toprule",
-        " & ".join(["Learner", *map(escape_latex, table.exams)]) + r" \\",
+        " & ".join(["Learner", *map(escape_latex, table.tasks)]) + r" \\",
         r"\midrule",
     ]
     for learner in table.learners:
         row = [escape_latex(learner)]
-        for exam in table.exams:
-            cell, place = table.cells.get((learner, exam)), (learner, exam)
+        for task in table.tasks:
+            cell, place = table.cells.get((learner, task)), (learner, task)
             value = cell.written().replace("±", r"\pm") if cell else "--"
             if place in table.best:
                 value = rf"$\mathbf{{{value}}}$"

@@ -131,9 +131,11 @@ def test_bad_metrics_are_refused(source: TensorSource) -> None:
         run(Metric("ece", top_two))
     with pytest.raises(ValueError, match=r"metric 'flat' gave \[4, 30\]; it must give a tensor \[E\] = \[4\]"):
         run(Metric("flat", lambda a: a.confidence))
-    with pytest.raises(ValueError, match=r"has many = 30, outside the metric's bounds 0 to 1, in episode 0"):
+    with pytest.raises(ValueError, match=r"has many = 30, which is not finite or outside 0 to 1, in episode 0"):
         run(Metric("many", lambda a: a.known.sum(1)))
     run(Metric("many", lambda a: a.known.sum(1), unit="queries", bounds=(0, float("inf"))))
+    with pytest.raises(ValueError, match=r"has ratio = inf, which is not finite or outside -inf to inf, in episode 0"):
+        run(Metric("ratio", lambda a: a.known.sum(1) * torch.nan, bounds=(-float("inf"), float("inf"))))
     with pytest.raises(ValueError, match="a metric needs a name"):
         Metric("", top_two)
     with pytest.raises(ValueError, match="it must be callable"):

@@ -105,6 +105,13 @@ def test_names_that_are_not_utf8_can_be_stored(tmp_path: Path) -> None:
     assert len(out.read_text().splitlines()) == 1
 
 
+def test_a_line_that_is_just_being_written_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    for size in (1, 5, 30, len(GOOD[0]) - 1):
+        path.write_bytes(GOOD[0][:size])
+        assert len(Results.load(path)) == (1 if size == len(GOOD[0]) - 1 else 0)
+
+
 def test_a_file_of_something_else_is_not_written_to(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     for content in (b"\x89PNG\r\n\x1a\n\xff\xfe\xfa\n\xfb\xfc\n", b"\xff"):
@@ -359,3 +366,13 @@ def test_the_side_file_stays_until_the_line_is_on_the_disk(tmp_path: Path, monke
     assert file.finished(done.key) is None
     file.append(done)
     assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_writers_do_not_tear_one_anothers_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    monkeypatch.setattr("os.write", FullDisk(10**9, step=40))  # without a lock the pieces of lines would mix
+    names = [f"learner {number}" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: ResultsFile(tmp_path / "r.jsonl").append(cell(name)), names))
+    assert set(Results.load(tmp_path / "r.jsonl")) == set(names)
