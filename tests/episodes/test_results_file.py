@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -299,16 +300,17 @@ def test_damaged_side_files_are_left_out(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 class FullDisk:
-    """`os.write` that writes a few bytes at a time, and then finds no space."""
+    """`os.write` that writes a few bytes at a time, with a rest after each, and then finds no space."""
 
-    def __init__(self, space: int, step: int = 7) -> None:
-        self.space, self.step, self.real = space, step, os.write
+    def __init__(self, space: int, step: int = 7, rest: float = 0.0) -> None:
+        self.space, self.step, self.rest, self.real = space, step, rest, os.write
 
     def __call__(self, handle: int, data: Any) -> int:
         count = min(self.step, len(data), self.space)
         if not count:
             raise OSError(errno.ENOSPC, "No space left on device")
         self.space -= count
+        time.sleep(self.rest)
         return self.real(handle, bytes(data[:count]))
 
 
@@ -371,7 +373,9 @@ def test_the_side_file_stays_until_the_line_is_on_the_disk(tmp_path: Path, monke
 def test_writers_do_not_tear_one_anothers_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    monkeypatch.setattr("os.write", FullDisk(10**9, step=40))  # without a lock the pieces of lines would mix
+    monkeypatch.setattr(
+        "os.write", FullDisk(10**9, step=100, rest=1e-3)
+    )  # without a lock the pieces of lines would mix
     names = [f"learner {number}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: ResultsFile(tmp_path / "r.jsonl").append(cell(name)), names))
