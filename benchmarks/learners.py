@@ -136,7 +136,7 @@ def logistic(source: TensorSource, shot: int, rounds: int) -> tuple[float, float
 
     sampler = EpisodeSampler(source.labels, WAY, shot, QUERY, seed=0)
     drawn = sampler.draw(0, 400)
-    episode = Episode(source[drawn.support], drawn.labels, source[drawn.query], WAY)
+    episode, _ = drawn.episode(source)
     learner, ours, theirs, agree = load_learner("logistic"), [], [], 0.0
     for _ in range(rounds):
         ours.append(timed(lambda: evaluate(learner, source, sampler, episodes=400, progress=False), 400))
@@ -162,7 +162,7 @@ def measure(contest: Contest, shot: int, rounds: int, peak: float) -> str:
 
     def part(first: int, last: int) -> Episode:
         rows = slice(first, last)
-        return Episode(source[drawn.support[rows]], drawn.labels[rows], source[drawn.query[rows]], WAY)
+        return drawn[rows].episode(source)[0]
 
     size = max(1, min(contest.ours, 8 * 2**20 // (4 * D * (WAY * shot + WAY * QUERY))))  # as `evaluate` does
     parts = [part(first, min(first + size, contest.ours)) for first in range(0, min(contest.ours, 4 * size), size)]

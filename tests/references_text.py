@@ -161,12 +161,12 @@ def zlap(x: Array, y: Labels, q: Array, t: Array) -> Array:
         near = np.maximum(images @ row, 0)
         near[i] = 0
         edges[ways + i, ways:] = strongest(near, 5)
-        edges[ways + i, :ways] = strongest(np.maximum(t @ row, 0) ** 5, 5)
+        words = strongest(np.maximum(t @ row, 0) ** 5, 5)
+        edges[ways + i, :ways] = words if i >= len(x) else words.sum() * np.eye(ways)[y[i]]
     edges = edges + edges.T
     degree = edges.sum(1)
     start = np.zeros((size, ways))
     start[:ways] = np.eye(ways)
-    start[ways : ways + len(x)] = np.eye(ways)[y]
     answer = np.linalg.solve(np.eye(size) - 0.3 * edges / np.sqrt(np.outer(degree, degree)), start)
     return np.log(answer[-len(q) :])
 

@@ -63,6 +63,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     "prototypes(distance='cosine', scale=4.0)"
     """
 
+    _seen: str | None = None  # the kind of items that were fitted, where that is known
     _adapted: Adapted  # what `fit` makes; its presence says that the classifier is fitted
 
     def __init__(
@@ -281,19 +282,21 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def _read(self, X: Any, y: Any = None, *, reset: bool = False) -> tuple[np.ndarray, Any, list[str | None]]:
         """X as rows ``[n, *x]`` with names to show, and y as labels ``[n]`` (None in prediction)."""
         if self.encoder is not None:
-            items = as_items(X)
+            items = as_items(X, self.encoder_, None if reset else self._seen)
             if y is not None or reset:
                 y = as_labels(y)
                 check_consistent_length(items, y)
-            return embed_items(items, self.encoder_, self.cache, self.device), y, item_names(items)
+            rows = embed_items(items, self.encoder_, self.cache, self.device)
+            self._seen = items.kind if reset else self._seen
+            return rows, y, item_names(items)
         X = check_array(X, self.learner_)
         kind = [np.float64, np.float32] if reset else self.support_.dtype
         rules = {"dtype": kind, "reset": reset, "allow_nd": self.learner_.inputs == "images"}
         if y is None and not reset:
             rows = validate_data(self, X, **rules)
         else:
+            y = None if y is None else as_labels(y)
             rows, y = validate_data(self, X, y, **rules)
-            y = as_labels(y)
         if not reset and rows.shape[1:] != self.support_.shape[1:]:
             raise ValueError(f"X is {list(rows.shape)}, but rows of shape {list(self.support_.shape[1:])} were fitted.")
         return rows, y, [None] * len(rows)

@@ -21,7 +21,7 @@ class LDAState(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class LDA(Learner):
@@ -127,7 +127,7 @@ class _Estimate(NamedTuple):
     gram: Tensor  # X Xᵀ [E, S, S]
     spread: Tensor  # [E, 1, 1]
     sphere: Tensor  # [E, 1, 1]
-    offset: Tensor  # [E, 1, D], what the means are relative to
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what the means are relative to
 
 
 def _inverse(estimate: _Estimate, right: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class LogisticState(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Logistic(Learner):
@@ -70,7 +70,7 @@ class Logistic(Learner):
             return self._fit(episode, self._cross_validated(episode))
         return self._fit(episode, torch.full((len(episode),), self.C, device=episode.support.device))
 
-    def _fit(self, episode: Episode, inverse: Tensor) -> LogisticState:
+    def _fit(self, episode: Episode, inverse: Tensor, tentative: bool = False) -> LogisticState:
         """The optimum for the C of each episode ``[E]``."""
         episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
@@ -85,7 +85,7 @@ class Logistic(Learner):
         mean = product(weights.to(support.dtype), support).to(exact)  # [E, 1, D]
         rows = support.to(exact, copy=True).sub_(mean)  # [E, S, D], in place: fresh memory is what costs
 
-        weight, bias = softmax_regression(rows.detach(), target, strength)  # [E, N, D], [E, N, 1]
+        weight, bias = softmax_regression(rows.detach(), target, strength, tentative=tentative)  # [E, N, D], [E, N, 1]
         if rows.requires_grad:
             weight, bias = _differentiable(weight, bias, rows, target, strength)
         # Adding a constant to every b changes no probability: let those of the present classes sum to zero.
@@ -105,7 +105,7 @@ class Logistic(Learner):
             for number in range(self.folds):
                 held_out = (fold == number) & usable  # [E, S]
                 learned = episode.replace(labels=episode.labels.masked_fill(held_out, -1))
-                state = self._fit(learned, torch.full((len(episode),), C, device=total.device))
+                state = self._fit(learned, torch.full((len(episode),), C, device=total.device), tentative=True)
                 likelihood = self.predict(state, episode.support).log_softmax(-1)  # [E, S, N]
                 likelihood = likelihood.gather(-1, episode.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
                 # A class whose only row is held out cannot be predicted, whatever C is.

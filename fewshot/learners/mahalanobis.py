@@ -19,7 +19,7 @@ class MahalanobisState(NamedTuple):
     means: Tensor  # [E, N, D]
     factors: Tensor  # [E, N, R, D]
     absent: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D], what the means are relative to
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what the means are relative to
 
 
 class Mahalanobis(Learner):

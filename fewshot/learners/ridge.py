@@ -11,6 +11,7 @@ from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
+from fewshot.maths.outliers import distance_to_answer
 
 
 class RidgeState(NamedTuple):
@@ -18,7 +19,7 @@ class RidgeState(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Ridge(Learner):
@@ -64,7 +65,7 @@ class Ridge(Learner):
         if self.fit_intercept:
             episode, _, _, offset = relative_to_centre(episode)
         else:
-            offset = episode.support.new_zeros(len(episode), 1, episode.support.shape[-1])
+            offset = episode.support.new_zeros(len(episode), 1, 1)
         support = episode.support
         # The Gram matrix squares the condition: float32 could make it indefinite where alpha is small.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
@@ -91,6 +92,10 @@ class Ridge(Learner):
     def predict(self, state: RidgeState, query: Tensor) -> Tensor:
         """Regression of the queries onto the one-hot labels."""
         return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the mean of the class that a query is given to."""
+        return distance_to_answer(episode, logits)
 
     def _solve(self, matrix: Tensor, right: Tensor) -> Tensor:
         """``right (matrix + alpha I)⁻¹``: ``[E, N, R]`` for a symmetric matrix ``[E, R, R]``."""

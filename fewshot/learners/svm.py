@@ -9,6 +9,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.crammer_singer import SVMState, check, decide, fit
+from fewshot.maths.outliers import distance_to_answer
 
 
 class SVM(Learner):
@@ -51,3 +52,7 @@ class SVM(Learner):
     def predict(self, state: SVMState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
         return decide(state, query, self.scale)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the mean of the class that a query is given to."""
+        return distance_to_answer(episode, logits)

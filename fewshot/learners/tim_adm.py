@@ -34,7 +34,8 @@ class TIMADM(Learner):
         cross_entropy: weight of the support's loss.
         marginal: weight of the entropy of the mean prediction.
         conditional: weight of the mean entropy of predictions.
-        momentum: share of the way to the new class vectors that a step goes.
+        momentum: share of the way to the new class vectors that a step goes. With the paper's 1, assignments among
+            dozens of classes swing to and fro, and rounding decides where they end.
 
     Raises:
         ValueError: steps is below 1, or momentum not in 0..1.
@@ -54,7 +55,7 @@ class TIMADM(Learner):
         cross_entropy: float = 0.1,
         marginal: float = 1.0,
         conditional: float = 0.1,
-        momentum: float = 1.0,
+        momentum: float = 0.3,
     ) -> None:
         super().__init__()
         if steps < 1 or not 0 < momentum <= 1:

@@ -86,7 +86,7 @@ class Dual(NamedTuple):
         return onto_simplex(shares.masked_fill(~self.allowed, -torch.inf), self.C) * real
 
     def gap(self, shares: Tensor) -> Tensor:
-        """Duality gap relative to the primal value ``[E]``."""
+        """Duality gap relative to the primal value, less what rounding of the scores may make of it ``[E]``."""
         signed = self.C * self.target - shares
         scores = product(self.gram, signed)
         square = (signed * scores).sum((1, 2))
@@ -94,7 +94,9 @@ class Dual(NamedTuple):
         losses = margins.masked_fill(~self.allowed, -torch.inf).amax(-1)
         primal = square / 2 + self.C * losses.where(self.allowed.any(-1), 0).sum(-1)
         dual = ((1 - self.target) * shares).sum((1, 2)) - square / 2
-        return (primal - dual) / primal.clamp(min=1e-30)
+        size = (1 + scores.abs().amax((1, 2))) * self.allowed.any(-1).sum(-1)
+        rounding = 8 * torch.finfo(scores.dtype).eps * self.C * size
+        return (primal - dual - rounding) / primal.clamp(min=1e-30)
 
 
 @torch.no_grad()

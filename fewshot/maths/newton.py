@@ -17,7 +17,9 @@ _ABSENT = -1e30  # logit of a class without examples: its probability is 0, and 
 
 
 @torch.no_grad()
-def softmax_regression(rows: Tensor, target: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+def softmax_regression(
+    rows: Tensor, target: Tensor, strength: Tensor, *, tentative: bool = False
+) -> tuple[Tensor, Tensor]:
     """Minimise ``½ |W|² + strength Σ_s cross_entropy(W x_s + b, y_s)`` by an inexact Newton method.
 
     Where there are fewer rows than features, it works in coordinates of their span. A problem that has
@@ -29,13 +31,14 @@ def softmax_regression(rows: Tensor, target: Tensor, strength: Tensor) -> tuple[
             three digits).
         target: one-hot labels, zero where the row is padding ``[E, N, S]``.
         strength: weight of the data against the penalty ``[E, 1, 1]``.
+        tentative: the answer only helps to choose a strength, so nobody is warned.
 
     Returns:
         W ``[E, N, D]`` and b ``[E, N, 1]``; b is not penalised, and fixed up to a constant.
     """
     mask = target.sum(1, keepdim=True)  # [E, 1, S]
     if rows.shape[1] > rows.shape[2]:
-        solution = _minimise(rows * mask.mT, target, strength)  # [E, N, D + 1]
+        solution = _minimise(rows * mask.mT, target, strength, tentative)  # [E, N, D + 1]
         return solution[..., :-1], solution[..., -1:]
     # Rows of a Cholesky factor have the same inner products as the rows themselves: D becomes S.
     gram = (rows @ rows.mT) * mask * mask.mT  # [E, S, S]
@@ -44,7 +47,7 @@ def softmax_regression(rows: Tensor, target: Tensor, strength: Tensor) -> tuple[
     smallest = torch.finfo(gram.dtype).tiny ** 0.5
     diagonal.add_(500 * torch.finfo(gram.dtype).eps * spread + smallest)  # duplicate rows make it singular
     factor = torch.linalg.cholesky_ex(gram).L  # [E, S, S]
-    solution = _minimise(factor, target, strength)  # [E, N, S + 1]
+    solution = _minimise(factor, target, strength, tentative)  # [E, N, S + 1]
     shares = torch.linalg.solve_triangular(factor, solution[..., :-1], upper=False, left=False)  # [E, N, S]
     return product(shares * mask, rows), solution[..., -1:]
 
@@ -115,7 +118,7 @@ class SoftmaxProblem:
         return solved
 
 
-def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor) -> Tensor:
+def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor, tentative: bool) -> Tensor:
     """Weights and, in the last column, intercepts ``[E, N, R + 1]``."""
     problem = SoftmaxProblem(coordinates, target, strength)
     reach = coordinates.square().sum(-1).amax(-1).sqrt()  # [E], the longest row
@@ -141,5 +144,6 @@ def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor) -> Tensor:
         if not active.any():
             return solution
     remedy = "lower C, or normalise the features (such as 'l2 | logistic')"
-    warn_unconverged("logistic regression", active, _MOST_STEPS, remedy)
+    if not tentative:
+        warn_unconverged("logistic regression", active, _MOST_STEPS, remedy)
     return solution

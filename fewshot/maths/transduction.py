@@ -21,7 +21,7 @@ class SupportState(NamedTuple):
     one_hot: Tensor  # [E, S, N]
     prototypes: Tensor  # [E, N, D]
     absent: Tensor  # [E, N], True for a class without support
-    offset: Tensor  # [E, 1, D], what has been subtracted from all rows
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what has been subtracted from all rows
 
 
 def keep_support(episode: Episode, relative: bool = False) -> SupportState:
@@ -35,7 +35,7 @@ def keep_support(episode: Episode, relative: bool = False) -> SupportState:
         episode, prototypes, shots, offset = relative_to_centre(episode)
     else:
         prototypes, shots = class_means(episode)
-        offset = torch.zeros_like(prototypes[:, :1])
+        offset = torch.zeros_like(prototypes[:, :1, :1])
     one_hot = episode.one_hot
     # Padding must not reach any sum, and 0 x inf would.
     support = torch.where(one_hot.any(-1, keepdim=True), episode.support, torch.zeros_like(episode.support))

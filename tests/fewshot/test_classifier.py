@@ -65,11 +65,13 @@ def expected_failures(estimator: FewShotClassifier) -> dict[str, str]:
 @parametrize_with_checks(
     [FewShotClassifier(learner=name) for name in feature_learners()], expected_failed_checks=expected_failures
 )
+@pytest.mark.filterwarnings("ignore::fewshot.ConvergenceWarning")  # random labels, far from zero
 def test_scikit_learn_checks(estimator: FewShotClassifier, check: Any) -> None:
     check(estimator)
 
 
 @parametrize_with_checks([FewShotClassifier(learner=Prototypes("cosine")), FewShotClassifier(batch_size=3)])
+@pytest.mark.filterwarnings("ignore::fewshot.ConvergenceWarning")  # random labels, far from zero
 def test_scikit_learn_checks_with_other_parameters(estimator: FewShotClassifier, check: Any) -> None:
     check(estimator)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from learner_exams import DIM, expect, make, padded, up_to_a_constant
 from torch import Tensor
 
 from episodes import Episode
-from fewshot import load_learner
+from fewshot import ConvergenceWarning, load_learner
 from fewshot.learners import Logistic, Nearest, Prototypes, Ridge
 from fewshot.learners.scikit_learn import SklearnLearner
 
@@ -205,16 +206,15 @@ def test_logistic_is_bitwise_the_same_in_any_batch() -> None:
 
 
 def test_logistic_says_when_it_has_not_converged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import fewshot.maths.newton
 
     monkeypatch.setattr(fewshot.maths.newton, "_MOST_STEPS", 2)
     episode, _ = make([5] * 5)
-    with caplog.at_level(logging.WARNING, logger="fewshot"):
+    with pytest.warns(ConvergenceWarning, match="6 of 6 episodes had not converged after 2 steps; lower C"):
         logits = Logistic()(episode)
     assert logits.isfinite().all()
-    assert "6 of 6 episodes had not converged after 2 Newton steps" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -296,6 +296,27 @@ def test_sklearn_predicts_what_the_estimator_predicts(
         np.testing.assert_array_equal(logits[e].argmax(-1).numpy(), peer.predict(episode.query[e].numpy()))
 
 
+def test_sklearn_is_searched_for_a_name_when_it_is_given_and_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn.utils
+
+    from fewshot.learners import scikit_learn
+
+    episode, _ = make([3, 3, 3], episodes=3)
+    learner = SklearnLearner("LinearDiscriminantAnalysis")
+    expected = learner(episode)
+
+    def scan(*_: Any, **__: Any) -> Any:
+        raise AssertionError("scikit-learn was scanned again")
+
+    monkeypatch.setattr(sklearn.utils, "all_estimators", scan)
+    monkeypatch.setattr(scikit_learn, "_find", scan)
+    torch.testing.assert_close(learner(episode), expected)
+    torch.testing.assert_close(copy.deepcopy(learner)(episode), expected)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: learner(episode), range(8)))
+    assert all(torch.equal(answer, expected) for answer in answers)
+
+
 def test_sklearn_logits_of_two_classes_are_the_log_odds() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -359,10 +380,9 @@ def test_an_estimator_by_name_cannot_reach_other_packages() -> None:
 
 @pytest.mark.parametrize("shots", [[1, 1, 1], [4, 4, 4], [5] * 5, [3, 1, 2], [2, 3]])
 def test_logistic_without_information_knows_the_class_frequencies(
-    shots: list[int], caplog: pytest.LogCaptureFixture
+    shots: list[int],
 ) -> None:
     labels = torch.arange(len(shots)).repeat_interleave(torch.tensor(shots))[None]
     episode = Episode(torch.zeros(1, sum(shots), 8), labels, torch.zeros(1, 1, 8), way=len(shots))
     shares = torch.tensor(shots) / sum(shots)
     torch.testing.assert_close(Logistic()(episode)[0, 0].softmax(-1), shares)
-    assert not caplog.records

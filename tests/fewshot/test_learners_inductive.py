@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from episodes import Episode, EpisodeSampler, TensorSource
-from fewshot import load_learner
+from fewshot import ConvergenceWarning, load_learner
 from fewshot.learners import SimpleShot
 from fewshot.learners.logistic import _GRID, _folds
 from fewshot.maths.linalg import rows_of_classes
@@ -91,7 +91,10 @@ def test_degenerate_episodes_give_no_nan(spec: str, case: str, shots: list[int])
     if case == "large values" and spec == "fine-tune":
         pytest.skip("gradient descent at a fixed rate diverges on features of this size")
     episode, _ = make(shots, dtype=torch.float32)
-    logits = load_learner(spec)(DEGENERATE[case](episode))
+    with warnings.catch_warnings():
+        if case == "large values" and spec in ("svm", "logistic(C='cv')"):  # these say that they have not converged
+            warnings.simplefilter("ignore", ConvergenceWarning)
+        logits = load_learner(spec)(DEGENERATE[case](episode))
     absent = torch.tensor([count == 0 for count in shots])
     assert logits[..., ~absent].isfinite().all()
     assert (logits[..., absent] == -torch.inf).all()

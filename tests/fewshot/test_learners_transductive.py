@@ -49,7 +49,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
     "transductive-finetune(steps=3, rate=0.05, scale=2.0)": partial(
         TUNED, weights=(1.0, 0.0, 1.0), alpha=None, metric="cosine"
     ),
-    "tim-adm(steps=12, scale=1.0)": partial(references.tim_adm, steps=12, scale=1.0),
+    "tim-adm(steps=12, scale=1.0, momentum=1.0)": partial(references.tim_adm, steps=12, scale=1.0),
     "pt-map(marginal_tolerance=1e-12, steps=5)": partial(references.pt_map, steps=5),
     "pt-map(query_prior='free', power=1.0)": partial(references.pt_map, query_prior="free", power=1.0),
 }
@@ -219,3 +219,21 @@ def test_agrees_with_easyfsl(real: Episode, spec: str, peer: str, options: dict[
         real = real.replace(support=normalize(real.support, dim=-1), query=normalize(real.query, dim=-1))
     ours = load_learner(spec)(real).argmax(-1)
     assert (ours == easyfsl(peer, real, **options)).float().mean() >= 0.995
+
+
+def test_tim_adm_does_not_let_rounding_decide_among_many_classes(shared_data: Path) -> None:
+    """37 textures; with whole steps assignments swing, and noise of 1e-6 moves an episode by 5 points."""
+    with np.load(shared_data / "clip_vitb32" / "dtd.npz") as file:
+        source = TensorSource(file["test_X"].astype(np.float32), file["test_y"])
+    drawn = EpisodeSampler(source.labels, way=37, shot=5, query=10, seed=0).draw(0, 4)
+    rows, cut = source[drawn.rows], drawn.support.shape[1]
+    episode = Episode(rows[:, :cut], drawn.labels, rows[:, cut:], way=37)
+    noise = 1e-6 * torch.randn(episode.query.shape, generator=torch.Generator().manual_seed(0))
+
+    def accuracy(spec: str, of: Episode) -> Tensor:
+        return 100 * (load_learner(spec)(of).argmax(-1) == drawn.targets).double().mean(1)
+
+    steady = accuracy("tim-adm", episode)
+    moved = accuracy("tim-adm", episode.replace(query=episode.query + noise)) - steady
+    assert moved.abs().max() < 0.5
+    assert steady.mean() > accuracy("prototypes", episode).mean() + 2
