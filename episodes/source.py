@@ -15,6 +15,8 @@ from torch import Tensor
 from episodes.identity import digest, digest_array
 from episodes.inputs import refuse_unusual
 from episodes.labels import label_array, name_list
+from episodes.precision import as_float as as_float
+from episodes.precision import require_real_and_dense as require_real_and_dense
 
 
 @runtime_checkable
@@ -208,27 +210,6 @@ class TensorSource:
     def __repr__(self) -> str:
         shape, classes = list(self.features.shape), len(self.class_names)
         return f"TensorSource({self.name!r}, {shape}, {classes} classes, {self.features.device})"
-
-
-def as_float(rows: Tensor) -> Tensor:
-    """Rows in the precision that learners compute in: half -> float32, 8-bit pixels -> float32 in 0..1."""
-    if rows.dtype in (torch.float32, torch.float64):
-        return rows
-    require_real_and_dense(rows, "rows")
-    return rows.float().div_(255) if rows.dtype == torch.uint8 else rows.float()
-
-
-def require_real_and_dense(rows: Tensor, what: str) -> None:
-    """Refuse sparse and complex tensors, of which parts would be lost.
-
-    Raises:
-        ValueError: it is one; the message calls it `what`.
-    """
-    if rows.layout != torch.strided or rows.is_complex():
-        raise ValueError(
-            f"{what}: a tensor of {rows.dtype} and {rows.layout}; it must be dense (x.to_dense()) and real (x.abs(), "
-            "or real and imaginary parts side by side)."
-        )
 
 
 def _as_tensor(features: ArrayLike) -> Tensor:

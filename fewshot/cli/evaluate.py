@@ -113,7 +113,8 @@ def run(options: argparse.Namespace) -> int:
             )  # fmt: skip
     if options.json:
         for cell in results.cells:
-            summary = {key: value for key, value in cell.to_json().items() if key not in ("correct", "scores", "checksum")}
+            left_out = ("correct", "scores", "checksum")
+            summary = {key: value for key, value in cell.to_json().items() if key not in left_out}
             print(json.dumps(summary))
         return 0
     print(results)
