@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.inputs import refuse_unusual
+from episodes.precision import refuse_unusual
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from episodes.labelled_files import PICTURES
 from episodes.pixels import is_one_image
+from episodes.precision import is_sparse, refuse_unusual
 
 # Endings of files that hold data. A text may end in other things with a dot, such as "3.5" or "example.com".
 _SUFFIXES = (
@@ -98,31 +98,6 @@ def is_pil(item: Any) -> bool:
 def is_table(X: Any) -> bool:
     """Whether it is a table or a column of pandas or polars."""
     return type(X).__module__.partition(".")[0] in ("pandas", "polars")
-
-
-def is_sparse(X: Any) -> bool:
-    """Whether it is a sparse matrix of SciPy or a sparse tensor of torch."""
-    if isinstance(X, Tensor):
-        return X.layout is not torch.strided
-    return type(X).__module__.startswith("scipy.sparse")
-
-
-def refuse_unusual(X: Any, what: str) -> None:
-    """Refuse numbers of which a part would be lost.
-
-    Raises:
-        ValueError: they are sparse or complex; the message says how to make them dense and real.
-    """
-    if is_sparse(X):
-        dense = "to_dense()" if isinstance(X, Tensor) else "toarray()"
-        raise ValueError(f"{what} is sparse ({type(X).__name__}), but dense rows are needed; give {what}.{dense}.")
-    if isinstance(X, np.ma.MaskedArray):
-        raise ValueError(f"{what} is a masked array; fill or drop what is masked, as in {what}.filled(0).")
-    if X.is_complex() if isinstance(X, Tensor) else getattr(getattr(X, "dtype", None), "kind", "") == "c":
-        raise ValueError(
-            f"{what} holds complex numbers, of which one part would be lost; give real ones, such as the absolute "
-            "values, or real and imaginary parts side by side."
-        )
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:

@@ -1,4 +1,4 @@
-"""Marks of open-set recognition: do outlier scores tell queries of no known class from the others?"""
+"""Scores of open-set recognition: do outlier scores tell queries of no known class from the others?"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from episodes.answers import Answers
 from episodes.episode import Episode
 
 
@@ -36,31 +37,28 @@ def log_odds_against_best(logits: Tensor) -> Tensor:
     return torch.where(others == -torch.inf, torch.zeros_like(others), others - best.squeeze(-1))
 
 
-def auroc(scores: Tensor, known: Tensor, unknown: Tensor) -> Tensor:
-    """Area under the ROC curve of each episode ``[E]``: how often an open query scores higher than a known one.
-
-    Args:
-        scores: ``[E, Q]``.
-        known: which queries are of the episode's classes ``[E, Q]``.
-        unknown: which are of none ``[E, Q]``; the others are not marked.
-    """
-    ranks = _ranks(torch.where(known | unknown, scores.double(), torch.inf))
+def auroc(answers: Answers) -> Tensor:
+    """Area under the ROC curve of each episode ``[E]``: how often an open query scores higher than a known one."""
+    known, unknown = answers.known, answers.open
+    ranks = _ranks(torch.where(known | unknown, _outliers(answers), torch.inf))
     count, others = known.sum(1), unknown.sum(1)
     won = torch.where(unknown, ranks, 0).sum(1) - others * (others + 1) / 2
     return won / (count * others).clamp(min=1)
 
 
-def fpr95(scores: Tensor, known: Tensor, unknown: Tensor) -> Tensor:
+def fpr95(answers: Answers) -> Tensor:
     """Share of open queries that are let in where 95 % of the known ones are ``[E]``; smaller is better."""
-    count = known.sum(1)
-    ordered = torch.where(known, scores.double(), torch.inf).sort(1).values
-    place = (0.95 * count).ceil().long().clamp(min=1) - 1
+    scores, known = _outliers(answers), answers.known
+    ordered = torch.where(known, scores, torch.inf).sort(1).values
+    place = (0.95 * known.sum(1)).ceil().long().clamp(min=1) - 1
     threshold = ordered.gather(1, place.unsqueeze(1))  # [E, 1]
-    accepted = (scores.double() <= threshold) & unknown
-    return accepted.sum(1).double() / unknown.sum(1).clamp(min=1)
+    accepted = (scores <= threshold) & answers.open
+    return accepted.sum(1).double() / answers.open.sum(1).clamp(min=1)
 
 
-METRICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"auroc": auroc, "fpr95": fpr95}
+def _outliers(answers: Answers) -> Tensor:
+    assert answers.outliers is not None  # evaluate gives them to metrics with open_set
+    return answers.outliers.double()
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.precision import as_float
+
 _OUTPUTS = ("pixel_values", "image", "images", "inputs")  # what processors and augmentation libraries return
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of a grey level that cameras and scanners record
 
@@ -115,8 +117,6 @@ def as_input(made: Any) -> Tensor:
     Raises:
         ValueError: anything else.
     """
-    from episodes.source import as_float
-
     if isinstance(made, Mapping) or (hasattr(made, "keys") and hasattr(made, "__getitem__")):
         names = [str(name) for name in made]
         found = names if len(names) == 1 else [name for name in _OUTPUTS if name in names]

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from episodes.identity import digest, digest_array
-from episodes.inputs import refuse_unusual
 from episodes.labels import label_array, name_list
+from episodes.precision import as_float as as_float
+from episodes.precision import refuse_unusual
 
 
 @runtime_checkable
@@ -207,14 +208,6 @@ class TensorSource:
     def __repr__(self) -> str:
         shape, classes = list(self.features.shape), len(self.class_names)
         return f"TensorSource({self.name!r}, {shape}, {classes} classes, {self.features.device})"
-
-
-def as_float(rows: Tensor) -> Tensor:
-    """Rows in the precision that learners compute in: half -> float32, 8-bit pixels -> float32 in 0..1."""
-    if rows.dtype in (torch.float32, torch.float64):
-        return rows
-    refuse_unusual(rows, "rows")
-    return rows.float().div_(255) if rows.dtype == torch.uint8 else rows.float()
 
 
 def _as_tensor(features: ArrayLike) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from episodes.image_source import ImageSource
-from episodes.inputs import is_pil, is_sparse, is_table, refuse_unusual, rows_of
+from episodes.inputs import is_pil, is_table, rows_of
 from episodes.pixels import channels_at
+from episodes.precision import is_sparse, refuse_unusual
 from episodes.source import as_float
 from fewshot.learner import Learner
 

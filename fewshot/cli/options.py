@@ -24,6 +24,21 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-damaged", action="store_true", help="leave damaged items out (on_error='skip')")
 
 
+def load_results(files: list[str]) -> Any:
+    """The results in files, at least one.
+
+    Raises:
+        ValueError: there is none in them.
+    """
+    from episodes import Results
+
+    results = Results.load(*files)
+    if not results.cells:
+        verb = "holds" if len(files) == 1 else "hold"
+        raise ValueError(f"{', '.join(files)} {verb} no results; `fewshot evaluate --out {files[0]}` writes some.")
+    return results
+
+
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """``--seed``: which episodes."""
     parser.add_argument("--seed", type=int, default=0, help="0 to 2**64 - 1 (default 0)")

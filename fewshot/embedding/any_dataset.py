@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from episodes.image_source import ImageSource
-from episodes.inputs import is_pil, is_sparse, is_table, item_kind, rows_of
+from episodes.inputs import is_pil, is_table, item_kind, rows_of
 from episodes.pixels import channels_first
+from episodes.precision import is_sparse
 from episodes.source import TensorSource, number_labels
 from episodes.text_source import TextSource
 from fewshot.embedding.items import DatasetPictures, Items, Pictures, Tensors, Texts, first_part

@@ -328,5 +328,5 @@ def test_arguments_of_evaluate_in_the_wrong_order() -> None:
     source = TensorSource(torch.eye(3).repeat_interleave(20, 0), [0] * 20 + [1] * 20 + [2] * 20)
     sampler = EpisodeSampler(source.labels, way=2, shot=1, query=5)
     for wrong in (("prototypes", sampler, source), (source, "prototypes", sampler), (sampler, source, "prototypes")):
-        with pytest.raises(ValueError, match=r"the order is evaluate\(learners, source, sampler\)"):
+        with pytest.raises(ValueError, match=r"evaluate\(learners, source, sampler\): "):
             evaluate(*wrong, episodes=2, progress=False)  # type: ignore[arg-type]

@@ -164,6 +164,25 @@ def test_report(results: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_answers_that_are_kept_are_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, page = str(tmp_path / "runs.jsonl"), tmp_path / "report.html"
+    args = ["evaluate", *FAST, "--shot", "1", "--keep-predictions", "--out", out]
+    run(capsys, *args, "--learner", "prototypes")
+    run(capsys, *args, "--learner", "nearest", "--engine", "2", "--metric", "log-loss")
+    main(["report", out, "--html", str(page)])
+    assert "log-loss in nats (lower is better)" in capsys.readouterr().out
+    assert page.read_text().count("hardest of 10 classes") == 2
+    assert "--keep-predictions needs --out FILE" in run(capsys, "evaluate", "--keep-predictions", code=2)
+
+
+def test_a_file_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.jsonl").touch()
+    for verb in ("compare", "report"):
+        assert "r.jsonl holds no results; `fewshot evaluate --out" in run(
+            capsys, verb, str(tmp_path / "r.jsonl"), code=2
+        )
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Classifies by the nearest class mean" in run(capsys, "list", "learners")
     found = json.loads(run(capsys, "list", "--json"))
