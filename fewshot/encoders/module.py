@@ -100,7 +100,11 @@ class ModuleEncoder(Encoder):
     def encode_images(self, batch: Tensor) -> Tensor:
         """Features of transformed images ``[B, 3, H, W] -> [B, D]``."""
         with evaluation_mode(self.module):
-            output = self.module(batch) if self.layer is None else self._at_layer(batch, self.layer)
+            return self.forward(batch)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The same in the mode that the module is in, as training needs it ``[B, D]``."""
+        output = self.module(batch) if self.layer is None else self._at_layer(batch, self.layer)
         return pooled(output, self.pool, self.name)  # [B, D]
 
     def _at_layer(self, batch: Tensor, layer: str) -> Any:
