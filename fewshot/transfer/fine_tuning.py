@@ -159,14 +159,14 @@ def fine_tune(
     top = first_linear(start, source, model, labels, len(names), options).to(place)
     begun = clones(top)
 
-    shown = ()
+    shown: tuple[StageLine, ...] = ()
     if body is None and model.module is not None:
         size = sum(value.numel() for value in model.module.parameters())
         shown = (StageLine(type(model.module).__name__, size, 0, (top.in_features,), 0.0),)
     planned = []
     for phase in phases:
         part = plan_phase(
-            phase, body, anatomy, how, len(labels), top.in_features, len(names), phases[0].pretrained
+            phase, body, anatomy, how, len(labels), top.in_features, len(names), phases[0].pretrained, shown
         )  # fmt: skip
         cut = None if body is None else find_cut(part, body, anatomy, example, len(labels), how)
         kept = cut is not None or (not part.names and how.still and len(part.lines) > 1)

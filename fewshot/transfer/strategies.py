@@ -9,9 +9,8 @@ from torch import nn
 
 from fewshot.registry import argument_names, build, parse_call, unknown
 from fewshot.transfer.lora import add_lora, merge_lora
+from fewshot.transfer.norms import is_norm, reset_norm
 from fewshot.transfer.stages import Stage
-
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 class Strategy:
@@ -111,27 +110,19 @@ class Scratch(Full):
     rates = (2e-3, 2e-3)
 
     def prepare(self, network: nn.Module, seed: int) -> None:
-        """Draw all weights anew.
-
-        Raises:
-            ValueError: a module holds weights, but does not say how to draw them.
-        """
+        """Draw all weights anew, each module as it says itself."""
         from fewshot.meta.start import drawing_from
 
         with drawing_from(seed):
-            for name, part in network.named_modules():
-                own = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
+            for part in network.modules():
                 reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
                 if callable(reset):
                     reset()
-                elif any(value.is_floating_point() and value.requires_grad for value in own):
-                    for value in part.parameters(recurse=False):  # class tokens and positions
+                elif is_norm(part):
+                    reset_norm(part)
+                else:
+                    for value in part.parameters(recurse=False):  # class tokens, positions and the like
                         nn.init.trunc_normal_(value, std=0.02)
-                elif own and not _constant(part):
-                    raise ValueError(
-                        f"{name or type(network).__name__} ({type(part).__name__}) does not say how its weights are "
-                        "drawn; give it a reset_parameters() method."
-                    )
 
 
 class Norm(Strategy):
@@ -147,7 +138,7 @@ class Norm(Strategy):
         """The parameters of normalisation layers."""
         known = {name for part in parts for name in part.parameters}
         found = {f"{path}.{own}" if path else own for path, part in network.named_modules()
-                 if isinstance(part, _NORMS) for own, _ in part.named_parameters(recurse=False)} & known  # fmt: skip
+                 if is_norm(part) for own, _ in part.named_parameters(recurse=False)} & known  # fmt: skip
         if not found:
             raise ValueError(f"'norm', but {type(network).__name__} has no normalisation layer with weights.")
         return found
@@ -281,8 +272,3 @@ def _probe_first(positional: Sequence[Any], named: dict[str, Any]) -> list[Strat
     if full.head_lr is None:
         full.head_lr = full.lr or Full.rates[0]  # a head that fits already need not move faster than the network
     return [LinearProbe(), full]
-
-
-def _constant(part: nn.Module) -> bool:
-    """Whether a module holds buffers alone, which are no weights."""
-    return not any(True for _ in part.parameters(recurse=False))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fewshot.transfer.body import Body, plain_name, stage_of
 from fewshot.transfer.cut import Cut
+from fewshot.transfer.norms import keeps_statistics
 from fewshot.transfer.stages import Stage
 
 
@@ -68,7 +69,7 @@ class Tuning(nn.Module):
             for path in self._parts[place].modules:
                 self.body.network.get_submodule(path).train()
         for path, part in self.body.network.named_modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
+            if part.training and keeps_statistics(part):
                 own = {f"{path}.{name}" for name, _ in part.named_parameters(recurse=False)}
                 part.train(self._batch_norm == "train" and own <= self._now)
         return self
