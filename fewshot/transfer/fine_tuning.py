@@ -21,7 +21,7 @@ from fewshot.meta.rows import place_of
 from fewshot.transfer.body import Anatomy, Body, examine
 from fewshot.transfer.copying import copied, interpolate
 from fewshot.transfer.cut import Cut
-from fewshot.transfer.heads import first_head
+from fewshot.transfer.heads import first_head, linear
 from fewshot.transfer.inputs import Activations, Inputs
 from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import find_cut, plan_phase
@@ -268,9 +268,7 @@ def first_linear(
     else:
         features = embed(source, model, **options).features.float().cpu()  # [M, D]
         weight, bias = first_head(kind, features, labels, classes)
-    head = nn.Linear(weight.shape[1], classes)
-    head.load_state_dict({"weight": weight, "bias": bias})
-    return head
+    return linear(weight, bias)
 
 
 def identity_of(encoder: Encoder, required: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewshot.classifier.calibration import fit_temperature
@@ -32,7 +32,16 @@ def first_head(kind: str, rows: Tensor, labels: Tensor, classes: int) -> tuple[T
     exact, one_hot = rows.double(), F.one_hot(labels, classes).double()
     make = _prototypes if kind == "prototypes" else _ridge
     weight, bias, temperature = make(exact, one_hot, labels)
+    if temperature <= exact.abs().max() * 1e-12:  # rows that are all equal tell no classes apart
+        return rows.new_zeros(classes, rows.shape[1]), rows.new_zeros(classes)
     return (weight / temperature).to(rows.dtype), (bias / temperature).to(rows.dtype)
+
+
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer of given numbers, without drawing others first."""
+    head: nn.Linear = nn.utils.skip_init(nn.Linear, weight.shape[1], len(weight))
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head
 
 
 def _prototypes(rows: Tensor, one_hot: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from episodes.identity import digest, digest_weights
 from fewshot.encoders.encoder import Encoder
 from fewshot.meta.checkpoint import replace_file
+from fewshot.transfer.heads import linear
 from fewshot.transfer.tuning_plan import TuningPlan
 
 _FORMAT = 1
@@ -153,8 +154,7 @@ def load_tuned(folder: str | os.PathLike[str], encoder: str | Encoder) -> TunedE
         )
     saved = read_checkpoint(folder / "delta.safetensors")
     own = copied(given)
-    head = nn.Linear(saved["head.weight"].shape[1], saved["head.weight"].shape[0])
-    head.load_state_dict({name[5:]: value for name, value in saved.items() if name.startswith("head.")})
+    head = linear(saved["head.weight"], saved["head.bias"])
     if own.module is not None:
         state = own.module.state_dict()
         own.module.load_state_dict(state | {name: saved[f"network.{name}"] for name in notes["changed"]})

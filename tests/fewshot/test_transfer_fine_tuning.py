@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -20,11 +19,12 @@ from torch.nn import functional as F
 
 from episodes import EpisodeSampler, ImageSource, TensorSource, TextSource, evaluate
 from episodes.identity import digest
-from fewshot import FewShotClassifier, embed, fine_tune, load_tuned
+from fewshot import embed, fine_tune, load_learner, load_tuned
 from fewshot.encoders import ModuleEncoder, Preprocess
 from fewshot.nets.conv4 import Conv4
 from fewshot.nets.norm import BatchNorm
 from fewshot.transfer.heads import first_head
+from fewshot.transfer.learner import Tuned
 from fewshot.transfer.prefix import PrefixEncoder
 from fewshot.transfer.stages import stages
 from fewshot.transfer.strategies import load_strategies
@@ -52,6 +52,8 @@ def conv4() -> ModuleEncoder:
 
 
 def mobilenet() -> ModuleEncoder:
+    import timm
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return ModuleEncoder(timm.create_model("mobilenetv2_035", num_classes=0, drop_rate=0.2).eval())
@@ -219,6 +221,7 @@ def test_gradual_unfreezing_by_hand(plain_descent: dict[str, Any]) -> None:
 
 
 def test_layer_decay_is_that_of_timm() -> None:
+    import timm
     from timm.optim import param_groups_layer_decay
 
     def make(classes: int) -> nn.Module:
@@ -369,6 +372,8 @@ def test_augmentation_runs_the_whole_network_and_repeats_with_the_seed() -> None
 
 
 def test_the_result_is_an_encoder_like_any_other(tmp_path: Path) -> None:
+    from fewshot import FewShotClassifier
+
     encoder, source = conv4(), pictures()
     tuned = tune(encoder, "last(1)", lr=1e-3, epochs=4)
     rows = [embed(source, one, cache=tmp_path) for one in (encoder, tuned)]
@@ -488,6 +493,44 @@ def test_another_tuning_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         tune(conv4(), "last(1)", out=tmp_path, label_smoothing=0.1)
     with pytest.raises(ValueError, match="holds a training with another rows"):
         tune(conv4(), "last(1)", pictures(seed=1), out=tmp_path)
+
+
+# As a learner
+
+
+def test_as_a_learner_it_sits_the_same_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, encoder = pictures(45), conv4()
+    exam = EpisodeSampler(source.labels, way=3, shot=4, query=3)
+    learners = {
+        "last": Tuned(encoder, "last(1)", epochs=3), "full": Tuned(encoder, "full", epochs=3, lr=1e-3),
+        "probe": Tuned(encoder, "linear-probe", epochs=3),
+    }  # fmt: skip
+    out = tmp_path / "results.jsonl"
+    marks = evaluate(learners, source, exam, episodes=4, progress=False, out=out)
+    assert np.mean([marks[name].mean for name in learners]) > 0.5
+    again = evaluate(learners, source, exam, episodes=4, progress=False, out=out)
+    assert all(np.array_equal(again[name].scores, marks[name].scores) for name in learners)
+
+    drawn = exam.draw(0, 1)
+    episode, _ = drawn.episode(source[drawn.rows])
+    tuned = fine_tune(encoder, TensorSource(episode.support[0], episode.labels[0]), "full", epochs=3, lr=1e-3,
+                      cache=False, progress=False)  # fmt: skip
+    rows = TensorSource(episode.query[0], torch.zeros(len(episode.query[0]), dtype=torch.int64))
+    expected, found = tuned.logits(rows, cache=False), learners["full"](episode)[0]
+    assert torch.equal(found.argmax(1), expected.argmax(1))  # batches of other rows are summed in another order
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.1)
+
+
+def test_learners_of_other_weights_have_other_identities() -> None:
+    from episodes.cell import learner_identity
+
+    names = [learner_identity(Tuned(conv4(), spec))["identity"] for spec in ("last(1)", "last(1)", "last(2)")]
+    assert names[0] == names[1] != names[2]
+    other = conv4()
+    with torch.no_grad():
+        other.module.layers[0].weight.mul_(2)  # type: ignore[index, union-attr, operator]
+    assert learner_identity(Tuned(other, "last(1)"))["identity"] != names[0]
+    assert repr(load_learner("tuned(encoder='pixels', epochs=3)")) == "tuned(epochs=3)"
 
 
 # What is refused
