@@ -21,6 +21,8 @@ _HOME = {
     "ZeroShotClassifier": "fewshot.classifier",
     "Prompts": "fewshot.prompts",
     "meta_train": "fewshot.meta",
+    "fine_tune": "fewshot.transfer",
+    "load_tuned": "fewshot.transfer",
 }
 __all__ = list(_HOME)
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from fewshot.maths.convergence import ConvergenceWarning as ConvergenceWarning
     from fewshot.meta import meta_train as meta_train
     from fewshot.prompts import Prompts as Prompts
+    from fewshot.transfer import fine_tune as fine_tune
+    from fewshot.transfer import load_tuned as load_tuned
 
 
 def __getattr__(name: str) -> Any:

@@ -22,25 +22,43 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     >>> parse_spec("nearest(k=3, distance='cosine')")
     ('nearest', {'k': 3, 'distance': 'cosine'})
     """
+    name, positional, named = parse_call(spec)
+    if positional:
+        raise ValueError(_UNREADABLE.format(spec))
+    return name, named
+
+
+def parse_call(spec: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """Split ``"last(3, lr=1e-4)"`` into ``("last", [3], {"lr": 0.0001})``; values are Python literals.
+
+    Raises:
+        ValueError: not a name with arguments.
+
+    >>> parse_call("last(3, lr=1e-4)")
+    ('last', [3], {'lr': 0.0001})
+    """
     if len(spec) > _LONGEST:
         raise ValueError(f"the spec {spec[:60]!r}... has {len(spec):,} characters; at most {_LONGEST:,} are read.")
     name, bracket, rest = spec.strip().partition("(")
     name = name.strip()
     if not bracket:
-        return name, {}
+        return name, [], {}
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
             raise SyntaxError
         if len({word.arg for word in call.keywords}) < len(call.keywords):
             raise SyntaxError
-        return name, {str(word.arg): _literal(word.value) for word in call.keywords if _named(word)}
+        positional = [_literal(value) for value in call.args]
+        return name, positional, {str(word.arg): _literal(word.value) for word in call.keywords if _named(word)}
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
-        shown = spec if len(spec) <= 200 else f"{spec[:200]}..."
-        raise ValueError(
-            f"cannot read the spec {shown!r}; write a name with keyword arguments whose values are "
-            'Python literals, like "ridge(alpha=0.1)" or "nearest(k=3, distance=\'cosine\')".'
-        ) from None
+        raise ValueError(_UNREADABLE.format(spec if len(spec) <= 200 else f"{spec[:200]}...")) from None
+
+
+_UNREADABLE = (
+    "cannot read the spec {!r}; write a name with keyword arguments whose values are "
+    'Python literals, like "ridge(alpha=0.1)" or "nearest(k=3, distance=\'cosine\')".'
+)
 
 
 def argument_names(cls: type) -> list[str]:

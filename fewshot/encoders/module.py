@@ -114,7 +114,11 @@ class ModuleEncoder(Encoder):
         if batch.is_floating_point():
             batch = batch.to(own)  # a module in half precision takes no other
         with evaluation_mode(self.module):
-            output = self.module(batch) if self.layer is None else self._at_layer(batch, self.layer)
+            return self.forward(batch)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The same in the mode that the module is in, as training needs it ``[B, D]``."""
+        output = self.module(batch) if self.layer is None else self._at_layer(batch, self.layer)
         return pooled(output, self.pool, self.name)  # [B, D]
 
     def _at_layer(self, batch: Tensor, layer: str) -> Any:

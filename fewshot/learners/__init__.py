@@ -57,6 +57,7 @@ HOMES = {
     "tip-adapter-f": "fewshot.learners.tip_adapter_f:TipAdapterF",
     "transclip": "fewshot.learners.transclip:TransCLIP",
     "transductive-finetune": "fewshot.learners.transductive_finetune:TransductiveFineTune",
+    "tuned": "fewshot.transfer.learner:Tuned",
     "zero-shot": "fewshot.learners.zero_shot:ZeroShot",
     "zlap": "fewshot.learners.zlap:ZLaP",
     "zs-lp": "fewshot.learners.zs_lp:ZSLP",

@@ -63,8 +63,8 @@ class State:
         save_weights(learner, self.folder / "last.safetensors", step=str(step))
         text = json.dumps(content, indent=1).encode()
         log = "".join(json.dumps(entry) + "\n" for entry in content["history"])
-        _replace(self.folder / "log.jsonl", log.encode())
-        _replace(self.folder / "state.json", text)
+        replace_file(self.folder / "log.jsonl", log.encode())
+        replace_file(self.folder / "state.json", text)
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != f"state-{step}.safetensors":
                 old.unlink()
@@ -94,10 +94,11 @@ class State:
 def _write(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
     from safetensors.torch import save
 
-    _replace(path, save(tensors, notes))
+    replace_file(path, save(tensors, notes))
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all."""
     new = path.with_name(path.name + ".new")
     with open(new, "wb") as file:
         file.write(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +31,7 @@ def train(
     watch: Watch,
     device: torch.device,
     identity: dict[str, Any],
+    groups: Sequence[dict[str, Any]] | None = None,
 ) -> Training:
     """Run a plan, from its beginning or from where it was left.
 
@@ -42,9 +43,14 @@ def train(
         watch: reports, validation, checkpoints.
         device: on which the weights are.
         identity: of learner and data, in JSON; a resumed run must have the same.
+        groups: of parameters, each with its ``lr`` and ``weight_decay``, which follow the plan's schedule; by default
+            all parameters with the plan's.
     """
     options: dict[str, Any] = {"momentum": 0.9} if plan.optimiser == "sgd" else {}
-    updates = OPTIMISERS[plan.optimiser](trained.parameters(), lr=plan.rate, weight_decay=plan.decay, **options)
+    updates = OPTIMISERS[plan.optimiser](
+        groups or trained.parameters(), lr=plan.rate, weight_decay=plan.decay, **options
+    )
+    rates = [group["lr"] for group in updates.param_groups]
     scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "float16")
     training, stale, best = Training(learner), 0, {}
     state = State(Path(watch.out)) if watch.out is not None else None
@@ -60,8 +66,8 @@ def train(
     began, seen = time.perf_counter(), training.step
     with progress_bar(plan.steps, training.step, "steps", show=watch.progress) as bar:
         while training.step < plan.steps and (watch.patience is None or stale < watch.patience):
-            for group in updates.param_groups:
-                group["lr"] = rate_at(training.step, plan.steps, plan.rate, plan.schedule, plan.warm_up)
+            for group, rate in zip(updates.param_groups, rates, strict=True):
+                group["lr"] = rate_at(training.step, plan.steps, rate, plan.schedule, plan.warm_up)
             trained.train()
             _seed_layers(trained, plan.first + training.step)
             updates.zero_grad(set_to_none=True)
@@ -120,6 +126,8 @@ def train(
 
 def _validate(learner: nn.Module, watch: Watch, device: torch.device) -> float:
     assert watch.validation is not None
+    if callable(watch.validation):
+        return watch.validation()
     marks = evaluate(
         {"learner": learner}, *watch.validation, episodes=watch.validation_episodes, device=device, progress=False
     )

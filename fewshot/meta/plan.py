@@ -76,7 +76,7 @@ class Watch:
     """What goes on beside the updates: it decides when training ends, and which weights are best."""
 
     every: int
-    validation: tuple[Source, Any] | None
+    validation: tuple[Source, Any] | Callable[[], float] | None  # rows and sampler, or what gives the accuracy
     validation_episodes: int
     patience: int | None
     out: str | os.PathLike[str] | None

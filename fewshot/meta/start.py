@@ -1,7 +1,9 @@
-"""The learner that a training begins with."""
+"""The learner that a training begins with, and the random numbers of modules."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +16,13 @@ def seeded_learner(learner: Any, seed: int) -> nn.Module:
     """A learner; if given in words, with the weights that belong to the seed."""
     if not isinstance(learner, str):
         return load_learner(learner)
-    with torch.random.fork_rng():  # modules draw their weights from the global generator, which is put back
-        torch.manual_seed(seed)
+    with drawing_from(seed):
         return load_learner(learner)
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Modules draw their first weights, and dropout its zeros, from the global generator, which is put back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

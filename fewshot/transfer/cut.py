@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ class Cut:
         network: in evaluation mode wherever its prefix is concerned; it is not copied.
         stage: number of the first stage of the suffix, from 1; negative numbers count from the end.
         example: a batch that the network takes, for the trial.
+        run: what runs the network on a batch, where that is more than calling it: pooling, or stopping at a layer.
 
     Attributes:
         shape: of what crosses the cut, for one item.
@@ -31,14 +32,17 @@ class Cut:
         ValueError: no such stage, or more than one tensor crosses; the message names the stages where one can cut.
     """
 
-    def __init__(self, network: nn.Module, stage: int, example: Tensor) -> None:
+    def __init__(
+        self, network: nn.Module, stage: int, example: Tensor, run: Callable[[Tensor], Any] | None = None
+    ) -> None:
         parts = stages(network)
+        self._run = network if run is None else run
         first = stage + len(parts) if stage < 0 else stage
         if not 1 <= first < len(parts):
             raise ValueError(f"stage={stage}; {type(network).__name__} can be cut before stages 1 to {len(parts) - 1}.")
         self.network, self.stages, self.first = network, parts, first
         if not self._divides(example):
-            legal = [n for n in range(1, len(parts)) if n != first and Cut._fits(network, parts, n, example)]
+            legal = [n for n in range(1, len(parts)) if n != first and Cut._fits(network, parts, n, example, self._run)]
             names = ", ".join(f"{n} ({parts[n].name!r})" for n in sorted(legal, key=lambda n: abs(n - first))[:3])
             raise ValueError(
                 f"{type(network).__name__} cannot be cut before stage {first} ({parts[first].name!r}): more than one "
@@ -56,7 +60,7 @@ class Cut:
         stop.transient = True  # type: ignore[attr-defined]
         handle = self._entrance.register_forward_pre_hook(stop)
         try:
-            self.network(batch)
+            self._run(batch)
         except _Reached:
             return caught[0]
         finally:
@@ -74,7 +78,7 @@ class Cut:
         handle = self._entrance.register_forward_pre_hook(enter)
         try:
             with self._passed_over(size):
-                return self.network(self._input.expand(size, *self._input.shape[1:]))
+                return self._run(self._input.expand(size, *self._input.shape[1:]))
         finally:
             handle.remove()
 
@@ -110,7 +114,7 @@ class Cut:
         self.network.eval()
         try:
             with torch.no_grad():
-                whole = self.network(example)
+                whole = self._run(example)
                 for handle in handles:
                     handle.remove()
                 crossing = self.prefix(example)
@@ -127,8 +131,11 @@ class Cut:
                 module.training = mode
 
     @staticmethod
-    def _fits(network: nn.Module, parts: Sequence[Stage], first: int, example: Tensor) -> bool:
+    def _fits(
+        network: nn.Module, parts: Sequence[Stage], first: int, example: Tensor, run: Callable[[Tensor], Any]
+    ) -> bool:
         cut = object.__new__(Cut)
+        cut._run = run
         cut.network, cut.stages, cut.first = network, list(parts), first
         return cut._divides(example)
 

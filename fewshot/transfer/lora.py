@@ -88,6 +88,8 @@ def merge_lora(network: nn.Module) -> nn.Module:
             held: Any = part.parametrizations
             if any(isinstance(step, LowRank) for step in held.weight):
                 parametrize.remove_parametrizations(part, "weight", leave_parametrized=True)
+                others = {name: part._parameters.pop(name) for name in list(part._parameters) if name != "weight"}
+                part._parameters.update(others)  # the order in which torch itself has them
     return network
 
 

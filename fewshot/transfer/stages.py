@@ -106,7 +106,7 @@ def _opened(network: nn.Module, prefix: str, total: int = 0) -> Iterator[str]:
         path = f"{prefix}{name}"
         held = [grandchild for grandchild in child.children() if _size(grandchild)]
         sequence = isinstance(child, nn.ModuleList) or (
-            not prefix and isinstance(child, nn.Sequential) and _plain(child)
+            not prefix and isinstance(child, nn.Sequential) and _plain(child) and not _of_blocks(network)
         )
         wrapper = len(held) == 1 and (isinstance(held[0], nn.ModuleList) or _size(child) > _MOST * total)
         if (len(held) > 1 and (name in _TRUNKS or sequence)) or wrapper:
@@ -122,6 +122,12 @@ def _size(module: nn.Module) -> int:
 def _plain(sequence: nn.Module) -> bool:
     """Whether a sequence holds layers, not blocks; `layer1` of a ResNet holds blocks, and is one stage."""
     return not any(any(True for _ in child.children()) for child in sequence.children())
+
+
+def _of_blocks(network: nn.Module) -> bool:
+    """Whether a network is a sequence of several sequences of layers: these are its blocks."""
+    blocks = [child for child in network.children() if isinstance(child, nn.Sequential) and _size(child)]
+    return isinstance(network, nn.Sequential) and len(blocks) > 1
 
 
 def _joined(network: nn.Module, parts: Iterable[list[str]]) -> list[Stage]:

@@ -32,6 +32,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
         lambda: torchvision.models.vgg11(init_weights=False),
         ["features.0", "features.3", "features.6", "features.11", "features.16", "avgpool"],
     ),
+    "sequence of blocks": (
+        lambda: nn.Sequential(*(nn.Sequential(nn.Conv2d(n, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU()) for n in (3, 4, 4))),
+        ["0", "1", "2"],
+    ),
     "conv4": (lambda: Conv4((3, 32, 32)), ["layers.0", "layers.4", "layers.8", "layers.12"]),
 }
 

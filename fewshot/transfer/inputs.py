@@ -1,0 +1,87 @@
+"""The rows of a training as an encoder takes them: decoded once where they fit, else when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from episodes.progress import progress_bar
+from episodes.source import as_float
+from fewshot.embedding.filling import processors
+from fewshot.embedding.items import Items
+from fewshot.encoders.encoder import Encoder
+
+_MEMORY = 4 * 2**30  # bytes of decoded pictures that are kept
+
+
+class Inputs:
+    """Batches of a dataset for an encoder.
+
+    Args:
+        items: M rows.
+        encoder: whose transform they go through.
+        progress: show a bar while they are decoded.
+
+    Raises:
+        ValueError: an item cannot be read; it is named.
+    """
+
+    def __init__(self, items: Items, encoder: Encoder, progress: bool = False) -> None:
+        self.items, self.encoder = items, encoder
+        self.kept: Tensor | None = None
+        if items.kind == "texts":
+            return
+        if encoder.transform is None and items.tag == "tensor":
+            self.kept = as_float(items.features)  # type: ignore[attr-defined]
+            return
+        first = self._load(0)
+        if first.nbytes * len(items) > _MEMORY:
+            return
+        self.kept = first.new_empty(len(items), *first.shape)
+        with progress_bar(len(items), 0, "pictures", show=progress) as bar:
+            for part in torch.arange(len(items)).split(256):
+                self.kept[part] = self._decoded(part.tolist(), first.shape)
+                bar.update(len(part))
+
+    def take(self, index: Tensor, device: torch.device) -> Any:
+        """Rows ``[B]`` -> what the encoder is given: ``[B, *x]``, or B strings."""
+        if self.items.kind == "texts":
+            return [self.items.payload(row) for row in index.tolist()]
+        if self.kept is not None:
+            return self.kept[index.to(self.kept.device)].to(device)
+        return self._decoded(index.tolist()).to(device)
+
+    def _decoded(self, rows: Sequence[int], shape: torch.Size | None = None) -> Tensor:
+        with ThreadPoolExecutor(max(1, min(processors(), len(rows)))) as pool:
+            pictures = list(pool.map(self._load, rows))
+        for row, picture in zip(rows, pictures, strict=True):
+            if picture.shape != (shape or pictures[0].shape):
+                raise ValueError(
+                    f"{self.items.describe(row)} becomes {list(picture.shape)} but others "
+                    f"{list(shape or pictures[0].shape)}; the encoder needs a transform that crops all to one size."
+                )
+        return torch.stack(pictures)
+
+    def _load(self, row: int) -> Tensor:
+        try:
+            payload = self.items.payload(row)
+            if self.encoder.transform is None:
+                return as_float(self.items.tensor(payload))
+            return torch.as_tensor(self.encoder.transform(self.items.picture(payload)))
+        except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
+            raise ValueError(f"cannot read {self.items.describe(row)}: {error}") from error
+
+
+class Activations:
+    """Rows that were computed beforehand ``[M, D]``, in the shape in which they cross a cut."""
+
+    def __init__(self, features: Tensor, shape: Sequence[int]) -> None:
+        self.features, self.shape = features, tuple(shape)
+
+    def take(self, index: Tensor, device: torch.device) -> Tensor:
+        """Rows ``[B]`` -> ``[B, *z]``."""
+        return self.features[index.to(self.features.device)].view(len(index), *self.shape).to(device)

@@ -1,0 +1,91 @@
+"""Training one phase of a fine-tuning by the one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewshot.meta.loop import train
+from fewshot.meta.plan import Plan, Watch
+from fewshot.meta.start import drawing_from
+from fewshot.transfer.body import Anatomy
+from fewshot.transfer.objective import classification_loss, l2_sp_penalty
+from fewshot.transfer.settings import Settings
+from fewshot.transfer.strategies import Strategy
+from fewshot.transfer.tuning import Tuning
+from fewshot.transfer.tuning_plan import PhasePlan
+
+
+def train_phase(
+    tuning: Tuning,
+    phase: Strategy,
+    plan: PhasePlan,
+    anatomy: Anatomy,
+    how: Settings,
+    rows: Any,
+    labels: Tensor,
+    origin: dict[str, Tensor],
+    identity: dict[str, Any],
+    *,
+    check: Callable[[], float] | None,
+    patience: int | None,
+    out: Path | None,
+    device: torch.device,
+    callbacks: Sequence[Callable[[dict[str, Any]], Any]],
+    progress: bool,
+) -> list[dict[str, Any]]:
+    """Train what a plan says; returns the reports of the epochs.
+
+    Args:
+        tuning: network and head, trained in place.
+        phase: the strategy, its network prepared.
+        plan: what it trains.
+        anatomy: stages of the network.
+        how: the settings.
+        rows: gives batches by index, with ``take(index, device)``.
+        labels: of these rows ``[M]``.
+        origin: parameters of the network where L2-SP draws them to.
+        identity: of data and encoder.
+        check: gives the accuracy on held-out rows.
+        patience: as in `fine_tune`, like what follows.
+        out: folder of this phase.
+        device: of network and head.
+        callbacks: called with each report.
+        progress: show a bar.
+    """
+    per_epoch = plan.steps // plan.epochs
+    answers = labels.to(device)
+    order: dict[int, tuple[Tensor, ...]] = {}  # of the present epoch: its rows, in parts of nearly equal size
+
+    def look(step: int, turn: int) -> tuple[Tensor, Tensor]:
+        epoch, part = divmod(step, per_epoch)
+        if epoch not in order:
+            order.clear()
+            random = np.random.Generator(np.random.Philox(key=[how.seed, epoch]))
+            order[epoch] = torch.from_numpy(random.permutation(len(labels))).tensor_split(per_epoch)
+            if tuning.body is not None:
+                tuning.choose(phase.trained(tuning.body.network, anatomy.parts, epoch))
+        chosen = order[epoch][part]
+        batch, target = rows.take(chosen, device), answers[chosen.to(device)]
+        with drawing_from(how.seed + step):
+            if how.augment is not None:
+                batch = how.augment(batch, torch.Generator().manual_seed(how.seed + step))
+            logits, loss = classification_loss(tuning, batch, target, how.label_smoothing, how.mixup, (how.seed, step))
+        if how.penalty is not None:
+            loss = loss + l2_sp_penalty(tuning.training_now(), origin, tuning.head.parameters(), *how.penalty)
+        return loss, (logits.argmax(-1) == target).float().mean()
+
+    head_rate = plan.lines[-1].rate
+    updates = Plan(
+        plan.steps, min(how.batch_size, len(labels)), 1, how.optimiser, max(plan.rates.values(), default=head_rate),
+        how.weight_decay, how.schedule, round(how.warm_up * plan.steps), how.clip, how.precision, how.seed,
+    )  # fmt: skip
+    updates.check()
+    groups = tuning.groups(plan.rates, head_rate, 0.0 if how.penalty is not None else how.weight_decay)
+    watch = Watch(per_epoch, check, 0, patience, out, callbacks, progress, "rows")
+    return train(tuning, tuning, look, updates, watch, device, identity, groups).history

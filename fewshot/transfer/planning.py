@@ -1,0 +1,71 @@
+"""From strategies to plans: which parameters train at which rate, and where the network can be cut."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from fewshot.transfer.body import Anatomy, Body
+from fewshot.transfer.cut import Cut
+from fewshot.transfer.settings import Settings
+from fewshot.transfer.stages import stages
+from fewshot.transfer.strategies import Strategy
+from fewshot.transfer.tuning_plan import PhasePlan, StageLine, batch_norm_mode, decayed_rates, stage_lines
+
+_PREFIX_BYTES = 4 * 2**30  # activations that are kept rather than computed again in every epoch
+
+
+def plan_phase(
+    phase: Strategy, body: Body | None, anatomy: Anatomy, how: Settings, rows: int, width: int, classes: int,
+    pretrained: bool,
+    frozen: tuple[StageLine, ...] = (),
+) -> PhasePlan:  # fmt: skip
+    """What one strategy will train.
+
+    Args:
+        phase: the strategy.
+        body: the network, which is not changed; None where there is none.
+        anatomy: its stages.
+        how: the settings.
+        rows: of the source M.
+        width: features D.
+        classes: C.
+        pretrained: whether the sequence began with the encoder's weights.
+        frozen: what to show of a network where a probe leaves it out.
+
+    Raises:
+        ValueError: the strategy finds nothing to train in this network.
+    """
+    epochs, (rate, head_rate) = how.passes(phase, rows), how.rates(phase)
+    head = StageLine("head", width * classes + classes, width * classes + classes, None, head_rate)
+    names: frozenset[str] = frozenset()
+    rates: dict[str, float] = {}
+    lines = (*frozen, head)
+    if body is not None:
+        network = copy.deepcopy(body.network)
+        phase.prepare(network, how.seed)
+        names = frozenset().union(*(phase.trained(network, anatomy.parts, epoch) for epoch in range(epochs)))
+        if not names and phase.name != "linear-probe":
+            raise ValueError(
+                f"{phase!r} trains nothing of {body.encoder.name!r}; 'linear-probe' trains the head alone."
+            )
+        rates = decayed_rates(anatomy, names, rate, how.layer_decay)
+        lines = (*stage_lines(anatomy, network, names, rates), head)
+    mode = batch_norm_mode(how.batch_norm, rows, how.batch_size, pretrained)
+    steps = epochs * -(-rows // how.batch_size)
+    return PhasePlan(repr(phase), epochs, steps, lines, names, rates, mode, None)
+
+
+def find_cut(plan: PhasePlan, body: Body, anatomy: Anatomy, example: Any, rows: int, how: Settings) -> Cut | None:
+    """The cut before the first stage that trains; None where there is none, or too much to keep behind it."""
+    if not plan.names or plan.first == 0 or not how.still or how.prefix is False or body.kind != "images":
+        return None
+    own = [part.name for part in stages(body.network)]
+    try:
+        cut = Cut(body.network, own.index(anatomy.parts[plan.first].name), example, run=body)
+    except ValueError:
+        if how.prefix is True:
+            raise
+        return None
+    return cut if how.prefix is True or 4 * math.prod(cut.shape) * rows <= _PREFIX_BYTES else None

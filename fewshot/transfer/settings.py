@@ -1,0 +1,99 @@
+"""How a fine-tuning trains, whatever its strategy; checked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from episodes.identity import digest
+from fewshot.transfer.heads import HEADS
+from fewshot.transfer.strategies import Strategy
+
+_ROWS_SEEN, _FEWEST, _MOST = 10_000, 5, 50  # passes over the rows where nobody says how many
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `fine_tune` that decide the weights, data, encoder and strategy aside."""
+
+    epochs: int | None
+    batch_size: int
+    lr: float | None
+    head_lr: float | None
+    optimiser: str
+    weight_decay: float
+    schedule: str
+    warm_up: float
+    clip: float | None
+    head: str
+    batch_norm: str
+    layer_decay: float
+    l2_sp: float | tuple[float, float] | None
+    label_smoothing: float
+    mixup: float
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None
+    wise: float | None
+    prefix: str | bool
+    precision: str
+    seed: int
+
+    def check(self, phases: Sequence[Strategy]) -> None:
+        """Refuse what is out of range, or makes no sense with these strategies.
+
+        Raises:
+            ValueError: there is such a thing.
+        """
+        ranges = {
+            "epochs": (self.epochs is None or self.epochs >= 1, "at least 1, or None"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "lr": (self.lr is None or self.lr > 0, "positive, or None"),
+            "head_lr": (self.head_lr is None or self.head_lr > 0, "positive, or None"),
+            "warm_up": (0 <= self.warm_up <= 1, "a share of the updates, 0..1"),
+            "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
+            "batch_norm": (self.batch_norm in ("auto", "frozen", "train"), "one of auto, frozen, train"),
+            "layer_decay": (0 < self.layer_decay <= 1, "in 0..1, without 0"),
+            "l2_sp": (min(self.penalty or (0.0, 0.0)) >= 0, "not negative"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "in 0..1, without 1"),
+            "mixup": (self.mixup >= 0, "not negative"),
+            "wise": (self.wise is None or 0 <= self.wise <= 1, "in 0..1, or None"),
+            "prefix": (self.prefix in ("auto", True, False), "'auto', True or False"),
+        }
+        for name, (fine, allowed) in ranges.items():
+            if not fine:
+                raise ValueError(f"{name}={getattr(self, name)!r}; it must be {allowed}.")
+        for phase in phases:
+            if not phase.pretrained and (self.l2_sp is not None or self.wise is not None):
+                raise ValueError(f"l2_sp and wise draw to the pretrained weights, which {phase.name!r} throws away.")
+            if phase.name == "lora" and self.l2_sp is not None:
+                raise ValueError(
+                    "l2_sp draws weights to where they began, but 'lora' does not move them; leave it out."
+                )
+
+    @property
+    def penalty(self) -> tuple[float, float] | None:
+        """(alpha, beta) of L2-SP."""
+        if self.l2_sp is None:
+            return None
+        return self.l2_sp if isinstance(self.l2_sp, tuple) else (float(self.l2_sp), 0.01)
+
+    @property
+    def still(self) -> bool:
+        """Whether every epoch sees the same inputs."""
+        return self.augment is None and not self.mixup
+
+    def passes(self, phase: Strategy, rows: int) -> int:
+        """Epochs of a phase."""
+        return phase.epochs or self.epochs or min(_MOST, max(_FEWEST, _ROWS_SEEN // rows))
+
+    def rates(self, phase: Strategy) -> tuple[float, float]:
+        """Rates of network and head: of the strategy as written, else as given here, else its own."""
+        return phase.lr or self.lr or phase.rates[0], phase.head_lr or self.head_lr or phase.rates[1]
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have the same, in JSON."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("augment", "prefix")}
+        return {**own, "augment": None if self.augment is None else digest(self.augment)}

@@ -1,0 +1,274 @@
+"""Strategies: how much of a network is trained. A new one is a class here and its name in `STRATEGIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import nn
+
+from fewshot.registry import argument_names, build, parse_call, unknown
+from fewshot.transfer.lora import add_lora, merge_lora
+from fewshot.transfer.norms import is_norm, reset_norm
+from fewshot.transfer.stages import Stage
+
+
+class Strategy:
+    """What is trained, at which rates, for how long.
+
+    Args:
+        epochs: passes over the rows; None: what `fine_tune` is told, or chooses.
+        lr: rate of the network; None: what `fine_tune` is told, or the strategy's own.
+        head_lr: rate of the head, likewise.
+
+    Class attributes:
+        name: in spec strings.
+        rates: its own rates of network and head.
+        pretrained: whether it begins with the encoder's weights.
+        blocks: whether it counts blocks, so that the network must show them.
+    """
+
+    name: ClassVar[str] = ""
+    rates: ClassVar[tuple[float, float]] = (1e-4, 1e-3)
+    pretrained: ClassVar[bool] = True
+    blocks: ClassVar[bool] = False
+
+    def __init__(self, epochs: int | None = None, lr: float | None = None, head_lr: float | None = None) -> None:
+        for what, value in (("epochs", epochs), ("lr", lr), ("head_lr", head_lr)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{self.name}({what}={value!r}); it must be positive.")
+        self.epochs, self.lr, self.head_lr = epochs, lr, head_lr
+
+    def prepare(self, network: nn.Module, seed: int) -> None:
+        """Change a copy of the network before it is trained, in place."""
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """Names of the parameters that are trained in an epoch, as `prepare` left them."""
+        raise NotImplementedError
+
+    def finish(self, network: nn.Module) -> None:
+        """Undo in the trained network, in place, what `prepare` added to it."""
+
+    def __repr__(self) -> str:
+        given = [f"{name}={getattr(self, name)!r}" for name in argument_names(type(self))
+                 if getattr(self, name) is not None]  # fmt: skip
+        return self.name + (f"({', '.join(given)})" if given else "")
+
+
+class LinearProbe(Strategy):
+    """The network is frozen; the head alone is trained.
+
+    Reference: Kornblith, Shlens, Le, "Do better ImageNet models transfer better?", CVPR 2019, arXiv:1805.08974.
+    """
+
+    name = "linear-probe"
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """Nothing of the network."""
+        return set()
+
+
+class Last(Strategy):
+    """The last k stages.
+
+    Reference: Yosinski, Clune, Bengio, Lipson, "How transferable are features in deep neural networks?", NeurIPS
+    2014, arXiv:1411.1792.
+    """
+
+    name, blocks = "last", True
+
+    def __init__(
+        self, k: int = 1, epochs: int | None = None, lr: float | None = None, head_lr: float | None = None
+    ) -> None:
+        super().__init__(epochs, lr, head_lr)
+        if isinstance(k, bool) or int(k) != k or k < 1:
+            raise ValueError(f"last({k!r}); it trains at least one stage. 'linear-probe' trains the head alone.")
+        self.k = int(k)
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """The parameters of the last k stages."""
+        if self.k > len(parts):
+            names = ", ".join(part.name for part in parts)
+            raise ValueError(f"last({self.k}), but there are {len(parts)} stages ({names}); 'full' trains all.")
+        return {name for part in parts[-self.k :] for name in part.parameters}
+
+
+class Full(Strategy):
+    """The whole network."""
+
+    name = "full"
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """All parameters."""
+        return {name for part in parts for name in part.parameters}
+
+
+class Scratch(Full):
+    """The architecture alone: all weights drawn anew, and trained."""
+
+    name, pretrained = "scratch", False
+    rates = (2e-3, 2e-3)
+
+    def prepare(self, network: nn.Module, seed: int) -> None:
+        """Draw all weights anew, each module as it says itself."""
+        from fewshot.meta.start import drawing_from
+
+        with drawing_from(seed):
+            for part in network.modules():
+                reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+                if callable(reset):
+                    reset()
+                elif is_norm(part):
+                    reset_norm(part)
+                else:
+                    for value in part.parameters(recurse=False):  # class tokens, positions and the like
+                        nn.init.trunc_normal_(value, std=0.02)
+
+
+class Norm(Strategy):
+    """Scales and shifts of the normalisation layers.
+
+    Reference: Frankle, Schwab, Morcos, "Training BatchNorm and only BatchNorm", ICLR 2021, arXiv:2003.00152.
+    """
+
+    name = "norm"
+    rates = (1e-3, 1e-3)
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """The parameters of normalisation layers."""
+        known = {name for part in parts for name in part.parameters}
+        found = {f"{path}.{own}" if path else own for path, part in network.named_modules()
+                 if is_norm(part) for own, _ in part.named_parameters(recurse=False)} & known  # fmt: skip
+        if not found:
+            raise ValueError(f"'norm', but {type(network).__name__} has no normalisation layer with weights.")
+        return found
+
+
+class Bias(Strategy):
+    """All biases (BitFit).
+
+    Reference: Ben Zaken, Goldberg, Ravfogel, "BitFit: simple parameter-efficient fine-tuning for transformer-based
+    masked language-models", ACL 2022, arXiv:2106.10199.
+    """
+
+    name = "bias"
+    rates = (1e-3, 1e-3)
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """The parameters called bias."""
+        found = {name for part in parts for name in part.parameters if name.rpartition(".")[2].endswith("bias")}
+        if not found:
+            raise ValueError(f"'bias', but {type(network).__name__} has no biases.")
+        return found
+
+
+class LoRA(Strategy):
+    """Low-rank additions to the weights of linear layers and convolutions, merged into them in the end."""
+
+    name = "lora"
+    rates = (1e-3, 1e-3)
+
+    def __init__(
+        self,
+        rank: int = 8,
+        alpha: float | None = None,
+        targets: Sequence[str] | None = None,
+        epochs: int | None = None,
+        lr: float | None = None,
+        head_lr: float | None = None,
+    ) -> None:
+        super().__init__(epochs, lr, head_lr)
+        self.rank, self.alpha = rank, alpha
+        self.targets = [targets] if isinstance(targets, str) else targets
+
+    def prepare(self, network: nn.Module, seed: int) -> None:
+        """Add them."""
+        add_lora(network, self.rank, self.alpha, self.targets, seed)
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """The additions."""
+        used = {path for part in parts for name in part.parameters for path in [name.rpartition(".")[0]]}
+        return {name for name, _ in network.named_parameters()
+                if name.endswith((".A", ".B")) and ".parametrizations." in name
+                and name.partition(".parametrizations.")[0] in used}  # fmt: skip
+
+    def finish(self, network: nn.Module) -> None:
+        """Merge them."""
+        merge_lora(network)
+
+
+class Gradual(Strategy):
+    """From the top down, one more stage every so many epochs; the head from the beginning.
+
+    Epoch 0 trains the head and the last stage; epoch e the last ``1 + e // every``.
+
+    Reference: Howard, Ruder, "Universal language model fine-tuning for text classification", ACL 2018,
+    arXiv:1801.06146.
+    """
+
+    name, blocks = "gradual", True
+
+    def __init__(
+        self, every: int = 1, epochs: int | None = None, lr: float | None = None, head_lr: float | None = None
+    ) -> None:
+        super().__init__(epochs, lr, head_lr)
+        if isinstance(every, bool) or int(every) != every or every < 1:
+            raise ValueError(f"gradual(every={every!r}); it must be an integer of at least 1.")
+        self.every = int(every)
+
+    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
+        """The parameters of the stages unfrozen by then."""
+        count = min(1 + epoch // self.every, len(parts))
+        return {name for part in parts[-count:] for name in part.parameters}
+
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    kind.name: kind for kind in (LinearProbe, Last, Full, Scratch, Norm, Bias, LoRA, Gradual)
+}
+_NAMES = [*STRATEGIES, "lp-ft"]
+
+
+def load_strategies(spec: str | Strategy | Sequence[Strategy]) -> list[Strategy]:
+    """The strategies that a spec names, in sequence.
+
+    ``lp-ft(lr=...)`` stands for ``linear-probe | full(lr=..., head_lr=...)``: a head that fits the features keeps
+    them from being distorted (Kumar, Raghunathan, Jones, Ma, Liang, "Fine-tuning can distort pretrained features and
+    underperform out-of-distribution", ICLR 2022, arXiv:2202.10054).
+
+    Raises:
+        ValueError: an unknown name or argument (the message suggests near ones), or one out of range.
+
+    >>> load_strategies("linear-probe | last(3, lr=1e-4)")
+    [linear-probe, last(k=3, lr=0.0001)]
+    """
+    if isinstance(spec, Strategy):
+        return [spec]
+    if not isinstance(spec, str):
+        return list(spec)
+    found: list[Strategy] = []
+    for part in spec.split("|"):
+        name, positional, named = parse_call(part)
+        if name == "lp-ft":
+            found += _probe_first(positional, named)
+            continue
+        if name not in STRATEGIES:
+            raise ValueError(unknown("strategy", name, _NAMES))
+        found.append(_made(name, positional, named))
+    if any(not strategy.pretrained for strategy in found[1:]):
+        raise ValueError(f"{spec!r}: 'scratch' draws all weights anew, so it can only come first.")
+    return found
+
+
+def _made(name: str, positional: Sequence[Any], named: dict[str, Any]) -> Strategy:
+    arguments = argument_names(STRATEGIES[name])
+    if len(positional) > len(arguments) or set(arguments[: len(positional)]) & set(named):
+        raise ValueError(f"{name!r} takes ({', '.join(arguments)}); {len(positional)} were given without a name.")
+    strategy: Strategy = build(STRATEGIES[name], name, {**dict(zip(arguments, positional, strict=False)), **named})
+    return strategy
+
+
+def _probe_first(positional: Sequence[Any], named: dict[str, Any]) -> list[Strategy]:
+    full = _made("full", positional, named)
+    if full.head_lr is None:
+        full.head_lr = full.lr or Full.rates[0]  # a head that fits already need not move faster than the network
+    return [LinearProbe(), full]
