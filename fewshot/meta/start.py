@@ -14,6 +14,9 @@ def seeded_learner(learner: Any, seed: int) -> nn.Module:
     """A learner; if given in words, with the weights that belong to the seed."""
     if not isinstance(learner, str):
         return load_learner(learner)
-    with torch.random.fork_rng():  # modules draw their weights from the global generator, which is put back
-        torch.manual_seed(seed)
+    state = torch.get_rng_state()  # modules draw their weights from the global generator, which is put back
+    try:
+        torch.default_generator.manual_seed(seed)
         return load_learner(learner)
+    finally:
+        torch.set_rng_state(state)

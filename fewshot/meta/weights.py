@@ -14,7 +14,7 @@ from episodes.files import read_bounded, write_atomically
 from episodes.identity import digest
 from episodes.schema import field, parse_json
 
-_LARGEST = 2**40  # bytes of a file of weights
+LARGEST = 2**40  # bytes of a file of weights
 _HEADER = 2**27  # bytes of its header
 
 
@@ -47,7 +47,7 @@ def load_weights(learner: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there are no weights {str(path)!r}.")
-    tensors, notes = read_tensors(read_bounded(path, _LARGEST), repr(str(path)))
+    tensors, notes = read_tensors(read_bounded(path, LARGEST), repr(str(path)))
     if "digest" in notes and notes["digest"] != digest(tensors):
         raise ValueError(
             f"{str(path)!r} is damaged: its tensors are not those that were written. Restore it from a copy, or train "
