@@ -28,7 +28,8 @@ def renamed(**names: str) -> Callable[[F], F]:
                 new = names[old]
                 if new in given:
                     raise TypeError(
-                        f"{function.__name__}() was given {new}= and {old}=, which is its old name; leave out the latter."
+                        f"{function.__name__}() was given {new}= and {old}=, which is its old name; "
+                        "leave out the latter."
                     )
                 warnings.warn(f"{old}= is now called {new}=.", DeprecationWarning, stacklevel=2)
                 given[new] = given.pop(old)

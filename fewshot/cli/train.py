@@ -69,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
     source = load_dataset(options.data, **more)
     if (count := len(source.class_names)) < 2:
         raise ValueError(
-            f"{options.data} has {'no classes' if not count else 'one class'} to learn from; training needs labelled rows of "
-            "at least two (folder: a sub-folder per class; csv: a column of labels)."
+            f"{options.data} has {'no classes' if not count else 'one class'} to learn from; training needs labelled "
+            "rows of at least two (folder: a sub-folder per class; csv: a column of labels)."
         )
     way, shot, query = (
         default if given is None else given

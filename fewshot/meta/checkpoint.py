@@ -49,8 +49,8 @@ class Checkpoints:
             for name in (LOG, LAST, BEST):
                 if (path := self.folder / name).exists() or path.is_symlink():
                     raise ValueError(
-                        f"{str(self.folder)!r} holds a file {name!r} that belongs to no training (there is no state.json "
-                        "beside it); it is left alone. Take another folder."
+                        f"{str(self.folder)!r} holds a file {name!r} that belongs to no training (there is no "
+                        "state.json beside it); it is left alone. Take another folder."
                     )
         self.content = found or {}
         return found

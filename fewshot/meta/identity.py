@@ -71,7 +71,9 @@ def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
 def _difference(place: str, was: Any, given: Any) -> tuple[str, Any, Any]:
     """The first place in which two JSON values differ."""
     if isinstance(was, dict) and isinstance(given, dict):
-        for name in sorted({*given, *was}, key=lambda name: (name == "digest", name)):  # what people can read comes first
+        for name in sorted(
+            {*given, *was}, key=lambda name: (name == "digest", name)
+        ):  # what people can read comes first
             if was.get(name) != given.get(name):
                 return _difference(f"{place}.{name}", was.get(name), given.get(name))
     return place, was, given

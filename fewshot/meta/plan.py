@@ -100,6 +100,6 @@ class Watch:
                 raise ValueError(f"{name}={value}; it must be at least 1.")
         if self.patience is not None and (self.validation is None or self.patience < 1):
             raise ValueError(
-                f"patience={self.patience}: it counts reports without a better validation, so it must be at least 1, and "
-                "needs validation=(source, sampler)."
+                f"patience={self.patience}: it counts reports without a better validation, so it must be at least 1, "
+                "and needs validation=(source, sampler)."
             )

@@ -12,9 +12,10 @@ from torch import nn
 
 @contextmanager
 def seeded(device: torch.device, *key: int) -> Iterator[None]:
-    """Meanwhile torch's global generators, of the CPU and of a device, begin at a key; then they stand where they stood.
+    """Meanwhile torch's global generators, of the CPU and of a device, begin at a key; then they are put back.
 
-    Layers such as dropout draw from them; so what they draw depends on the key alone, and nobody else notices.
+    Layers such as dropout draw from them; so what they draw depends on the key alone, and the caller's random numbers
+    are not touched.
 
     Args:
         device: which is used beside the CPU.

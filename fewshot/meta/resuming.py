@@ -60,7 +60,7 @@ def _check_start(files: Checkpoints, learner: nn.Module) -> None:
     known = [files.content[name] for name in ("start", "last_weights", "best_weights")]
     if digest(tensors_of(learner)) not in known:
         raise ValueError(
-            f"{str(files.folder)!r} holds a training that began with other weights than this learner has. To go on with "
+            f"{str(files.folder)!r} holds a training that began with other weights than this learner has. To resume "
             f"it, give the learner as a spec string, seed torch before it is made, or read {LAST!r} into it first "
             "(load_weights); for another training, take another folder."
         )
@@ -77,11 +77,13 @@ def _check_length(content: dict[str, Any], plan: Plan, learner: nn.Module, folde
         )
     changes = f"with steps={plan.steps} each of the steps done would have been another than with steps={before}"
     advice = (
-        f"Begin with its weights instead ({LAST!r} or {BEST!r}; load_weights, or --weights) in another folder; trainings "
-        "at a constant rate can be made longer."
+        f"Begin with its weights instead ({LAST!r} or {BEST!r}; load_weights, or --weights) in another folder; "
+        "trainings at a constant rate can be made longer."
     )
     if plan.schedule != "constant":
-        raise ValueError(f"{folder!r}: schedule={plan.schedule!r} lays the rate out over all steps: {changes}. {advice}")
+        raise ValueError(
+            f"{folder!r}: schedule={plan.schedule!r} lays the rate out over all steps: {changes}. {advice}"
+        )
     if any(hasattr(part, "share_done") for part in learner.modules()):
         raise ValueError(f"{folder!r}: {learner!r} changes over the course of training: {changes}. {advice}")
     _LOG.info("training was of %d steps; now it is of %d.", before, plan.steps)
@@ -95,6 +97,6 @@ def _check_patience(history: list[dict[str, Any]], patience: int | None, folder:
         best, stale = max(best, report.get("validation", -1.0)), 0 if better else stale + 1
         if patience is not None and best >= 0 and stale >= patience and number < len(history) - 1:
             raise ValueError(
-                f"{folder!r} holds a training that went on beyond step {report['step']}, where patience={patience} would "
-                "have ended it; take another folder, or as much patience as before."
+                f"{folder!r} holds a training that went on beyond step {report['step']}, where patience={patience} "
+                "would have ended it; take another folder, or as much patience as before."
             )

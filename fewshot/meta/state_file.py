@@ -14,7 +14,7 @@ from episodes.schema import field, read_json
 SCHEMA = "fewshot-training/2"
 NAME = "state.json"
 _LIMIT = 2**28  # bytes; a report takes some two hundred
-_COUNT = {"least": 0, "most": 2**53}
+_MOST = 2**53  # of a count
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
@@ -30,16 +30,16 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     names = set(content) if isinstance(content, dict) else set()
     if not {"schema", "digest"} & names and {"step", "identity", "history"} <= names:
         raise ValueError(
-            f"{where} was written by an earlier version, which did not record all that decides the weights, so it cannot "
-            f"be resumed safely. Its weights are in {str(folder / 'last.safetensors')!r} (load_weights, or --weights); "
-            "train in another folder."
+            f"{where} was written by an earlier version, which did not record all that decides the weights, so it "
+            f"cannot be resumed safely. Its weights are in {str(folder / 'last.safetensors')!r} (load_weights, or "
+            "--weights); train in another folder."
         )
     if field(content, "schema", str, where) != SCHEMA:
         raise ValueError(f"{where}: the field 'schema' is {content['schema'][:40]!r}; it must be {SCHEMA!r}.")
     field(content, "identity", dict, where)
-    step = field(content, "step", int, where, **_COUNT)
-    field(content, "steps", int, where, **_COUNT)
-    field(content, "stale", int, where, **_COUNT)
+    step = field(content, "step", int, where, least=0, most=_MOST)
+    field(content, "steps", int, where, least=0, most=_MOST)
+    field(content, "stale", int, where, least=0, most=_MOST)
     best = field(content, "best", (float, type(None)), where, least=0, most=1)
     best_step = field(content, "best_step", (int, type(None)), where, least=1, most=step)
     if (best is None) != (best_step is None):
@@ -59,7 +59,9 @@ def read_state(folder: Path) -> dict[str, Any] | None:
             if value is not None and not re.fullmatch(r"state-[0-9]{1,16}(-[0-9]{1,4})?\.safetensors", value):
                 raise ValueError(f"{inside}: the field {name!r} is {value[:40]!r}, which names no checkpoint.")
     if field(content, "digest", str, where) != digest({**content, "digest": ""}):
-        raise ValueError(f"{where} is damaged: the field 'digest' does not belong to the others. Restore it from a copy.")
+        raise ValueError(
+            f"{where} is damaged: the field 'digest' does not belong to the others. Restore it from a copy."
+        )
     return content
 
 

@@ -53,9 +53,9 @@ def meta_train(
     """Train a learner's weights on episodes: their queries' cross-entropy, or the loss that the learner defines.
 
     Step k learns from episodes ``first + k B, ..., first + (k + 1) B - 1`` of the sampler, B = batch x accumulate, and
-    layers that draw random numbers (dropout) draw those of step k; so a run depends on its arguments alone, and one that
-    was killed resumes, to the very same weights (on a CPU). A learner given as a spec string begins with the same weights,
-    too. The caller's random state is left as it was.
+    layers that draw random numbers (dropout) draw those of step k; so a run depends on its arguments alone, and one
+    that was killed resumes, to the very same weights (on a CPU). A learner given as a spec string begins with the same
+    weights, too. The caller's random state is left as it was.
 
     Args:
         learner: with weights; a spec string (``"conv4 | prototypes"``) or a `Learner`. It is trained in place.

@@ -73,8 +73,8 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     for name, value in module.state_dict(keep_vars=True).items():
         if not isinstance(value, Tensor):
             raise ValueError(
-                f"{type(module).__name__} keeps {name!r}, a {type(value).__name__}, beside its weights; files of weights "
-                "hold tensors only: make it a buffer."
+                f"{type(module).__name__} keeps {name!r}, a {type(value).__name__}, beside its weights; files of "
+                "weights hold tensors only: make it a buffer."
             )
         if id(value) not in seen:
             seen.add(id(value))
@@ -131,4 +131,6 @@ def read_tensors(content: bytes, where: str) -> tuple[dict[str, Tensor], dict[st
     try:
         return load(content), notes
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{where} is damaged or cut short ({error}); restore it from a copy, or train again.") from None
+        raise ValueError(
+            f"{where} is damaged or cut short ({error}); restore it from a copy, or train again."
+        ) from None

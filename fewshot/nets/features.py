@@ -33,7 +33,7 @@ def feature_count(net: nn.Module, item_shape: tuple[int, ...]) -> int:
     if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 2:
         what = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
         raise ValueError(
-            f"{name} makes {what} of 2 rows of {list(item_shape)}; it must make features [2, D]: a net of maps ends with "
-            "a mean over pixels and torch.nn.Flatten()."
+            f"{name} makes {what} of 2 rows of {list(item_shape)}; it must make features [2, D]: a net of maps ends "
+            "with a mean over pixels and torch.nn.Flatten()."
         )
     return int(found.shape[1])

@@ -38,9 +38,7 @@ class Attending(nn.Module):
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
-        self.layer = nn.TransformerEncoderLayer(
-            4, 2, 8, dropout=dropout, activation="gelu", batch_first=True
-        )
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=dropout, activation="gelu", batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.layer(x)

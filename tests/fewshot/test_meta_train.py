@@ -202,7 +202,7 @@ def test_training_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
                  "--episodes", "30", "--quiet", "--shot", "1"]) == 0  # fmt: skip
     assert "last.safetensors" in capsys.readouterr().out
     plain, further = tmp_path / "plain", tmp_path / "further"
-    assert main([*line[:-4], "--out", str(plain), "--epochs", "2", "--quiet"]) == 0
+    assert main([*line[:5], "--out", str(plain), "--epochs", "2", "--quiet"]) == 0
     assert main([*line[:-4], "--out", str(further), "--weights", str(plain / "last.safetensors"), "--quiet"]) == 0
     assert json.loads((plain / "log.jsonl").read_text().splitlines()[-1])["step"] == 2 * (1797 // 64)
     assert main([*line, "--validation", "digits"]) == 2
@@ -271,6 +271,8 @@ def test_mini_imagenet_trains_from_its_table(tmp_path: Path, capsys: pytest.Capt
             "--way", "3", "--shot", "1", "--query", "2", "--steps", "4", "--every", "2", "--quiet"]  # fmt: skip
     assert main([*line, "--out", str(out)]) == 0, capsys.readouterr().err
     assert [json.loads(text)["step"] for text in (out / "log.jsonl").read_text().splitlines()] == [2, 4]
+    place = line.index("--steps")  # which cannot go with epochs
+    line = [*line[:place], *line[place + 2 :]]
     assert main([*line, "--out", str(tmp_path / "plain"), "--epochs", "1", "--batch", "9"]) == 0
 
 
