@@ -22,17 +22,15 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
         key: integers of at least 0, such as seed and step.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    host = torch.get_rng_state()
-    held = _state(device)
+    generators = [torch.default_generator, *_generators(device)]
+    held = [generator.get_state() for generator in generators]
     try:
-        torch.default_generator.manual_seed(seed)
-        if held is not None:
-            _generator(device).manual_seed(seed)
+        for generator in generators:
+            generator.manual_seed(seed)
         yield
     finally:
-        torch.set_rng_state(host)
-        if held is not None:
-            _generator(device).set_state(held)
+        for generator, state in zip(generators, held, strict=True):
+            generator.set_state(state)
 
 
 def seed_layers(model: nn.Module, *key: int) -> None:
@@ -42,17 +40,12 @@ def seed_layers(model: nn.Module, *key: int) -> None:
         generator.manual_seed(int(np.random.SeedSequence((*key, number)).generate_state(1, np.uint64)[0]))
 
 
-def _state(device: torch.device) -> torch.Tensor | None:
-    return None if device.type == "cpu" else _generator(device).get_state()
-
-
-def _generator(device: torch.device) -> torch.Generator:
-    if device.type == "cuda":
-        torch.cuda.init()
-        index = torch.cuda.current_device() if device.index is None else device.index
-        return torch.cuda.default_generators[index]
+def _generators(device: torch.device) -> list[torch.Generator]:
+    """The global generator of an accelerator."""
+    if device.type == "cpu":
+        return []
+    module = torch.get_device_module(device)
     if device.type == "mps":
-        from torch.mps import _get_default_mps_generator
-
-        return _get_default_mps_generator()
-    raise ValueError(f"device={str(device)!r}; training runs on cpu, cuda or mps.")
+        return [module._get_default_mps_generator()]
+    module.init()
+    return [module.default_generators[module.current_device() if device.index is None else device.index]]

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from episodes import EpisodeSampler, TensorSource
+from episodes import EpisodeSampler, TensorSource, evaluate
 from episodes.identity import digest
 from fewshot import Learner, load_learner, meta_train
 from fewshot.cli import main
@@ -272,6 +272,14 @@ def test_dropout_depends_on_the_arguments_alone_and_resumes(kind: str, tmp_path:
         go(tmp_path, callbacks=[stop_at(4)], **held())
     torch.rand(3)
     assert same_weights(go(tmp_path, **held()), whole)
+
+
+def test_dropout_is_off_in_the_inner_loop_of_an_evaluation() -> None:
+    learner = dropping("maml").train()
+    state = torch.get_rng_state()
+    scores = [evaluate({"m": learner}, TRAIN, sampler(), episodes=6, progress=False)["m"].scores for _ in range(2)]
+    assert scores[0].tolist() == scores[1].tolist() and torch.equal(torch.get_rng_state(), state)
+    assert learner.training
 
 
 def test_every_step_drops_something_else() -> None:
