@@ -54,13 +54,14 @@ CONTESTS = [
     Contest("prototypes(distance='cosine')", "SimpleShot", {}, lambda s, q: 2 * (s + q) * WAY * D, 8000, 400, 10),
     Contest("bd-cspn(sharpness=1.0, shift_logits=False)", "BDCSPN", {},
             lambda s, q: 2 * (s + 2 * q + s + q) * WAY * D, 4000, 300, 5),
-    Contest("laplacian-shot(sharpness=1.0, neighbours=2)", "LaplacianShot", {"knn": 3},
+    Contest("laplacian-shot(sharpness=1.0, neighbours=2, regularisation=0.7)", "LaplacianShot", {"knn": 3},
             lambda s, q: 2 * (s + q) * WAY * D + 2 * q * q * D + 20 * 2 * q * q * WAY, 2000, 150, 3),
-    Contest("tim(steps=50, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM", {}, head(50, True), 300, 12, 4),
+    Contest("tim(steps=50, rate=1e-4, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM", {},
+            head(50, True), 300, 12, 4),
     Contest("fine-tune(head='cosine', steps=50, rate=1e-4, optimiser='adam', decay=0.0, scale=1.0)", "Finetune",
             {"fine_tuning_steps": 50}, head(50, False), 1000, 30, 10),
-    Contest("transductive-finetune(steps=10, rate=5e-5, scale=1.0, metric='euclidean')", "TransductiveFinetuning",
-            {"fine_tuning_steps": 10}, head(10, True), 1000, 60),
+    Contest("transductive-finetune(steps=10, rate=5e-5, scale=1.0, entropy=1.0, metric='euclidean')",
+            "TransductiveFinetuning", {"fine_tuning_steps": 10}, head(10, True), 1000, 60),
     *(Contest("pt-map(steps=10, normalise=False)", "PTMAP", {},
               lambda s, q: 2 * (s + q) ** 2 * D + 10 * 3 * 2 * q * WAY * (s + q), 60, 2, 20, total=total)
       for total in (1.0, 8.0, 12.0)),
@@ -136,7 +137,7 @@ def logistic(source: TensorSource, shot: int, rounds: int) -> tuple[float, float
 
     sampler = EpisodeSampler(source.labels, WAY, shot, QUERY, seed=0)
     drawn = sampler.draw(0, 400)
-    episode = Episode(source[drawn.support], drawn.labels, source[drawn.query], WAY)
+    episode, _ = drawn.episode(source)
     learner, ours, theirs, agree = load_learner("logistic"), [], [], 0.0
     for _ in range(rounds):
         ours.append(timed(lambda: evaluate(learner, source, sampler, episodes=400, progress=False), 400))
@@ -162,7 +163,7 @@ def measure(contest: Contest, shot: int, rounds: int, peak: float) -> str:
 
     def part(first: int, last: int) -> Episode:
         rows = slice(first, last)
-        return Episode(source[drawn.support[rows]], drawn.labels[rows], source[drawn.query[rows]], WAY)
+        return drawn[rows].episode(source)[0]
 
     size = max(1, min(contest.ours, 8 * 2**20 // (4 * D * (WAY * shot + WAY * QUERY))))  # as `evaluate` does
     parts = [part(first, min(first + size, contest.ours)) for first in range(0, min(contest.ours, 4 * size), size)]

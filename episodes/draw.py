@@ -55,7 +55,7 @@ class Draw:
         Raises:
             ValueError: some queries are padding, which no learner may see: take `groups`, or `alone`.
         """
-        if self.targets.device.type == "cpu" and bool((self.targets == PADDING).any()):
+        if self.targets.device.type == "cpu" and _padded(self.targets):
             raise ValueError(
                 "some of these episodes have fewer queries than others, and a learner would see the padding; make an "
                 "episode of each of draw.groups(), or of draw.alone(e)."
@@ -82,9 +82,9 @@ class Draw:
             For each number of queries, the places of its episodes in this draw ``[e]``, ascending, and these episodes.
             Where no query is padding, that is the draw itself.
         """
-        asked = self.targets != PADDING  # [E, Q]
-        if bool(asked.all()):
+        if not _padded(self.targets):
             return [(torch.arange(len(self)), self)]
+        asked = self.targets != PADDING  # [E, Q]
         found, numbers = [], asked.sum(1)
         for number in numbers.unique().tolist():
             places = (numbers == number).nonzero().squeeze(1)
@@ -133,6 +133,11 @@ class Draw:
         return Draw(**changed)
 
 
+def _padded(targets: Tensor) -> bool:
+    one = targets[:1] if targets.stride(0) == 0 else targets  # all episodes alike
+    return bool((one == PADDING).any())
+
+
 def _joined(tensors: list[Tensor]) -> Tensor:
     first = tensors[0][:1]
     if all((t.stride(0) == 0 or len(t) == 1) and torch.equal(t[:1], first) for t in tensors):
@@ -148,5 +153,10 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _text_of(text: Tensor, classes: Tensor) -> Tensor:
     """Text of each way; zeros, which learners take for absence, where an episode has fewer ways."""
+    if classes.device.type == "cpu" and classes.numel() and int(classes.max()) >= len(text):
+        raise ValueError(
+            f"text has {len(text)} rows, but class {int(classes.max())} is in an episode; give one vector per dataset "
+            "class, [C, D]."
+        )
     rows = text[classes.clamp(min=0)]
     return rows.masked_fill((classes < 0).view(*classes.shape, *[1] * (text.ndim - 1)), 0.0)

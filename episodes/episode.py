@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.source import require_real_and_dense
+from episodes.inputs import refuse_unusual
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Episode:
         support, labels, query = self.support, self.labels, self.query
         for name in ("support", "query", "text", "unlabelled"):
             if (value := getattr(self, name)) is not None:
-                require_real_and_dense(value, name)
+                refuse_unusual(value, name)
         if labels.ndim != 2 or support.shape[:2] != labels.shape:
             raise ValueError(
                 f"support is {list(support.shape)} and labels {list(labels.shape)}; "

@@ -84,6 +84,7 @@ def evaluate(
     >>> print(results["prototypes"])
     100.00 ± 0.00 (95 %, 10 episodes)
     """
+    _check_order(learners, source, sampler)
     if episodes < 1:
         raise ValueError(f"episodes={episodes}; it must be at least 1.")
     available = getattr(sampler, "available", None)
@@ -132,6 +133,23 @@ def evaluate(
             file.append(result)
         finished.append(result)
     return Results(finished)
+
+
+def _check_order(learners: Any, source: Any, sampler: Any) -> None:
+    given = {"learners": learners, "source": source, "sampler": sampler}
+    sources = list(source.values()) if isinstance(source, Mapping) else [source]
+    wrong = {
+        "sampler": not hasattr(sampler, "draw"),
+        "source": not sources or not all(hasattr(one, "labels") and hasattr(one, "__getitem__") for one in sources),
+        "learners": hasattr(learners, "draw") or (hasattr(learners, "labels") and hasattr(learners, "class_names")),
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise ValueError(
+                f"{name} is a {type(given[name]).__name__}, {given[name]!r:.80}; the order is "
+                "evaluate(learners, source, sampler), such as evaluate('prototypes', source, "
+                "EpisodeSampler(source.labels))."
+            )
 
 
 def name_learners(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +17,7 @@ from episodes.progress import progress_bar
 from episodes.results import Results
 from episodes.samplers.sampler import Sampler
 from episodes.source import TensorSource
+from episodes.temporary import temporary_folder
 from fewshot.engines import load_engine
 
 
@@ -55,8 +55,8 @@ def evaluate_grid(
     runs = load_engine(engine)
     path = Path(out).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        held: TensorSource | _Rows = source if engine is None else _Rows.of(source, Path(folder))
+    with temporary_folder(f".{path.name}.rows-", path.parent) as folder:
+        held: TensorSource | _Rows = source if engine is None else _Rows.of(source, folder)
         cells = [
             Cell(name, learner, held, sampler, str(path), _limited(episodes, sampler), device)
             for name, learner in named.items()

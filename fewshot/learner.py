@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from episodes.episode import Episode
 from episodes.outliers import log_odds_against_best
-from fewshot.maths.precision import in_double, readable, refuse_non_finite
+from fewshot.maths.precision import readable, second_look
 from fewshot.registry import argument_names, spec_string
 
 State = Any  # a tensor, or (named) tuples and dicts of tensors, each with leading dimension E
@@ -74,13 +74,8 @@ class Learner(nn.Module):
         logits = self.predict(self.adapt(episode), episode.query)
         if logits.device.type != "cpu" or not logits.numel() or bool(logits.detach().amax() < torch.inf):
             return logits
-        for name in ("query", "text", "unlabelled"):  # NaN or infinite logits come of such rows, or of large ones
-            if (rows := getattr(episode, name)) is not None:
-                refuse_non_finite(rows, name)
-        if episode.query.dtype == torch.float64 or "scale" not in self.invariant:
-            return logits
-        episode = in_double(episode)
-        return self.predict(self.adapt(episode), episode.query)
+        again = second_look(episode, self)
+        return logits if again is None else self.predict(self.adapt(again), again.query)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """How little each query looks like any of the classes ``[E, Q]``: the log-odds against the most likely one.

@@ -12,12 +12,14 @@ from episodes.episode import Episode
 from episodes.source import Source, TensorSource
 from fewshot.learner import Learner, State
 from fewshot.maths.linalg import normalize, product
+from fewshot.maths.spread import spread_of_support
 from fewshot.registry import Registry, argument_names, build, parse_spec, spec_string
 
 HOMES = {
     "l2": "fewshot.transforms:L2",
     "centre": "fewshot.transforms:Centre",
     "power": "fewshot.transforms:Power",
+    "rescale": "fewshot.transforms:Rescale",
     "whiten": "fewshot.transforms:Whiten",
     "cl2n": "fewshot.transforms:CL2N",
     "conv4": "fewshot.nets.front:Conv4Front",
@@ -97,6 +99,24 @@ class Power(Transform):
         """Raise to the power."""
         # The small constant keeps the derivative finite at 0.
         return rows.sign() * ((rows.abs() + 1e-6) ** self.beta - 1e-6**self.beta)
+
+
+class Rescale(Transform):
+    """Centres on the mean m of the episode's support, and divides by its spread: ``(x - m) / sqrt(mean |x - m|²)``.
+
+    Features of any size then have a mean squared length of 1, so that steps, temperatures and penalties mean the same
+    on all of them. What learners call ``"auto"`` is a number on features that are rescaled so.
+    """
+
+    name = "rescale"
+
+    def adapt(self, episode: Episode) -> State:
+        """The mean ``[E, 1, D]`` and the root of the spread ``[E, 1, 1]``."""
+        return spread_of_support(episode)
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Subtract and divide."""
+        return state.rescale(rows)
 
 
 class _Fitted(Transform):

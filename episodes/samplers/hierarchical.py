@@ -66,9 +66,11 @@ class HierarchicalSampler(EpisodeSampler):
         self._members: NDArray[np.int32] = np.concatenate([np.array(group, np.int32) for group in members])
 
     @classmethod
-    def of(cls, source: Any, way: int, shot: int, query: int, seed: int, **arguments: Any) -> HierarchicalSampler:
-        """A sampler over a source whose class names tell the groups; an argument `separator` ends their names."""
-        groups = groups_of_names(source.class_names, arguments.pop("separator", "/"))
+    def of(
+        cls, source: Any, way: int, shot: int, query: int, seed: int, *, separator: str = "/", **arguments: Any
+    ) -> HierarchicalSampler:
+        """A sampler over a source whose class names tell the groups, up to their last separator."""
+        groups = groups_of_names(source.class_names, separator)
         return cls(source.labels, groups, way, shot, query, seed, name=source.name, **arguments)
 
     def _choose(self, first: int, count: int) -> NDArray[np.int32]:

@@ -22,6 +22,7 @@ class Sampler(ABC):
 
     Class attributes:
         kind: its name, in recipes and on the command line.
+        own_task: True if it draws way and shot itself, so that nobody can ask for them.
         alike: True if all episodes have the same labels and targets, so that only rows and classes differ.
 
     Attributes:
@@ -34,6 +35,7 @@ class Sampler(ABC):
 
     kind: ClassVar[str] = ""
     alike: bool = True
+    own_task: ClassVar[bool] = False
     way: int
     rows: int
     name: str = "the dataset"

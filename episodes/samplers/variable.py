@@ -59,6 +59,7 @@ class VariableSampler(Sampler):
 
     kind = "variable"
     alike = False
+    own_task = True
     _block_size = 128  # one episode may hold thousands of rows
 
     def __init__(

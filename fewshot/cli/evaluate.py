@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_dataset(parser)
     parser.add_argument(
-        "--learner", nargs="+", default=["prototypes"], metavar="SPEC",
+        "--learner", nargs="+", default=["l2 | logistic"], metavar="SPEC",
         help='learners as spec strings, "ridge(alpha=0.1)"; transforms in front: "l2 | prototypes"',
     )  # fmt: skip
     parser.add_argument(

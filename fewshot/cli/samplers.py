@@ -11,8 +11,7 @@ import numpy as np
 from fewshot.registry import argument_names, parse_spec, unknown
 
 _LOG = logging.getLogger("fewshot")
-_GIVEN = {"labels", "way", "shot", "query", "seed", "name", "groups"}  # by other options, or by the dataset
-_OWN_TASKS = ("variable", "manifest")  # which draw way and shot themselves: one sampler, whatever was asked for
+_GIVEN = {"source", "labels", "way", "shot", "query", "seed", "name", "groups"}  # by other options, or by the dataset
 
 
 def make_samplers(spec: str, source: Any, ways: list[int], shots: list[int], query: int, seed: int) -> list[Any]:
@@ -31,7 +30,7 @@ def make_samplers(spec: str, source: Any, ways: list[int], shots: list[int], que
         raise ValueError(unknown("sampler", name, SAMPLERS.names()))
     kind = SAMPLERS.get(name)
     _check_arguments(kind, name, arguments)
-    pairs = [(ways[0], shots[0])] if name in _OWN_TASKS else [(way, shot) for way in ways for shot in shots]
+    pairs = [(ways[0], shots[0])] if kind.own_task else [(way, shot) for way in ways for shot in shots]
 
     def make(**more: Any) -> list[Any]:
         return [kind.of(source, way, shot, query, seed, **{**arguments, **more}) for way, shot in pairs]
@@ -49,8 +48,8 @@ def make_samplers(spec: str, source: Any, ways: list[int], shots: list[int], que
 
 def _check_arguments(kind: Any, name: str, arguments: dict[str, Any]) -> None:
     """Refuse what the sampler does not take, before it is made."""
-    takes = {argument for cls in kind.__mro__ if "__init__" in vars(cls) for argument in argument_names(cls)}
-    takes = (takes - _GIVEN) | ({"separator"} if name == "hierarchical" else set())
+    makers = [kind.of, *(cls for cls in kind.__mro__ if "__init__" in vars(cls))]
+    takes = {argument for maker in makers for argument in argument_names(maker)} - _GIVEN
     for argument in arguments:
         if argument not in takes:
             raise ValueError(f"sampler {name!r} has no argument {argument!r}; it takes: {', '.join(sorted(takes))}.")

@@ -25,7 +25,7 @@ class BaselinePlusPlus(Learner):
     """Tunes a cosine classifier, ``logits = scale cos(q, w_n)``, on the support by gradient descent.
 
     The paper draws W at random; here it begins at the class means, so that nothing is random, and every step
-    sees the whole support.
+    sees the whole support. Rate and scale hold on features of any size, as only their directions count.
 
     Args:
         steps: of SGD with momentum 0.9.
@@ -36,6 +36,8 @@ class BaselinePlusPlus(Learner):
     Raises:
         ValueError: an argument out of range.
 
+    The released code's setting: ``baseline++(rate=0.01, scale=2.0)``.
+
     Reference: Chen, Liu, Kira, Wang, Huang, "A closer look at few-shot classification", ICLR 2019,
     arXiv:1904.04232.
     """
@@ -43,7 +45,7 @@ class BaselinePlusPlus(Learner):
     name: ClassVar[str] = "baseline++"
     invariant = ("scale",)
 
-    def __init__(self, steps: int = 100, rate: float = 0.01, scale: float = 10.0, decay: float = 1e-3) -> None:
+    def __init__(self, steps: int = 100, rate: float = 0.1, scale: float = 20.0, decay: float = 1e-3) -> None:
         super().__init__()
         Descent("sgd", steps, rate, decay).check()
         self.steps = steps

@@ -21,7 +21,8 @@ class BDCSPN(Learner):
     ``w = exp(sharpness cos(x, p_n))``; then ``logits = scale cos(q', p'_n)``.
 
     The paper calls it prototype rectification. The shift assumes that support and queries hold the same classes
-    in about the same shares. Meant for features of length one, centred where base data is at hand (``cl2n | bd-cspn``).
+    in about the same shares. It holds on features of any size; where base data is at hand, centred by it
+    (``cl2n | bd-cspn``), and not by the few rows of a support alone, which does more harm than good.
 
     Args:
         sharpness: how much rows near their prototype count for more (the paper's ε).

@@ -12,7 +12,8 @@ from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import class_means, product
 
-SHRINKAGES = ("ledoit-wolf", "oas")
+SHRINKAGES = ("auto", "ledoit-wolf", "oas")
+_AUTO = 4.0  # chosen by benchmarks/defaults.py
 PRIORS = ("uniform", "empirical")
 
 
@@ -21,7 +22,7 @@ class LDAState(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class LDA(Learner):
@@ -34,8 +35,9 @@ class LDA(Learner):
     With one shot per class S is zero: then Σ = I, and the learner is `Prototypes`.
 
     Args:
-        shrinkage: ρ in 0..1, or how it is chosen: ``"ledoit-wolf"`` or ``"oas"``. With fewer rows than features it
-            must be greater than 0.
+        shrinkage: ρ in 0..1, or how it is chosen: ``"ledoit-wolf"`` or ``"oas"``; or ``"auto"``: Ledoit and Wolf's, but
+            at least ``4 D / (4 D + S - N)``, as their formula counts S independent rows where, around the means of N
+            classes of a few shots each, there are S - N. With fewer rows than features it must be greater than 0.
         prior: of the classes: ``"uniform"``, or ``"empirical"``: by their shots.
 
     Raises:
@@ -49,12 +51,12 @@ class LDA(Learner):
     name: ClassVar[str] = "lda"
     invariant = ("offset", "scale")
 
-    def __init__(self, shrinkage: float | str = "ledoit-wolf", prior: str = "uniform") -> None:
+    def __init__(self, shrinkage: float | str = "auto", prior: str = "uniform") -> None:
         super().__init__()
         if (isinstance(shrinkage, str) and shrinkage not in SHRINKAGES) or (
             not isinstance(shrinkage, str) and not 0 < shrinkage <= 1
         ):
-            raise ValueError(f"shrinkage={shrinkage!r}; it must be in 0..1 (not 0), 'ledoit-wolf' or 'oas'.")
+            raise ValueError(f"shrinkage={shrinkage!r}; it must be in 0..1 (not 0), 'auto', 'ledoit-wolf' or 'oas'.")
         if prior not in PRIORS:
             raise ValueError(f"prior={prior!r}; it must be 'uniform' or 'empirical'.")
         self.shrinkage = shrinkage
@@ -78,13 +80,16 @@ class LDA(Learner):
         one_hot = episode.one_hot.to(exact)
         known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
         rows = torch.where(known > 0, support, 0).to(exact)
-        means, _ = class_means(episode.replace(support=rows, query=rows[:, :0], unlabelled=None))
+        means, shots = class_means(episode.replace(support=rows, query=rows[:, :0], unlabelled=None))
         rows = rows - product(one_hot, means)  # [E, S, D], around the class means
         count = known.sum(1, keepdim=True)  # [E, 1, 1]
         gram = product(rows, rows.mT)  # [E, S, S]
         width = rows.shape[-1]
         trace = gram.diagonal(dim1=1, dim2=2).sum(-1).view(-1, 1, 1) / count  # tr(S)
         share = self._shrinkage(gram, trace, count, width)
+        if self.shrinkage == "auto":
+            free = count - (shots > 0).sum(1).view(-1, 1, 1)  # degrees of freedom
+            share = torch.maximum(share, _AUTO * width / (_AUTO * width + free))
         sphere = share * trace / width  # [E, 1, 1]
         floor = torch.finfo(exact).eps * trace
         # No row left its mean, but for rounding.
@@ -110,7 +115,7 @@ class LDA(Learner):
             return torch.full_like(trace, self.shrinkage)
         tiny = torch.finfo(gram.dtype).tiny
         square = gram.square().sum((1, 2)).view(-1, 1, 1) / count**2  # |S|² = Σ S_ij²
-        if self.shrinkage == "ledoit-wolf":
+        if self.shrinkage != "oas":
             fourth = gram.diagonal(dim1=1, dim2=2).square().sum(-1).view(-1, 1, 1) / count  # mean |x|⁴
             distance = square - trace**2 / width
             error = (fourth - square) / count
@@ -127,7 +132,7 @@ class _Estimate(NamedTuple):
     gram: Tensor  # X Xᵀ [E, S, S]
     spread: Tensor  # [E, 1, 1]
     sphere: Tensor  # [E, 1, 1]
-    offset: Tensor  # [E, 1, D], what the means are relative to
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what the means are relative to
 
 
 def _inverse(estimate: _Estimate, right: Tensor) -> Tensor:

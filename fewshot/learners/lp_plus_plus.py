@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
+from fewshot.maths.precision import refuse_non_finite
 from fewshot.maths.prototype_head import cross_entropy_gradient
 from fewshot.maths.text_head import cosines, read_text, without
 
@@ -60,6 +61,7 @@ class LPPlusPlus(Learner):
     @torch.no_grad()
     def adapt(self, episode: Episode) -> LPPlusPlusState:
         """Descend on W and alpha."""
+        refuse_non_finite(episode.support, "support", episode.labels >= 0)  # which eigvalsh would not survive
         known = read_text(episode)
         rows, one_hot, text = known.support, known.one_hot, known.text
         shots = one_hot.sum(1)  # [E, N]

@@ -18,7 +18,7 @@ class NearestState(NamedTuple):
 
     support: Tensor  # [E, S, D], of length one for the cosine distance
     one_hot: Tensor  # [E, S, N]
-    offset: Tensor  # [E, 1, D], what rows are relative to
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what rows are relative to
 
 
 class Nearest(Learner):
@@ -66,7 +66,7 @@ class Nearest(Learner):
     def adapt(self, episode: Episode) -> NearestState:
         """Keep the support."""
         if self.distance == "cosine":
-            nothing = episode.support.new_zeros(len(episode), 1, episode.support.shape[-1])
+            nothing = episode.support.new_zeros(len(episode), 1, 1)
             return NearestState(normalize(episode.support, dim=-1), episode.one_hot, nothing)
         episode, _, _, offset = relative_to_centre(episode)
         return NearestState(episode.support, episode.one_hot, offset)

@@ -18,7 +18,7 @@ class PrototypesState(NamedTuple):
 
     prototypes: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Prototypes(Learner):
@@ -55,7 +55,7 @@ class Prototypes(Learner):
         if self.distance == "cosine":
             prototypes, shots = class_means(episode.replace(support=normalize(episode.support, dim=-1)))
             prototypes = normalize(prototypes, dim=-1)  # [E, N, D]
-            offset = torch.zeros_like(prototypes[:, :1])
+            offset = torch.zeros_like(prototypes[:, :1, :1])
             bias = torch.zeros_like(shots)  # [E, N]
         else:
             _, prototypes, shots, offset = relative_to_centre(episode)

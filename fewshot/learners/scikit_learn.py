@@ -15,6 +15,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.outliers import distance_to_answer
 from fewshot.registry import unknown
 
 _SCANNING = threading.Lock()
@@ -83,6 +84,10 @@ class SklearnLearner(Learner):
             fitted = self._make(seed).fit(supports[e][known], labels[e][known])
             logits[e][:, classes] = _scores(fitted, queries[e])
         return torch.from_numpy(logits).to(query)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the mean of the class that a query is given to."""
+        return distance_to_answer(episode, logits)
 
     def _make(self, seed: int = 0) -> Any:
         """A fresh estimator."""

@@ -11,6 +11,7 @@ from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product, rows_of_classes
+from fewshot.maths.precision import refuse_non_finite
 
 
 class SubspaceState(NamedTuple):
@@ -19,7 +20,7 @@ class SubspaceState(NamedTuple):
     means: Tensor  # [E, N, D]
     basis: Tensor  # [E, N * R, D], rows of zeros where a class has fewer than R directions
     absent: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D], what the means are relative to
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what the means are relative to
 
 
 class Subspace(Learner):
@@ -52,6 +53,7 @@ class Subspace(Learner):
     @torch.no_grad()
     def adapt(self, episode: Episode) -> SubspaceState:
         """Find the principal directions of each class."""
+        refuse_non_finite(episode.support, "support", episode.labels >= 0)  # which eigh would not survive
         episode, means, shots, offset = relative_to_centre(episode)
         rows, real = rows_of_classes(episode)  # [E, N, K, D], [E, N, K]
         exact = torch.float32 if rows.device.type == "mps" else torch.float64

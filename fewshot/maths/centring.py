@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.maths.linalg import class_means
+from fewshot.maths.linalg import class_means, product
 
 _FAR = 32.0  # an offset is far where it is this many times the spread of the class means: 5 of 24 bits are lost
 
@@ -25,7 +25,7 @@ class Relative(NamedTuple):
     episode: Episode
     means: Tensor  # [E, N, D], class means
     shots: Tensor  # [E, N]
-    offset: Tensor  # [E, 1, D], for `shifted`
+    offset: Tensor  # [E, 1, D], for `shifted`; zeros [E, 1, 1] where no episode needs one
 
 
 def relative_to_centre(episode: Episode) -> Relative:
@@ -43,7 +43,7 @@ def relative_to_centre(episode: Episode) -> Relative:
 
 
 def shifted(rows: Tensor, offset: Tensor) -> Tensor:
-    """Rows ``[E, R, D]`` relative to the offset ``[E, 1, D]``; the rows themselves where it is zero."""
+    """Rows ``[E, R, D]`` relative to the offset of `relative_to_centre`; the rows themselves where it is zero."""
     # Looking at the offset would stall an accelerator, where a subtraction is cheap.
     if offset.device.type == "cpu" and not offset.any():
         return rows
@@ -52,9 +52,12 @@ def shifted(rows: Tensor, offset: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _common_offset(means: Tensor, shots: Tensor) -> Tensor:
-    present = (shots > 0).to(means.dtype).unsqueeze(-1)  # [E, N, 1]
-    count = present.sum(1, keepdim=True).clamp(min=1)  # [E, 1, 1]
-    centre = (means * present).sum(1, keepdim=True) / count  # [E, 1, D]
-    spread = ((means - centre) * present).square().sum((1, 2), keepdim=True) / count  # [E, 1, 1]
-    far = centre.square().sum(-1, keepdim=True) > _FAR**2 * spread
+    present = (shots > 0).to(means.dtype).unsqueeze(1)  # [E, 1, N]
+    count = present.sum(-1, keepdim=True).clamp(min=1)  # [E, 1, 1]
+    centre = product(present / count, means)  # [E, 1, D]; means of absent classes are zero
+    # The spread is the mean of |p|² less |c|². What rounding does to it is far below the spread that is asked for.
+    squares = torch.linalg.vector_norm(means, dim=(1, 2), keepdim=True).square() / count
+    far = squares < (1 + _FAR**-2) * torch.linalg.vector_norm(centre, dim=-1, keepdim=True).square()
+    if far.device.type == "cpu" and not far.any():
+        return torch.zeros_like(centre[..., :1])
     return torch.where(far, centre, torch.zeros_like(centre))

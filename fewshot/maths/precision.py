@@ -34,13 +34,16 @@ def readable(episode: Episode, learner: Learner) -> Episode:
     dtypes = {part.dtype for part in learner.parameters() if part.is_floating_point()}
     if episode.query.dtype not in (*_RANGE, *dtypes):
         episode = _converted(episode, as_float)
-    if dtypes and episode.query.device.type == "cpu":
-        refuse_non_finite(episode.query, "query")  # a net may make finite logits of anything
+    if dtypes and episode.query.device.type == "cpu":  # a net may make finite logits of anything
+        refuse_non_finite(episode.support, "support", episode.labels >= 0)
+        refuse_non_finite(episode.query, "query")
     support = episode.support.detach()
     if support.device.type != "cpu" or not support.numel() or support.dtype not in _RANGE:
         return episode
     low, high = _RANGE[support.dtype]
-    length = torch.linalg.vector_norm(support.flatten(1), dim=1)  # [E]
+    # A look at every row costs as much as a cheap learner. One per episode tells whether the whole is out of range;
+    # NaN in the others shows in the logits.
+    length = torch.linalg.vector_norm(support[:, :1].flatten(1), dim=1)  # [E]
     if bool(((length > low) & (length < high)).all()):
         return episode
     episode = _without_bad_padding(episode)
@@ -55,10 +58,25 @@ def readable(episode: Episode, learner: Learner) -> Episode:
             f"with: its settings suit features between {low:.0e} and {high:.0e}. Scale the features, or put 'l2 |' "
             "in front."
         )
-    return in_double(episode)
+    return _in_double(episode)
 
 
-def in_double(episode: Episode) -> Episode:
+def second_look(episode: Episode, learner: Learner) -> Episode | None:
+    """What to compute again with where logits came out NaN or infinite; None where that is the learner's answer.
+
+    Raises:
+        ValueError: a row that holds NaN or infinity.
+    """
+    cleaned = _without_bad_padding(episode)
+    for name in ("query", "text", "unlabelled"):
+        if (rows := getattr(episode, name)) is not None:
+            refuse_non_finite(rows, name)
+    if episode.query.dtype != torch.float64 and "scale" in learner.invariant:
+        return _in_double(cleaned)  # products may have left float32
+    return None if bool(episode.support.isfinite().all()) else cleaned
+
+
+def _in_double(episode: Episode) -> Episode:
     """The same rows in float64."""
     return _converted(episode, Tensor.double)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.maths.centring import relative_to_centre
 from fewshot.maths.linalg import class_means, normalize, product
+from fewshot.maths.spread import spread
 
 _SMALLEST = 1e-24
 
@@ -21,7 +22,7 @@ class SupportState(NamedTuple):
     one_hot: Tensor  # [E, S, N]
     prototypes: Tensor  # [E, N, D]
     absent: Tensor  # [E, N], True for a class without support
-    offset: Tensor  # [E, 1, D], what has been subtracted from all rows
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what has been subtracted from all rows
 
 
 def keep_support(episode: Episode, relative: bool = False) -> SupportState:
@@ -35,11 +36,19 @@ def keep_support(episode: Episode, relative: bool = False) -> SupportState:
         episode, prototypes, shots, offset = relative_to_centre(episode)
     else:
         prototypes, shots = class_means(episode)
-        offset = torch.zeros_like(prototypes[:, :1])
+        offset = torch.zeros_like(prototypes[:, :1, :1])
     one_hot = episode.one_hot
     # Padding must not reach any sum, and 0 x inf would.
     support = torch.where(one_hot.any(-1, keepdim=True), episode.support, torch.zeros_like(episode.support))
     return SupportState(support, one_hot, prototypes, shots == 0, offset)
+
+
+def rescaled(state: SupportState, query: Tensor) -> tuple[SupportState, Tensor]:
+    """Support, prototypes and queries of mean square 1 around the mean of the support."""
+    known = state.one_hot.any(-1)
+    size = spread(state.support, known)
+    support = torch.where(known.unsqueeze(-1), size.rescale(state.support), torch.zeros_like(state.support))
+    return state._replace(support=support, prototypes=size.rescale(state.prototypes)), size.rescale(query)
 
 
 class Moved(NamedTuple):

@@ -106,15 +106,15 @@ def meta_train(
         if turn == 0:
             generator.manual_seed(first + step)
         drawn = sampler.draw(first + (step * accumulate + turn) * batch, batch)
-        known = (drawn.targets >= 0).sum()
+        known = int((drawn.targets >= 0).sum())
         losses, right = [], []
         for _, part in drawn.groups():  # one, unless episodes have unequally many queries
             episode, targets = gather(rows, part, place, augment, generator)
             with _numbered_step(model, step, steps):
                 loss, logits = episode_loss(model, episode, targets)
-            losses.append(loss * float((part.targets >= 0).sum() / known))
+            losses.append(loss * (int((part.targets >= 0).sum()) / max(known, 1)))
             right.append(((logits.argmax(-1) == targets) & (targets >= 0)).sum())
-        return torch.stack(losses).sum(), torch.stack(right).sum() / known.clamp(min=1).to(place)
+        return torch.stack(losses).sum(), torch.stack(right).sum() / max(known, 1)
 
     def identity() -> dict[str, Any]:
         return training_identity(model, source, sampler, watch, augment, plan)

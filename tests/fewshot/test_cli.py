@@ -54,7 +54,7 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "evaluate", *FAST, "--shot", "1", "--json")
     cell = json.loads(out)
-    assert (cell["learner"], cell["episodes"], cell["recipe"]["exam"]["shot"]) == ("prototypes", 40, 1)
+    assert (cell["learner"], cell["episodes"], cell["recipe"]["exam"]["shot"]) == ("l2 | logistic", 40, 1)
     assert "correct" not in cell
     out = run(capsys, "evaluate", *FAST, "--shot", "5", "--learner", "prototypes", "nearest", "--compare")
     assert "prototypes - nearest = " in out
@@ -188,7 +188,7 @@ def test_samplers(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
 
 def test_open_set_marks(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", "--shot", "1", "--episodes", "20", "--quiet", "--metric", "auroc"]
-    assert "prototypes" in run(capsys, *args, "--sampler", "open-set")
+    assert "l2 | logistic" in run(capsys, *args, "--sampler", "open-set")
     assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
     assert "did you mean 'dirichlet'" in run(capsys, "evaluate", "--sampler", "dirichlett", "--quiet", code=2).lower()
     assert "sampler 'dirichlet' has no argument 'beta'; it takes: alpha, classes, episodes" in run(

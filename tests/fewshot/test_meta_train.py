@@ -18,9 +18,9 @@ from PIL import Image
 from stand_ins import write_cifar, write_omniglot
 from torch.nn import functional as F
 
-from episodes import EpisodeSampler, ImageSource, TensorSource, evaluate
+from episodes import Episode, EpisodeSampler, ImageSource, TensorSource, VariableSampler, evaluate
 from episodes.pictures import CentreCrop
-from fewshot import load_learner, meta_train
+from fewshot import Learner, load_learner, meta_train
 from fewshot.cli import main
 from fewshot.meta import load_weights, pretrain, save_weights
 from fewshot.meta.rows import decoded, on_device
@@ -169,6 +169,50 @@ def test_everything_with_weights_trains(spec: str) -> None:
         float(F.cross_entropy(model(asked).flatten(0, 1), targets.flatten()).detach()) for model in (fresh, learner)
     )
     assert after < 0.97 * before
+
+
+class Crowd(Learner):
+    """Prototypes, scaled by a weight; it keeps count of the queries of each episode."""
+
+    name = "crowd"
+    transductive = True
+
+    def __init__(self, shown: dict[int, int]) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.shown = shown
+
+    def forward(self, episode: Episode) -> torch.Tensor:
+        """Minus squared distances to the class means, of queries centred on their mean."""
+        self.shown.update(dict.fromkeys(episode.ids.tolist(), episode.query.shape[1]))
+        one_hot = episode.one_hot
+        means = one_hot.mT @ episode.support / one_hot.sum(1).unsqueeze(-1).clamp(min=1)
+        query = episode.query - 0.1 * episode.query.mean(1, keepdim=True)
+        return -self.scale * torch.cdist(query, means).square()
+
+    def __repr__(self) -> str:
+        return "crowd()"
+
+
+def test_episodes_of_unequal_queries_train_without_padding() -> None:
+    sizes = torch.tensor([4, 30, 7, 30, 9, 30, 30, 5])
+    labels = torch.arange(8).repeat_interleave(sizes)
+    source = TensorSource(torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(0)), labels)
+    varied = VariableSampler(labels, query=5, least_way=3, most_way=6)
+    shown: dict[int, int] = {}
+    learner = Crowd(shown)
+    training = meta_train(
+        learner, source, varied, steps=1, batch=12, optimiser="sgd", rate=1e-3, every=1, progress=False
+    )
+    drawn = varied.draw(0, 12)
+    asked = (drawn.targets >= 0).sum(1)
+    assert shown == dict(enumerate(asked.tolist())) and len(asked.unique()) > 3
+    losses = []
+    for e in range(12):  # the mean over all queries of the batch
+        episode, targets = drawn.alone(e).episode(source)
+        logits = Crowd({})(episode)
+        losses.append(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item())
+    assert training.history[0]["loss"] == pytest.approx(sum(losses) / int(asked.sum()), rel=1e-5)
 
 
 def test_augmentation_is_seeded_by_the_step() -> None:
