@@ -23,6 +23,9 @@ def seeded_learner(learner: Any, seed: int) -> nn.Module:
 @contextmanager
 def drawing_from(seed: int) -> Iterator[None]:
     """Modules draw their first weights, and dropout its zeros, from the global generator, which is put back."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)
         yield
+    finally:
+        torch.set_rng_state(state)

@@ -44,7 +44,7 @@ def fine_tune(
     batch_size: int = 32,
     lr: float | None = None,
     head_lr: float | None = None,
-    optimiser: str = "adamw",
+    optimizer: str = "adamw",
     weight_decay: float = 1e-4,
     schedule: str = "cosine",
     warm_up: float = 0.1,
@@ -85,7 +85,7 @@ def fine_tune(
         batch_size: rows of an update.
         lr: rate of the network; None: the strategy's own (1e-4; 1e-3 for few parameters; 2e-3 from scratch).
         head_lr: rate of the head; None: the strategy's own (1e-3; 2e-3 from scratch).
-        optimiser: ``"adamw"``, ``"adam"`` or ``"sgd"`` (momentum 0.9).
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (momentum 0.9).
         weight_decay: of matrices and filters; biases, scales and shifts do not decay.
         schedule: of the rates: ``"cosine"``, ``"linear"`` or ``"constant"``.
         warm_up: share of the updates over which the rates rise.
@@ -127,7 +127,7 @@ def fine_tune(
     phases = load_strategies(strategy)
     written = strategy if isinstance(strategy, str) else " | ".join(map(repr, phases))
     how = Settings(
-        epochs, batch_size, lr, head_lr, optimiser, weight_decay, schedule, warm_up, clip, head, batch_norm,
+        epochs, batch_size, lr, head_lr, optimizer, weight_decay, schedule, warm_up, clip, head, batch_norm,
         layer_decay, l2_sp, label_smoothing, mixup, augment, wise, prefix, precision, seed,
     )  # fmt: skip
     how.check(phases)
