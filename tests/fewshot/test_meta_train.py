@@ -201,9 +201,7 @@ def test_episodes_of_unequal_queries_train_without_padding() -> None:
     varied = VariableSampler(labels, query=5, least_way=3, most_way=6)
     shown: dict[int, int] = {}
     learner = Crowd(shown)
-    training = meta_train(
-        learner, source, varied, steps=1, batch=12, optimiser="sgd", rate=1e-3, every=1, progress=False
-    )
+    training = meta_train(learner, source, varied, steps=1, batch=12, optimizer="sgd", lr=1e-3, every=1, progress=False)
     drawn = varied.draw(0, 12)
     asked = (drawn.targets >= 0).sum(1)
     assert shown == dict(enumerate(asked.tolist())) and len(asked.unique()) > 3
