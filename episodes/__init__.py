@@ -1,4 +1,4 @@
-"""Episodes sets and marks few-shot exams: episodes in, per-episode scores with honest intervals out.
+"""Reproducible few-shot evaluation: episodes in, per-episode scores with honest intervals out.
 
 Useful alone: `evaluate` takes any callable from an `Episode` to logits.
 """
@@ -37,7 +37,8 @@ _HOME = {
     "evaluate": "episodes.evaluation",
     "compare": "episodes.comparison",
     "compare_all": "episodes.comparison",
-    "Result": "episodes.results",
+    "Metric": "episodes.metrics",
+    "Result": "episodes.result",
     "Results": "episodes.results",
 }
 __all__ = list(_HOME)
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
     from episodes.episode import Episode as Episode
     from episodes.evaluation import evaluate as evaluate
     from episodes.image_source import ImageSource as ImageSource
-    from episodes.results import Result as Result
+    from episodes.metrics import Metric as Metric
+    from episodes.result import Result as Result
     from episodes.results import Results as Results
     from episodes.samplers.cross_domain import CrossDomainSampler as CrossDomainSampler
     from episodes.samplers.disjoint import DisjointSampler as DisjointSampler

@@ -1,4 +1,4 @@
-"""`Cell`: one learner at work on one exam, and how its answers are marked."""
+"""`Cell`: one learner evaluated on one task, and how its answers are scored."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.draw import OPEN
+from episodes.answers import Answers
+from episodes.draw import Draw
 from episodes.episode import Episode
 from episodes.identity import UnknownIdentityError, digest
-from episodes.outliers import METRICS, outlier_scores
-from episodes.results import Result, recipe_hash
+from episodes.metrics import METRICS, Metric
+from episodes.outliers import outlier_scores
+from episodes.predictions import Predictions
+from episodes.result import Result, recipe_hash
 from episodes.source import Source
 
 Learns = Callable[[Episode], Tensor]
 OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
 
-@dataclass
+@dataclass(eq=False)
 class Cell:
-    """One learner at work on one exam."""
+    """One learner evaluated on one task."""
 
     name: str
     learner: Learns
@@ -35,11 +38,14 @@ class Cell:
     episodes: int
     device: torch.device
     text: Tensor | None
-    metric: str = "accuracy"
+    metric: Metric = METRICS["accuracy"]
+    keep_predictions: bool = False
     done: int = 0
     seconds: float = 0.0
-    query_count: int | None = None  # None: no episode marked yet; 0: it varies
+    query_count: int | None = None  # None: no episode scored yet; 0: it varies
     clocks: list[Clock] = field(default_factory=list)
+    answered: list[_Answered] = field(default_factory=list)  # in the block at hand
+    kept: list[Predictions] = field(default_factory=list)  # in blocks before
     scores: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +59,7 @@ class Cell:
                 f"{self.name!r} needs class text, but none was given; pass text=[C, D], one vector per class."
             )
         identity = learner_identity(self.learner)
-        self.recipe = {"learner": identity, "exam": self.exam}
+        self.recipe = _unicode({"learner": identity, "exam": self.exam})
         self.key = recipe_hash(self.recipe)
 
     def _choose_source(self) -> Source:
@@ -72,18 +78,49 @@ class Cell:
             raise ValueError(f"{self.name!r} learns from {wants}, but the sources given are {sorted(self.sources)}.")
         return self.sources[str(wants)]
 
+    @property
+    def predictions(self) -> Predictions | None:
+        """Answers to the episodes done so far, where they are kept."""
+        if self.kept:
+            self.kept = [Predictions.joined(self.kept)]
+        return self.kept[0] if self.kept else None
+
+    def resume(self, scores: NDArray[np.float64], query_count: int | None, kept: Predictions | None) -> None:
+        """Go on after the episodes that are known; where answers are kept, after those they are known of."""
+        known = min(len(scores), self.episodes)
+        if self.keep_predictions:
+            known = min(known, 0 if kept is None else len(kept))
+            if known and kept is not None:
+                try:
+                    self.kept = [kept.of_scores(scores[:known], accuracies=self.metric.counts)]
+                except ValueError:
+                    known, self.kept = 0, []
+        self.done, self.query_count = known, query_count if known else None
+        self.scores[:known] = scores[:known]
+
     def result(self, environment: dict[str, Any], seconds: float) -> Result:
         """The finished cell."""
         provenance = {"embedding": report} if (report := getattr(self.source, "report", None)) else {}
         interval = "disjoint" if self.exam.get("sampler") == "disjoint" else "episodes"
-        count = self.query_count or 0
-        return Result(self.name, self.recipe, self.scores, count, seconds, environment, interval, provenance)
+        count, name = self.query_count or 0, str(_unicode(self.name))
+        return Result(
+            name, self.recipe, self.scores, count, seconds, environment, interval, provenance, self.predictions
+        )
 
 
-def mark(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
-    """Number of right answers of one learner in each episode ``[E]``, or its mark by another metric.
+@dataclass(frozen=True)
+class _Answered:
+    """What is kept of the answers to some episodes: numbers for each scored query, on the learner's device."""
 
-    It is -1 where logits are not finite.
+    ids: Tensor  # [E]
+    known: Tensor  # [E, Q]
+    predicted: Tensor  # [E, Q], as classes of the episode
+    confidence: Tensor  # [E, Q]
+    log_likelihood: Tensor  # [E, Q]
+
+
+def score(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
+    """Score of one learner in each episode ``[E]``, NaN where logits are not finite.
 
     Nothing here waits for an accelerator: answers are counted, and bad ones reported, once per block.
     """
@@ -100,41 +137,88 @@ def mark(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
     clock.stop()
     cell.clocks.append(clock)
     expected = [len(episode), targets.shape[1], episode.way]
-    if list(logits.shape) != expected:
-        raise ValueError(f"{cell.name!r} returned logits {list(logits.shape)}; they must be [E, Q, N] = {expected}.")
-    best, answer = logits.max(-1)  # [E, Q]
-    if cell.metric == "accuracy":
-        points = (answer == targets).sum(1).double()
-    else:
-        scores = outlier_scores(cell.learner, episode, logits)
-        if scores.shape != targets.shape:
-            raise ValueError(f"{cell.name!r} gave outlier scores {list(scores.shape)}; they must be [E, Q].")
-        points = METRICS[cell.metric](scores, targets >= 0, targets == OPEN)
-        points = torch.where(scores.isnan().any(1), -1, points)
-    return torch.where(best.isfinite().all(1), points, -1)
+    if not isinstance(logits, Tensor) or list(logits.shape) != expected:
+        given = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"{cell.name!r} returned logits {given}; they must be [E, Q, N] = {expected}.")
+    metric, outliers = cell.metric, None
+    if metric.open_set:
+        outliers = outlier_scores(cell.learner, episode, logits)
+        if outliers.shape != targets.shape:
+            raise ValueError(f"{cell.name!r} gave outlier scores {list(outliers.shape)}; they must be [E, Q].")
+    answers = Answers(logits, targets, outliers)
+    assert metric.function is not None  # evaluate refuses metrics that were read from a file
+    scores = metric.function(answers)
+    if not isinstance(scores, Tensor) or scores.shape != (len(episode),):
+        given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(f"metric {metric.name!r} gave {given}; it must give a tensor [E] = [{len(episode)}].")
+    if cell.keep_predictions:
+        assert episode.ids is not None
+        cell.answered.append(
+            _Answered(episode.ids, answers.known, answers.predicted, answers.confidence, answers.log_likelihood)
+        )
+    fine = answers.best.values.isfinite().all(1)
+    if outliers is not None:
+        fine &= ~outliers.isnan().any(1)
+    return torch.where(fine, scores.double().nan_to_num(torch.inf, torch.inf, -torch.inf), torch.nan)
 
 
-def keep(cell: Cell, correct: Tensor, marked: Tensor, first: int) -> None:
-    """Move the marks of one block to the cell."""
-    stop = first + len(correct)
+def record(cell: Cell, scores: Tensor, drawn: Draw, first: int) -> None:
+    """Move the scores of one block of episodes to the cell, and the answers where they are kept."""
+    stop = first + len(scores)
     if stop <= cell.done:
         return
-    new = slice(max(cell.done - first, 0), len(correct))
-    right, counts = correct.cpu().numpy()[new], marked.numpy()[new]
-    if cell.metric != "accuracy":
-        counts = np.ones_like(counts)
+    new = slice(max(cell.done - first, 0), len(scores))
+    values = scores.cpu().numpy()[new]
+    counts = (drawn.targets >= 0).sum(1).numpy()[new]
     cell.seconds += sum(clock.seconds() for clock in cell.clocks)
     cell.clocks.clear()
-    if (right < 0).any():
-        number = first + new.start + int((right < 0).argmax())
-        raise ValueError(
-            f"{cell.name!r} returned NaN or no finite logit in episode {number}; "
-            f"look at its rows there: sampler.draw(first={number}, count=1)."
-        )
-    cell.scores[first + new.start : stop] = right / np.maximum(counts, 1)
-    same = int(counts[0]) if (counts == counts[0]).all() and cell.metric == "accuracy" else 0
+    _check(cell, values, first + new.start)
+    cell.scores[first + new.start : stop] = values
+    same = int(counts[0]) if (counts == counts[0]).all() and cell.metric.counts else 0
     cell.query_count = same if cell.query_count in (None, same) else 0
     cell.done = stop
+    if cell.keep_predictions:
+        cell.kept.append(_predictions(cell, drawn, first, new))
+        cell.answered.clear()
+
+
+def _check(cell: Cell, values: NDArray[np.float64], first: int) -> None:
+    """Refuse scores that are none, and say of which episode."""
+    low, high = cell.metric.bounds
+    wrong = ~np.isfinite(values) | (values < low - 1e-9) | (values > high + 1e-9)
+    if not wrong.any():
+        return
+    number, score = first + int(wrong.argmax()), float(values[wrong.argmax()])
+    what = "returned NaN or no finite logit in"
+    if not np.isnan(score):
+        what = f"has {cell.metric.name} = {score:g}, which is not finite or outside {low:g} to {high:g}, in"
+    raise ValueError(
+        f"{cell.name!r} {what} episode {number}; look at its rows there: sampler.draw(first={number}, count=1)."
+    )
+
+
+def _predictions(cell: Cell, drawn: Draw, first: int, new: slice) -> Predictions:
+    """The answers to the new episodes of a block, as rows and classes of the dataset."""
+    known = (drawn.targets >= 0).numpy()  # [E, Q]
+    counts = known.sum(1)
+    starts = np.cumsum(counts) - counts  # [E]
+    columns = {"predicted": np.int64, "confidence": np.float32, "log_likelihood": np.float32}
+    found = {name: np.zeros(counts.sum(), dtype) for name, dtype in columns.items()}
+    for part in cell.answered:  # where memory ran out, some episodes were answered twice: the same
+        here = part.known.cpu().numpy()
+        place = (starts[part.ids.cpu().numpy() - first, None] + here.cumsum(1) - 1)[here]
+        for name, column in found.items():
+            column[place] = getattr(part, name).float().cpu().numpy()[here]
+    episode = np.repeat(np.arange(len(counts)), counts)
+    way, classes = drawn.targets.numpy()[known], drawn.classes.numpy()
+    cut = slice(int(starts[new.start]), None)
+    return Predictions(
+        counts=counts[new].astype(np.int32), rows=drawn.query.numpy()[known][cut],
+        targets=classes[episode, way][cut].astype(np.int32),
+        predicted=classes[episode, found["predicted"]][cut].astype(np.int32),
+        confidence=found["confidence"][cut], log_likelihood=found["log_likelihood"][cut],
+        class_names=tuple(map(str, cell.source.class_names)),
+    )  # fmt: skip
 
 
 class Clock:
@@ -173,3 +257,12 @@ def learner_identity(learner: Learns) -> dict[str, str]:
         return {"spec": spec, "identity": digest([learner, fixed])}
     except UnknownIdentityError as error:
         return {"spec": spec, "identity": uuid.uuid4().hex, "unknown": str(error)}
+
+
+def _unicode(value: Any) -> Any:
+    """JSON values whose strings can be written as UTF-8; names of folders need not be."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_unicode(key): _unicode(item) for key, item in value.items()}
+    return [_unicode(item) for item in value] if isinstance(value, (list, tuple)) else value

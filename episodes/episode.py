@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from episodes.precision import refuse_unusual
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -38,7 +40,7 @@ class Episode:
         unlabelled: extra rows of unknown class ``[E, U, *x]`` for semi-supervised learners, or None.
 
     Raises:
-        ValueError: shapes disagree, or a label lies outside ``-1..way-1``.
+        ValueError: shapes disagree, a label lies outside ``-1..way-1``, or a tensor is sparse or complex.
 
     >>> import torch
     >>> episode = Episode(torch.zeros(2, 5, 64), torch.arange(5).expand(2, 5), torch.zeros(2, 75, 64), way=5)
@@ -56,6 +58,9 @@ class Episode:
 
     def __post_init__(self) -> None:
         support, labels, query = self.support, self.labels, self.query
+        for name in ("support", "query", "text", "unlabelled"):
+            if (value := getattr(self, name)) is not None:
+                refuse_unusual(value, name)
         if labels.ndim != 2 or support.shape[:2] != labels.shape:
             raise ValueError(
                 f"support is {list(support.shape)} and labels {list(labels.shape)}; "

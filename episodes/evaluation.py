@@ -1,4 +1,4 @@
-"""`evaluate`: the one loop that lets learners sit an exam and marks it."""
+"""`evaluate`: the one loop that gives learners episodes and scores their answers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.cell import Cell, Learns, OutOfMemory, keep, mark
+from episodes.arguments import check_arguments
+from episodes.cell import Cell, Learns, OutOfMemory, record, score
 from episodes.draw import OPEN
 from episodes.identity import digest_array
-from episodes.outliers import METRICS
+from episodes.metrics import Metric, load_metric
 from episodes.progress import progress_bar
 from episodes.results import Results, ResultsFile
 from episodes.samplers.sampler import Sampler
@@ -39,13 +40,14 @@ def evaluate(
     *,
     episodes: int = 1000,
     text: Tensor | None = None,
-    metric: str = "accuracy",
+    metric: str | Metric = "accuracy",
+    keep_predictions: bool = False,
     device: torch.device | str = "auto",
     chunk: int | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Results:
-    """Let all learners sit the same episodes, and mark them.
+    """Evaluate all learners on the same episodes.
 
     A learner is any callable ``Episode -> logits [E, Q, N]``; it never sees the query labels. Memory is
     bounded whatever the number of episodes: one chunk of gathered rows (8 MiB on a CPU, 256 MiB on an
@@ -59,14 +61,18 @@ def evaluate(
         sampler: made from the labels of the same source.
         episodes: how many; a longer run continues a shorter one in `out`.
         text: one vector per dataset class ``[C, D]``, for learners that use class text.
-        metric: ``"accuracy"`` on the queries that are marked; or, where a sampler draws queries of none of the
-            classes (`OpenSetSampler`), ``"auroc"`` or ``"fpr95"`` of the learner's outlier scores: its own
-            ``outlier_score(episode, logits) [E, Q]`` if it has one, else minus the largest probability.
+        metric: what is measured in each episode: ``"accuracy"``, ``"balanced-accuracy"`` (mean over classes),
+            ``"macro-f1"``, ``"ece"``, ``"log-loss"``; or, where a sampler draws queries of none of the classes
+            (`OpenSetSampler`), ``"auroc"`` or ``"fpr95"`` of the learner's outlier scores: its own
+            ``outlier_score(episode, logits) [E, Q]`` if it has one, else the log-odds against the most
+            likely class; or a `Metric` of your own.
+        keep_predictions: keep what was answered to each query, 24 bytes for each, for ``Result.predictions``,
+            ``Result.confusion()`` and ``Result.per_class()``; with `out`, in a folder beside it.
         device: ``"auto"`` is the device of the rows if that is an accelerator, else CUDA if there is one.
         chunk: episodes per batch; by default as many as keep the gathered rows within the bound above. It
             is halved when memory runs out.
         out: a JSON Lines file: finished cells in it are not computed again, new ones are added, and a run that
-            was interrupted goes on where it was.
+            was interrupted resumes.
         progress: show a bar on a terminal.
 
     Returns:
@@ -81,18 +87,22 @@ def evaluate(
     >>> sampler = EpisodeSampler(source.labels, way=2, shot=1, query=5)
     >>> results = evaluate("prototypes", source, sampler, episodes=10)
     >>> print(results["prototypes"])
-    100.00 ± 0.00 (95 %, 10 episodes)
+    100.00 ± 14.78 (95 %, 10 episodes)
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes}; it must be at least 1.")
+    check_arguments(learners, source, sampler)
+    if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
+        raise ValueError(f"episodes={episodes!r}; it must be at least 1, and whole.")
+    if text is not None and not isinstance(text, Tensor):
+        raise ValueError(f"text is {type(text).__name__}; it must be a tensor [C, D], one vector per dataset class.")
     available = getattr(sampler, "available", None)
     if available is not None and episodes > available:
         raise ValueError(f"episodes={episodes}, but {sampler!r} has {available}; ask for at most that many.")
-    if metric not in ("accuracy", *METRICS):
-        raise ValueError(f"metric={metric!r}; it must be one of accuracy, {', '.join(METRICS)}.")
-    if metric != "accuracy" and not (sampler.draw(0, 1).targets == OPEN).any():
+    measured = load_metric(metric)
+    if measured.function is None:
+        raise ValueError(f"metric {measured.name!r} was read from a file and has no function; make it anew.")
+    if measured.open_set and not (sampler.draw(0, 1).targets == OPEN).any():
         raise ValueError(
-            f"metric={metric!r} needs queries of none of the classes; {sampler!r} draws none: OpenSetSampler."
+            f"metric={measured.name!r} needs queries of none of the classes; {sampler!r} draws none: OpenSetSampler."
         )
     named = name_learners(learners)
     sources = dict(source) if isinstance(source, Mapping) else {"": source}
@@ -100,36 +110,41 @@ def evaluate(
     _check_rows(sampler, first_source)
     place = _choose_device(device, first_source)
     exam = _exam(first_source, sampler, text)
-    if metric != "accuracy":
-        exam["metric"] = metric
+    if measured.name != "accuracy" or measured.recipe() != "accuracy":
+        exam["metric"] = measured.recipe()
     environment = _environment(place)
     file = ResultsFile(out) if out is not None else None
 
-    cells = [Cell(name, learner, sources, exam, episodes, place, text, metric) for name, learner in named.items()]
+    cells = [
+        Cell(name, learner, sources, exam, episodes, place, text, measured, keep_predictions)
+        for name, learner in named.items()
+    ]
     for cell in cells:
         if file is not None:
             _refuse_unknown(cell, file)
-            known, cell.query_count = file.progress(cell.key)
-            cell.done = min(len(known), episodes)
-            cell.scores[: cell.done] = known[: cell.done]
+            cell.resume(*file.progress(cell.key), file.predictions(cell.key) if keep_predictions else None)
     todo = [cell for cell in cells if cell.done < episodes]
     if len(todo) < len(cells):
         _LOG.info("%d of %d cells are in %s already.", len(cells) - len(todo), len(cells), out)
     try:
         with _evaluation_mode(todo):
             _run(todo, sampler, episodes, place, text, chunk, file, progress)
+        finished = []
+        for cell in cells:
+            known_cell = file.finished(cell.key) if file is not None else None
+            seconds = cell.seconds + (known_cell.seconds if known_cell else 0.0)
+            result = cell.result(environment, seconds)
+            if file is not None and (known_cell is None or known_cell.episodes < episodes):
+                result = file.append(result)
+            elif file is not None and keep_predictions:  # scores were known, answers perhaps not
+                result = file.keep(result) if cell in todo else result.with_kept(file.kept_at(cell.key))
+            finished.append(result)
     except BaseException:
-        _save_progress(todo, file)
+        try:
+            _save_progress(todo, file)
+        except OSError as error:
+            _LOG.warning("what was computed so far could not be saved: %s", error)
         raise
-
-    finished = []
-    for cell in cells:
-        known_cell = file.finished(cell.key) if file is not None else None
-        seconds = cell.seconds + (known_cell.seconds if known_cell else 0.0)
-        result = cell.result(environment, seconds)
-        if file is not None and (known_cell is None or known_cell.episodes < episodes):
-            file.append(result)
-        finished.append(result)
     return Results(finished)
 
 
@@ -176,12 +191,11 @@ def _run(
     with torch.no_grad(), progress_bar(episodes, start, "episodes", show=progress) as bar:
         for first in range(start, episodes, _BLOCK):
             count = min(_BLOCK, episodes - first)
-            drawn = sampler.draw(first, count)
-            marked = (drawn.targets >= 0).sum(1)  # [E], in host memory
-            parts = [(places, part.to(device)) for places, part in drawn.groups()]
+            block = sampler.draw(first, count)
+            parts = [(places, part.to(device)) for places, part in block.groups()]
             for group in _by_source(cells):
                 held = id(group[0].source)
-                correct = {cell.name: torch.zeros(count, dtype=torch.float64, device=device) for cell in group}
+                scores = {cell.name: torch.zeros(count, dtype=torch.float64, device=device) for cell in group}
                 for places, drawn in parts:
                     rows, here = drawn.rows, places.to(device)
                     size, done = chunk or _chunk_size(row_bytes[held], rows.shape[1], device), 0
@@ -192,7 +206,7 @@ def _run(
                             episode, targets = drawn[part].episode(gathered, text)
                             for cell in group:
                                 if first + int(places[part][-1]) >= cell.done:
-                                    correct[cell.name][here[part]] = mark(cell, episode, targets)
+                                    scores[cell.name][here[part]] = score(cell, episode, targets)
                         except OutOfMemory:
                             if size == 1:
                                 raise
@@ -202,7 +216,7 @@ def _run(
                             continue
                         done = part.stop
                 for cell in group:
-                    keep(cell, correct[cell.name], marked, first)
+                    record(cell, scores[cell.name], block, first)
             bar.update(count)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 _save_progress(cells, file)
@@ -219,13 +233,13 @@ def _refuse_unknown(cell: Cell, file: ResultsFile) -> None:
 
 def _save_progress(cells: list[Cell], file: ResultsFile | None) -> None:
     for cell in cells:
-        if file is not None and cell.done and cell.query_count is not None:
-            file.save_progress(cell.key, cell.scores[: cell.done], cell.query_count)
+        if file is not None and cell.done and cell.query_count is not None and not file.has(cell.key, cell.done):
+            file.save_progress(cell.key, cell.scores[: cell.done], cell.query_count, cell.predictions)
 
 
 @contextmanager
 def _evaluation_mode(cells: list[Cell]) -> Iterator[None]:
-    """Dropout and the like are off while the exam lasts, and as they were afterwards."""
+    """Dropout and the like are off during the evaluation, and as they were afterwards."""
     modules = [cell.learner for cell in cells if isinstance(cell.learner, torch.nn.Module)]
     modes = {part: part.training for module in modules for part in module.modules()}
     for module in modules:

@@ -14,13 +14,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from episodes.identity import UnknownIdentityError, digest, digest_array
+from episodes.inputs import check_whole, read_file, rows_of
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
-from episodes.source import as_float, number_labels
+from episodes.pixels import as_input
+from episodes.source import number_labels
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+    Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -31,10 +34,12 @@ class ImageSource:
     Labels are known without opening a single file. Pictures are turned upright (EXIF) and made RGB.
 
     Args:
-        items: ``[M]``: file names, PIL images, or uint8 arrays ``[H, W, 3]`` or ``[H, W]``, also mixed.
+        items: ``[M]``: file names, PIL images, or arrays and tensors ``[H, W, 3]``, ``[3, H, W]`` or ``[H, W]``
+            (uint8, or floats in 0..1), also mixed; an array of them; or a column of a table.
         labels: ``[M]``: integers or strings.
         class_names: one name per class; by default the distinct labels.
-        transform: PIL image -> tensor ``[3, H, W]``, the same shape for every picture; by default
+        transform: PIL image -> tensor ``[3, H, W]`` (see `episodes.pixels.as_input`), the same shape for every
+            picture; by default
             `CentreCrop(size)`: the centre square resized, pixels in 0..1.
         size: height and width in pixels of the default transform.
         workers: decoding threads; by default one per available processor.
@@ -62,12 +67,12 @@ class ImageSource:
         workers: int | None = None,
         name: str = "images",
     ) -> None:
-        self.items = list(items)
+        self.items = list(rows_of(items, "items"))
         self.labels, self.class_names = number_labels(labels, class_names, len(self.items), name)
         self.transform = CentreCrop(size) if transform is None else transform
-        self.workers = workers
+        self.workers = None if workers is None else check_whole("workers", workers)
         self.name = name
-        self._digests: list[bytes] | None = None
+        self._digests: dict[str, tuple[Any, bytes]] = {}  # of files: their state when they were read, and the digest
 
     @classmethod
     def from_folder(cls, root: str | os.PathLike[str], **options: Any) -> ImageSource:
@@ -150,12 +155,14 @@ class ImageSource:
 
         Raises:
             FileNotFoundError: the file is missing.
-            ValueError: the item is no picture.
+            ValueError: the item is no picture, or no file but a URL, folder or pipe.
         """
         item = self.items[row]
         if isinstance(item, str | os.PathLike):
             try:
-                return Path(item).read_bytes()
+                return read_file(item)
+            except ValueError as error:
+                raise ValueError(f"cannot read {self.describe(row)}: {error}.") from None
             except OSError as error:
                 raise type(error)(
                     f"cannot read {self.describe(row)}: {error.strerror}; correct or drop that row."
@@ -183,26 +190,39 @@ class ImageSource:
         part = object.__new__(type(self))
         part.__dict__.update(self.__dict__, labels=self.labels.index_select(0, index), name=name or self.name)
         part.items = [self.items[row] for row in index.tolist()]
-        part._digests = None if self._digests is None else [self._digests[row] for row in index.tolist()]
         return part
 
     def digests(self) -> list[bytes]:
-        """One digest ``[M]`` of each picture's bytes as stored; read once, then remembered."""
-        if self._digests is None:
-            self._digests = list(
-                self._parallel(lambda row: hashlib.blake2b(self.read(row), digest_size=16).digest(), range(len(self)))
-            )
-        return self._digests
+        """One digest ``[M]`` of each picture as stored; files are read again only when they have changed."""
+        return list(self._parallel(self._digest, range(len(self))))
 
     def fingerprint(self) -> str:
-        """A digest of all pictures as stored, their labels, and what the transform makes of test pictures."""
-        digest = hashlib.sha256(b"".join(self.digests()))
-        digest.update(self.labels.numpy().data)
-        for picture in probe():
-            seen = self.transform(picture).detach().cpu().contiguous()
-            digest.update(f"{seen.dtype}{list(seen.shape)}".encode())
-            digest.update(seen.view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:32]
+        """A digest of all pictures as stored, their labels, and the transform by value.
+
+        A transform whose behaviour cannot be read counts by what it makes of test pictures.
+        """
+        try:
+            transform = digest(self.transform)
+        except UnknownIdentityError:
+            transform = digest([as_input(self.transform(picture)) for picture in probe()])
+        return digest(["pictures", b"".join(self.digests()), self.labels, transform])
+
+    def _digest(self, row: int) -> bytes:
+        item = self.items[row]
+        if isinstance(item, (np.ndarray, Tensor)):
+            return bytes.fromhex(digest_array(item))
+        if not isinstance(item, (str, os.PathLike)):
+            return hashlib.blake2b(self.read(row), digest_size=16).digest()
+        file = os.fspath(item)
+        try:
+            found = os.stat(file)
+            state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        except OSError:
+            state = None  # reading it says what is wrong
+        kept = self._digests.get(file)
+        if kept is None or kept[0] != state:
+            kept = self._digests[file] = (state, hashlib.blake2b(self.read(row), digest_size=16).digest())
+        return kept[1]
 
     def describe(self, row: int | None) -> str:
         """A picture's file (where it has one) and row, as messages name it."""
@@ -233,7 +253,8 @@ class ImageSource:
         return pictures
 
     def _load(self, row: int) -> Tensor:
-        return as_float(self.transform(self.decode(row)))
+        picture = self.decode(row)
+        return self._naming(row, lambda given: as_input(self.transform(given)), picture)
 
     def _parallel(self, function: Callable[[Given], Made], over: Sequence[Given]) -> Iterator[Made]:
         workers = min(self.workers or _processors(), len(over))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 _LOG = logging.getLogger("episodes")
 PICTURES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_LEFTOVERS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # of operating systems, as hidden as those with a dot
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
 TEXT_NAMES = ("text", "sentence", "query", "utterance", "document", "content")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # written as int writes it, so that "01" and "1" stay two labels
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "intent", "y")
 
 
@@ -50,6 +53,21 @@ def pictures_by_folder(root: str | os.PathLike[str]) -> tuple[list[Path], list[i
     classes = sorted(found)
     paths = [path for name in classes for path in found[name]]
     return paths, [number for number, name in enumerate(classes) for _ in found[name]], classes
+
+
+def pictures_below(root: str | os.PathLike[str]) -> list[Path]:
+    """All pictures in a folder and its sub-folders, sorted; hidden files and folders are left out."""
+    return sorted(path for paths in _walk(Path(root))[0].values() for path in paths)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's data: ``.hidden``, ``._copy``, ``.ipynb_checkpoints``, ..."""
+    return name.startswith(".") or name in _LEFTOVERS
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name ends as those of pictures do."""
+    return name.lower().endswith(PICTURES)
 
 
 def pictures_by_table(
@@ -146,8 +164,12 @@ def read_table(
 
 
 def numbers_if_all(labels: Sequence[str]) -> list[str] | list[int]:
-    """Labels as integers where every one is written like one, so that class 10 does not come before 9."""
-    if all(label.isascii() and label.lstrip("-").isdigit() for label in labels):
+    """Labels as integers where every one is written like one, so that class 10 does not come before 9.
+
+    >>> numbers_if_all(["10", "9"]), numbers_if_all(["01", "1"])
+    ([10, 9], ['01', '1'])
+    """
+    if all(_INTEGER.fullmatch(label) for label in labels):
         return [int(label) for label in labels]
     return list(labels)
 
@@ -165,10 +187,10 @@ def _walk(top: Path) -> tuple[dict[str, list[Path]], list[str], list[str], list[
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        files = sorted(file for file in files if not file.startswith("."))
-        pictures = [Path(place, file) for file in files if file.lower().endswith(PICTURES)]
-        other += [file for file in files if not file.lower().endswith(PICTURES)]
+        folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
+        files = sorted(file for file in files if not is_hidden(file))
+        pictures = [Path(place, file) for file in files if is_picture(file)]
+        other += [file for file in files if not is_picture(file)]
         name = Path(place).relative_to(top).as_posix()
         if pictures:
             found[name] = pictures

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import io
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.inputs import check_whole
+from episodes.pixels import to_eight_bits, to_pixels
+
 if TYPE_CHECKING:
     from PIL import Image
+
+# PIL knows many more, among them PostScript, which it hands to another program.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
+    6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
+}  # fmt: skip
+# An opened PIL image reads its file when it is first used; threads would share the file's position.
+_loading = Lock()
 
 
 class CentreCrop:
@@ -20,13 +33,11 @@ class CentreCrop:
         size: height and width in pixels.
 
     Raises:
-        ValueError: `size` is not positive.
+        ValueError: `size` is no whole number above 0.
     """
 
     def __init__(self, size: int = 84) -> None:
-        if size < 1:
-            raise ValueError(f"size={size}; a picture needs at least one pixel.")
-        self.size = size
+        self.size = check_whole("size", size)
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """RGB picture -> ``[3, size, size]`` float32."""
@@ -51,22 +62,31 @@ def decode_picture(data: bytes) -> Image.Image:
 
     if not data:
         raise ValueError("the file is empty")
+    Image.init()
     try:
-        picture = Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
-        raise ValueError("its bytes are no picture in a known format") from None
+        raise ValueError(f"its bytes are no picture in a format that is read: {', '.join(FORMATS)}") from None
     picture.load()
     return to_rgb(upright(picture))
 
 
-def upright(picture: Image.Image) -> Image.Image:
-    """A picture turned and mirrored as its EXIF orientation says."""
-    from PIL import ExifTags, ImageOps
+def is_deep(data: bytes) -> bool:
+    """Whether an encoded picture may hold grey levels of more than 8 bits: all TIFF, 16-bit PNG and PGM."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return data[24:25] == b"\x10"
+    return data[:4] in (b"II*\0", b"MM\0*") or (data[:2] in (b"P2", b"P5") and b"\n255\n" not in data[:64])
 
-    # `exif_transpose` copies even where there is nothing to turn.
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-        return picture
-    return ImageOps.exif_transpose(picture)
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture turned and mirrored as its EXIF orientation says; as it is where the tags cannot be read."""
+    from PIL import ExifTags, Image
+
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged tags raise anything, and say nothing about the pixels
+        turn = None
+    return picture if turn is None else picture.transpose(Image.Transpose[turn])
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -76,11 +96,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGB":
         return picture
     if picture.mode.startswith("I"):
-        levels = np.asarray(picture)
-        if levels.size and (levels.min() < 0 or levels.max() > 65535):
-            raise ValueError(f"its pixels range from {levels.min()} to {levels.max()}; at most 16 bits are read")
         # PIL would clip 16-bit grey at 255 and so turn nearly everything white.
-        return Image.fromarray((levels >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(to_eight_bits(np.asarray(picture))).convert("RGB")
     if picture.mode == "F":
         raise ValueError("its pixels are fractions of unknown range; save it with 8-bit pixels")
     if picture.mode == "P" and "transparency" in picture.info:
@@ -89,24 +106,21 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def encode_picture(item: Any) -> bytes:
-    """A PIL image or a uint8 array ``[H, W]`` or ``[H, W, 3]`` as the bytes of an (uncompressed) PPM file.
+    """A PIL image, or an array or tensor as `to_pixels` takes it, as the bytes of an (uncompressed) PPM file.
 
     Equal pixels give equal bytes on every machine, which no compressing format promises.
     """
     from PIL import Image
 
     if isinstance(item, Image.Image):
-        pixels = np.asarray(to_rgb(upright(item)))
+        with _loading:
+            item.load()
+            turned = upright(item)
+        pixels = np.asarray(to_rgb(turned))
     elif isinstance(item, np.ndarray | Tensor):
-        pixels = np.asarray(item)
-        if pixels.dtype != np.uint8:
-            raise ValueError(f"it is an array of {pixels.dtype}; pixels must be uint8, 0..255")
+        pixels = to_pixels(item)
     else:
-        raise ValueError(f"it is a {type(item).__name__}; give a file name, a PIL image or a uint8 array")
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ValueError(f"it is an array of shape {list(pixels.shape)}; it must be [H, W, 3] or [H, W]")
+        raise ValueError(f"it is a {type(item).__name__}; give a file name, a PIL image or an array of pixels")
     height, width, _ = pixels.shape
     return b"P6\n%d %d\n255\n" % (width, height) + pixels.tobytes()
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
+_LONGEST = 100  # characters of a name in a message
+
 
 class Registry:
     """Named things that are imported when they are first asked for.
@@ -44,7 +46,7 @@ class Registry:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for an unknown name, with the nearest known ones."""
-    known = list(known)
+    known, name = list(known), name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     listed = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")

@@ -28,7 +28,7 @@ def sign_flip_test(differences: ArrayLike, grid: int | None = None) -> float:
 
     Args:
         differences: score of one learner minus that of the other, per episode ``[n]``.
-        grid: marked queries per episode; None finds it from the differences where there is one up to 1,000.
+        grid: scored queries per episode; None finds it from the differences where there is one up to 1,000.
 
     Returns:
         A p-value above 0 (the smallest float stands for anything smaller) and at most 1.
@@ -53,7 +53,7 @@ def sign_flip_test(differences: ArrayLike, grid: int | None = None) -> float:
         worst = values[np.abs(values * grid - steps).argmax()]
         raise ValueError(
             f"grid={grid}, but a difference is {worst:.6g}, which is no multiple of 1/{grid}; "
-            "give the number of marked queries per episode, or None if it varies."
+            "give the number of scored queries per episode, or None if it varies."
         )
     return _by_lattice(steps.astype(np.int64))
 

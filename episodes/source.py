@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from episodes.identity import digest, digest_array
+from episodes.labels import label_array, name_list
+from episodes.precision import as_float as as_float
+from episodes.precision import refuse_unusual
 
 
 @runtime_checkable
@@ -58,19 +61,17 @@ def number_labels(
     Raises:
         ValueError: the wrong number of labels, or a label without a name.
     """
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    array = label_array(labels, f"labels of {name!r}")
     if array.ndim != 1 or len(array) != rows:
         raise ValueError(
             f"{name!r} has {rows} rows but labels of shape {list(array.shape)}; give one label per row, [{rows}]."
         )
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.array_equal(array, np.floor(array)):
-            raise ValueError(f"labels of {name!r} are fractions ({array[:3]}...); classes are integers or names.")
+    if array.dtype.kind == "f":
         array = array.astype(np.int64)
     if class_names is None:
         distinct, numbers = np.unique(array, return_inverse=True)
         return torch.from_numpy(numbers.astype(np.int64).reshape(-1)), [str(value) for value in distinct]
-    names = [str(value) for value in class_names]
+    names = name_list(class_names)
     if array.dtype.kind in "US" or array.dtype == object:
         position = {value: i for i, value in enumerate(names)}
         unknown = sorted({str(value) for value in array} - set(position))
@@ -118,12 +119,15 @@ class TensorSource:
         check_finite: bool = True,
         report: dict[str, Any] | None = None,
     ) -> None:
+        refuse_unusual(features, "features")
         mapped = isinstance(features, np.memmap)
         self._mapped = features if isinstance(features, np.memmap) and not features.flags.writeable else None
         self._seen: tuple[Any, str] | None = None
         self.features = features if isinstance(features, Tensor) else _as_tensor(features)
         if self.features.ndim < 2:
             raise ValueError(f"features of {name!r} are {list(self.features.shape)}; they must be [M, *x].")
+        if 0 in self.features.shape[1:]:
+            raise ValueError(f"features of {name!r} are {list(self.features.shape)}: a row holds no numbers.")
         if not mapped and check_finite and self.features.is_floating_point():
             _refuse_non_finite(self.features, name)
         self.labels, self.class_names = number_labels(labels, class_names, len(self.features), name)
@@ -206,19 +210,18 @@ class TensorSource:
         return f"TensorSource({self.name!r}, {shape}, {classes} classes, {self.features.device})"
 
 
-def as_float(rows: Tensor) -> Tensor:
-    """Rows in the precision that learners compute in: half -> float32, 8-bit pixels -> float32 in 0..1."""
-    if rows.dtype in (torch.float32, torch.float64):
-        return rows
-    return rows.float().div_(255) if rows.dtype == torch.uint8 else rows.float()
-
-
 def _as_tensor(features: ArrayLike) -> Tensor:
     import warnings
 
     array = np.asanyarray(features)
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiub":
         raise ValueError(f"features are {array.dtype}; they must be numbers [M, *x].")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # which torch stores, but hardly computes with
+        array = array.astype(np.int64)
+    if not array.dtype.isnative or min(array.strides, default=0) < 0:  # which torch refuses
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():  # a read-only map is fine: nothing here ever writes to its rows
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -1,4 +1,4 @@
-"""Intervals, corrections for many tests, and how small a difference an exam can show."""
+"""Corrections for many tests, and how small a difference so many episodes can show."""
 
 from __future__ import annotations
 
@@ -7,40 +7,11 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from episodes.intervals import check_fraction, t_quantile
+from episodes.intervals import mean_interval as mean_interval
+from episodes.intervals import paired_interval as paired_interval
 from episodes.sign_flip import finite_vector
 from episodes.sign_flip import sign_flip_test as sign_flip_test
-
-
-def mean_interval(scores: ArrayLike, level: float = 0.95) -> float:
-    """Half the width of the t interval of the mean: ``t_{n-1} s / sqrt(n)``.
-
-    It describes repetitions of whatever made the scores independent. Over episodes sampled from one dataset
-    that is the sampling; over `episodes.DisjointSampler` episodes it is the data too.
-
-    Args:
-        scores: one number per episode ``[n]``.
-        level: probability that the interval covers the true mean.
-
-    Returns:
-        The half-width in the units of the scores; NaN for a single score, which has no spread.
-
-    >>> round(mean_interval([0.6, 0.8, 0.7, 0.9]), 4)
-    0.2054
-    """
-    values = finite_vector(scores, "scores")
-    if len(values) == 1:
-        return math.nan
-    standard_error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return _t(len(values) - 1, _check_fraction(level, "level")) * standard_error
-
-
-def paired_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> float:
-    """Half the width of the t interval of ``mean(a - b)``, for scores on the same episodes ``[n]``.
-
-    Easy and hard episodes are so to both learners; pairing takes that common part away, and the interval is
-    often several times narrower than those of the two means suggest.
-    """
-    return mean_interval(_differences(a, b), level)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -63,7 +34,9 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def detectable_difference(differences: ArrayLike, power: float = 0.8, level: float = 0.95) -> float:
+def detectable_difference(
+    differences: ArrayLike, power: float = 0.8, level: float = 0.95, *, interval: float | None = None
+) -> float:
     """The smallest true difference that as many episodes would show with probability `power`.
 
     It solves ``P(t > t_crit) = power`` for the non-centrality of the paired t test, with the spread observed.
@@ -73,6 +46,7 @@ def detectable_difference(differences: ArrayLike, power: float = 0.8, level: flo
         differences: paired differences per episode ``[n]``.
         power: probability of detection.
         level: 1 minus the significance level of the two-sided test.
+        interval: half the width of the interval of the mean, where a wider one than the t interval is reported.
 
     Returns:
         A difference in the units of the scores; NaN for a single episode.
@@ -80,7 +54,10 @@ def detectable_difference(differences: ArrayLike, power: float = 0.8, level: flo
     values = finite_vector(differences, "differences")
     if len(values) == 1:
         return math.nan
-    return _noncentrality(len(values), power, level) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    if interval is None:
+        interval = mean_interval(values, level)
+    standard_error = interval / t_quantile(len(values) - 1, level)
+    return _noncentrality(len(values), power, level) * standard_error
 
 
 def episodes_needed(differences: ArrayLike, difference: float, power: float = 0.8, level: float = 0.95) -> int:
@@ -101,7 +78,10 @@ def episodes_needed(differences: ArrayLike, difference: float, power: float = 0.
             f"{len(values)} differences and difference={difference!r}; "
             "give at least two pilot differences and a difference other than 0."
         )
-    effect = abs(difference) / float(values.std(ddof=1)) if values.std() else math.inf
+    if not values.std():
+        raise ValueError(f"the {len(values)} pilot differences are all {values[0]:g}, so their spread is unknown; "
+                         "give more of them.")  # fmt: skip
+    effect = abs(difference) / float(values.std(ddof=1))
 
     def enough(n: int) -> bool:
         return _noncentrality(n, power, level) <= effect * math.sqrt(n)
@@ -119,26 +99,5 @@ def _noncentrality(n: int, power: float, level: float) -> float:
     """How many standard errors from 0 the mean must lie for the t test to have this power."""
     from scipy.special import nctdtrinc
 
-    _check_fraction(power, "power")
-    return float(nctdtrinc(n - 1, 1 - power, _t(n - 1, _check_fraction(level, "level"))))
-
-
-def _t(freedom: int, level: float) -> float:
-    from scipy.special import stdtrit  # scipy.stats would take a second to import
-
-    return float(stdtrit(freedom, (1 + level) / 2))
-
-
-def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if first.shape != second.shape:
-        raise ValueError(
-            f"a has shape {list(first.shape)} and b {list(second.shape)}; paired scores belong to the same episodes."
-        )
-    return first - second
-
-
-def _check_fraction(value: float, what: str) -> float:
-    if not 0 < value < 1:
-        raise ValueError(f"{what}={value!r}; it must lie between 0 and 1, like 0.95.")
-    return value
+    check_fraction(power, "power")
+    return float(nctdtrinc(n - 1, 1 - power, t_quantile(n - 1, check_fraction(level, "level"))))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from episodes.inputs import item_kind, rows_of
 from episodes.source import number_labels
 
 
@@ -19,7 +20,7 @@ class TextSource:
     """Texts by row. Learners need numbers, so a text encoder comes between.
 
     Args:
-        texts: ``[M]`` strings.
+        texts: ``[M]`` strings, also a column of a table.
         labels: ``[M]``: integers or strings.
         class_names: one name per class; by default the distinct labels.
         name: what messages and results call it.
@@ -44,8 +45,10 @@ class TextSource:
     ) -> None:
         if isinstance(texts, str):
             raise ValueError(f"the texts of {name!r} are one string; give a list of strings.")
-        self.texts = list(texts)
+        self.texts: list[str] = list(rows_of(texts, "texts"))
         for row, text in enumerate(self.texts):
+            if item_kind(text, on_disk=False) == "missing":
+                raise ValueError(f"row {row} of {name!r} is missing ({text!r}); drop it, or give '' if it is empty.")
             if not isinstance(text, str):
                 raise ValueError(f"row {row} of {name!r} is a {type(text).__name__}; texts are strings.")
         self.labels, self.class_names = number_labels(labels, class_names, len(self.texts), name)

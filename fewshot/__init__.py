@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "ConvergenceWarning": "fewshot.maths.convergence",
     "Learner": "fewshot.learner",
     "load_learner": "fewshot.learners",
     "list_learners": "fewshot.learners",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fewshot.learner import Learner as Learner
     from fewshot.learners import list_learners as list_learners
     from fewshot.learners import load_learner as load_learner
+    from fewshot.maths.convergence import ConvergenceWarning as ConvergenceWarning
     from fewshot.meta import meta_train as meta_train
     from fewshot.prompts import Prompts as Prompts
     from fewshot.transfer import fine_tune as fine_tune

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,10 +13,12 @@ import numpy as np
 import torch
 
 from episodes.evaluation import evaluate, name_learners
+from episodes.metrics import Metric
 from episodes.progress import progress_bar
 from episodes.results import Results
 from episodes.samplers.sampler import Sampler
 from episodes.source import TensorSource
+from episodes.temporary import temporary_folder
 from fewshot.engines import load_engine
 
 
@@ -29,10 +30,12 @@ def evaluate_grid(
     out: str | os.PathLike[str],
     episodes: int = 1000,
     engine: Any = None,
+    metric: str | Metric = "accuracy",
+    keep_predictions: bool = False,
     device: str = "auto",
     progress: bool = True,
 ) -> Results:
-    """Let every learner sit every exam, cell by cell, wherever the engine runs them.
+    """Evaluate every learner on every task, cell by cell, wherever the engine runs them.
 
     Each worker adds its finished cells to the same results file. A cell is known by its recipe, so cells that
     are there are not computed again: run the same call after an interruption, or with more cells, on any
@@ -41,10 +44,12 @@ def evaluate_grid(
     Args:
         learners: spec strings, learners, or a mapping of names to them.
         source: the rows, features or images in memory.
-        samplers: one per exam.
+        samplers: one per task.
         out: the JSON Lines file that workers add to; workers on other machines must see its folder.
         episodes: per cell; a finite sampler gives at most what it has.
         engine: as in `fewshot.embed`: None, a number of processes, ``"ray"``, an executor.
+        metric: as in `evaluate`.
+        keep_predictions: as in `evaluate`; answers stay in their files, and are read when asked for.
         device: as in `evaluate`.
         progress: show a bar of cells.
 
@@ -55,10 +60,10 @@ def evaluate_grid(
     runs = load_engine(engine)
     path = Path(out).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        held: TensorSource | _Rows = source if engine is None else _Rows.of(source, Path(folder))
+    with temporary_folder(f".{path.name}.rows-", path.parent) as folder:
+        held: TensorSource | _Rows = source if engine is None else _Rows.of(source, folder)
         cells = [
-            Cell(name, learner, held, sampler, str(path), _limited(episodes, sampler), device)
+            Cell(name, learner, held, sampler, str(path), _limited(episodes, sampler), metric, keep_predictions, device)
             for name, learner in named.items()
             for sampler in samplers
         ]
@@ -76,7 +81,7 @@ def _limited(episodes: int, sampler: Sampler) -> int:
 
 @dataclass(frozen=True)
 class Cell:
-    """One learner on one exam: all that a worker needs."""
+    """One learner on one task: all that a worker needs."""
 
     name: str
     learner: Any
@@ -84,6 +89,8 @@ class Cell:
     sampler: Sampler
     out: str
     episodes: int
+    metric: str | Metric
+    keep_predictions: bool
     device: str
 
 
@@ -99,7 +106,8 @@ def run_cell(task: _Numbered) -> tuple[int, Results]:
     source = cell.source.load() if isinstance(cell.source, _Rows) else cell.source
     results = evaluate(
         {cell.name: cell.learner}, source, cell.sampler,
-        episodes=cell.episodes, device=cell.device, out=cell.out, progress=False,
+        episodes=cell.episodes, metric=cell.metric, keep_predictions=cell.keep_predictions, device=cell.device,
+        out=cell.out, progress=False,
     )  # fmt: skip
     return task.number, results
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from episodes.episode import Episode
+from episodes.outliers import log_odds_against_best
+from fewshot.maths.precision import readable, second_look
 from fewshot.registry import argument_names, spec_string
 
 State = Any  # a tensor, or (named) tuples and dicts of tensors, each with leading dimension E
@@ -27,6 +30,10 @@ class Learner(nn.Module):
         needs: ``("support",)``, ``("text",)`` for zero-shot, or both; with
             ``"unlabelled"`` if it uses such rows.
         transductive: True if a query's logits depend on the other queries of its episode.
+        invariant: what must not change predictions, whatever the rows: ``"offset"``, one vector added to all rows of
+            an episode (distances do not see it, cosines do), or ``"scale"``, a positive factor on all of them. With
+            ``"scale"`` it must compute in the precision of its rows, whatever that of its parameters: float32 rows
+            whose squares leave the range come as float64.
         tolerance: the difference that contract checks forgive, relative to the largest logit; iterative
             solvers may need more than the default.
         expected_failures: contract checks that it fails by nature, each with the reason.
@@ -36,6 +43,7 @@ class Learner(nn.Module):
     inputs: str = "features"
     needs: tuple[str, ...] = ("support",)
     transductive: bool = False
+    invariant: tuple[str, ...] = ()
     tolerance: ClassVar[float] = 1e-4
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
@@ -54,18 +62,28 @@ class Learner(nn.Module):
     def forward(self, episode: Episode) -> Tensor:
         """Logits ``[E, Q, N]`` of an episode batch.
 
+        They are in the precision of the rows; in float32 where rows are in half precision or integers, and in
+        float64 where squares of the rows leave float32.
+
         Raises:
-            ValueError: the episode lacks what the learner needs (support rows, or text).
+            ValueError: the episode lacks what the learner needs (support rows, or text), or its rows hold no
+                features, NaN or infinity.
         """
         self.check(episode)
-        return self.predict(self.adapt(episode), episode.query)
+        episode = readable(episode, self)
+        logits = self.predict(self.adapt(episode), episode.query)
+        if logits.device.type != "cpu" or not logits.numel() or bool(logits.detach().amax() < torch.inf):
+            return logits
+        again = second_look(episode, self)
+        return logits if again is None else self.predict(self.adapt(again), again.query)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """How little each query looks like any of the classes ``[E, Q]``: minus its largest probability.
+        """How little each query looks like any of the classes ``[E, Q]``: the log-odds against the most likely one.
 
-        Learners that know better (a distance, a density) override it; larger is stranger.
+        That orders queries as minus the largest probability does, also where probabilities round to 1. Learners
+        that know better (a distance, a density) override it; larger is stranger.
         """
-        return -logits.softmax(-1).amax(-1)
+        return log_odds_against_best(logits)
 
     def check(self, episode: Episode) -> None:
         """Refuse an episode that lacks what this learner `needs`."""

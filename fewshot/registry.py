@@ -10,12 +10,14 @@ from typing import Any
 from episodes.registry import Registry as Registry
 from episodes.registry import unknown as unknown
 
+_LONGEST = 20_000  # characters of a spec
+
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     """Split ``"ridge(alpha=0.1)"`` into ``("ridge", {"alpha": 0.1})``; values are Python literals.
 
     Raises:
-        ValueError: not a name with keyword arguments.
+        ValueError: not a name with keyword arguments, or longer than any that people write.
 
     >>> parse_spec("nearest(k=3, distance='cosine')")
     ('nearest', {'k': 3, 'distance': 'cosine'})
@@ -35,6 +37,8 @@ def parse_call(spec: str) -> tuple[str, list[Any], dict[str, Any]]:
     >>> parse_call("last(3, lr=1e-4)")
     ('last', [3], {'lr': 0.0001})
     """
+    if len(spec) > _LONGEST:
+        raise ValueError(f"the spec {spec[:60]!r}... has {len(spec):,} characters; at most {_LONGEST:,} are read.")
     name, bracket, rest = spec.strip().partition("(")
     name = name.strip()
     if not bracket:
@@ -47,8 +51,8 @@ def parse_call(spec: str) -> tuple[str, list[Any], dict[str, Any]]:
             raise SyntaxError
         positional = [_literal(value) for value in call.args]
         return name, positional, {str(word.arg): _literal(word.value) for word in call.keywords if _named(word)}
-    except (SyntaxError, ValueError):
-        raise ValueError(_UNREADABLE.format(spec)) from None
+    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
+        raise ValueError(_UNREADABLE.format(spec if len(spec) <= 200 else f"{spec[:200]}...")) from None
 
 
 _UNREADABLE = (
@@ -81,7 +85,12 @@ def spec_string(name: str, thing: Any) -> str:
 
 
 def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
-    """Call ``cls(**arguments)``, naming the allowed arguments where one is unknown."""
+    """Call ``cls(**arguments)``, naming the allowed arguments where one is unknown.
+
+    Raises:
+        ValueError: an unknown argument, or a value of a type that the class cannot use.
+        TypeError: an argument that has no default is missing.
+    """
     allowed = argument_names(cls)
     for argument in arguments:
         if argument not in allowed:
@@ -89,7 +98,13 @@ def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
             hint = f"did you mean {near[0]!r}? " if near else ""
             takes = ", ".join(allowed) if allowed else "no arguments"
             raise ValueError(f"{name!r} has no argument {argument!r}; {hint}It takes: {takes}.")
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        if "required" in str(error):
+            raise
+        given = ", ".join(f"{argument}={str(value)[:60]!r}" for argument, value in arguments.items())
+        raise ValueError(f"{name!r} cannot use {given}: {error}") from error
 
 
 def _named(word: ast.keyword) -> bool:

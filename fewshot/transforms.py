@@ -7,18 +7,19 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from episodes.source import Source, TensorSource
 from fewshot.learner import Learner, State
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
+from fewshot.maths.spread import spread_of_support
 from fewshot.registry import Registry, argument_names, build, parse_spec, spec_string
 
 HOMES = {
     "l2": "fewshot.transforms:L2",
     "centre": "fewshot.transforms:Centre",
     "power": "fewshot.transforms:Power",
+    "rescale": "fewshot.transforms:Rescale",
     "whiten": "fewshot.transforms:Whiten",
     "cl2n": "fewshot.transforms:CL2N",
     "conv4": "fewshot.nets.front:Conv4Front",
@@ -35,10 +36,13 @@ class Transform(nn.Module):
     Class attributes:
         name: its name in spec strings.
         applies_to_text: whether class text is mapped too. Statistics of images say nothing about text.
+        removes: what of all rows of an episode it takes away, so that no learner behind it sees it: ``"offset"`` or
+            ``"scale"``, as in `Learner.invariant`.
     """
 
     name: ClassVar[str] = ""
     applies_to_text: ClassVar[bool] = False
+    removes: tuple[str, ...] = ()
 
     def fit(self, base: Source | Tensor) -> Transform:
         """Learn from base data (never from the classes that are tested); returns itself."""
@@ -66,6 +70,7 @@ class L2(Transform):
 
     name = "l2"
     applies_to_text = True
+    removes = ("scale",)
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Normalise."""
@@ -96,6 +101,24 @@ class Power(Transform):
         return rows.sign() * ((rows.abs() + 1e-6) ** self.beta - 1e-6**self.beta)
 
 
+class Rescale(Transform):
+    """Centres on the mean m of the episode's support, and divides by its spread: ``(x - m) / sqrt(mean |x - m|²)``.
+
+    Features of any size then have a mean squared length of 1, so that steps, temperatures and penalties mean the same
+    on all of them. What learners call ``"auto"`` is a number on features that are rescaled so.
+    """
+
+    name = "rescale"
+
+    def adapt(self, episode: Episode) -> State:
+        """The mean ``[E, 1, D]`` and the root of the spread ``[E, 1, 1]``."""
+        return spread_of_support(episode)
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Subtract and divide."""
+        return state.rescale(rows)
+
+
 class _Fitted(Transform):
     """A transform with statistics of base data; without them it uses the support of each episode."""
 
@@ -109,6 +132,7 @@ class _Fitted(Transform):
         """Take the mean of base data ``[M, D]``."""
         total = sum(part.double().sum(0) for part in _parts(base))
         self.mean = (torch.as_tensor(total) / len(base)).float()
+        self.removes = ()  # the same is subtracted wherever the rows lie
         return self
 
     def adapt(self, episode: Episode) -> State:
@@ -116,7 +140,10 @@ class _Fitted(Transform):
         if self.mean.numel():
             return self.mean.to(episode.support).expand(len(episode), 1, -1)
         known = (episode.labels >= 0).to(episode.support.dtype).unsqueeze(1)  # [E, 1, S]
-        return product(known, episode.support) / known.sum(-1, keepdim=True).clamp(min=1)
+        count = known.sum(-1, keepdim=True).clamp(min=1)
+        mean = product(known, episode.support) / count
+        # Where rows lie far from zero, the sum has lost digits that what is left of it has not.
+        return mean + product(known, episode.support - mean) / count
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         for name in self._buffers:  # their size is that of the base data, unknown before
@@ -129,6 +156,7 @@ class Centre(_Fitted):
     """Subtracts the mean of the base data, or of the episode's support where none was given: ``x - mean``."""
 
     name = "centre"
+    removes = ("offset",)
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Subtract."""
@@ -145,6 +173,7 @@ class CL2N(_Fitted):
     """
 
     name = "cl2n"
+    removes = ("offset", "scale")
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Subtract and normalise."""
@@ -206,6 +235,7 @@ class Chain(Learner):
         self.needs, self.transductive = learner.needs, learner.transductive
         first = transforms[0] if transforms else learner
         self.inputs = getattr(first, "inputs", learner.inputs)
+        self.invariant = first.removes if isinstance(first, Transform) else learner.invariant
         self.tolerance = learner.tolerance  # type: ignore[misc]
         failures = [getattr(part, "expected_failures", {}) for part in (*transforms, learner)]
         self.expected_failures = {name: why for part in failures for name, why in part.items()}  # type: ignore[misc]
@@ -224,6 +254,8 @@ class Chain(Learner):
             transform.fit(rows)
             alone = Episode(rows[None], torch.zeros(1, len(rows), dtype=torch.long), rows[None, :1], way=1)
             rows = transform(rows[None], transform.adapt(alone))[0]
+        first = self._transforms()[0]
+        self.invariant = first.removes
         if callable(fit := getattr(self.learner, "fit", None)):
             fit(rows if isinstance(base, Tensor) else TensorSource(rows, base.labels, name=base.name))
         return self
@@ -233,17 +265,7 @@ class Chain(Learner):
         states = []
         for transform in self._transforms():
             states.append(transform.adapt(episode))
-            text = episode.text
-            if text is not None and transform.applies_to_text:
-                text = transform(text, states[-1])
-            more = episode.unlabelled
-            support = transform(episode.support, states[-1])
-            episode = episode.replace(
-                support=support,
-                query=support[:, :0],  # nothing that adapts may look at queries, and theirs is another shape by now
-                unlabelled=None if more is None else transform(more, states[-1]),
-                text=text,
-            )
+            episode = _through(transform, states[-1], episode, with_query=False)
         return (*states, self.learner.adapt(episode))
 
     def predict(self, state: State, query: Tensor) -> Tensor:
@@ -254,13 +276,10 @@ class Chain(Learner):
         return self.learner.predict(last, query)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The learner's, of the transformed queries."""
-        query = episode.query
-        for transform, known in zip(self._transforms(), self.adapt(episode)[:-1], strict=True):
-            query = transform(query, known)
-        support = query[:, :0]  # a score is of queries and logits; the support has been learned from
-        labels = episode.labels[:, :0]
-        return self.learner.outlier_score(episode.replace(support=support, labels=labels, query=query), logits)
+        """The learner's, of the transformed episode."""
+        for transform in self._transforms():
+            episode = _through(transform, transform.adapt(episode), episode, with_query=True)
+        return self.learner.outlier_score(episode, logits)
 
     def check(self, episode: Episode) -> None:
         """Refuse what the learner would refuse."""
@@ -276,6 +295,18 @@ class Chain(Learner):
     def __repr__(self) -> str:
         """The spec string, parts separated by ``|``."""
         return " | ".join([*map(repr, self.transforms), repr(self.learner)])
+
+
+def _through(transform: Transform, state: State, episode: Episode, *, with_query: bool) -> Episode:
+    """The episode as a learner behind the transform sees it; without queries, while it adapts."""
+    text, more = episode.text, episode.unlabelled
+    support = transform(episode.support, state)
+    return episode.replace(
+        support=support,
+        query=transform(episode.query, state) if with_query else support[:, :0],
+        unlabelled=None if more is None else transform(more, state),
+        text=transform(text, state) if text is not None and transform.applies_to_text else text,
+    )
 
 
 def list_transforms() -> list[str]:

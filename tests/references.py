@@ -21,6 +21,13 @@ def unit(rows: Array) -> Array:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
+def scatter(support: Array, labels: Labels, per_class: bool = False) -> float:
+    """Mean square distance of the support from its mean; times the mean number of shots."""
+    rows, classes = known(support, labels)
+    square = ((rows - rows.mean(0)) ** 2).sum() / (len(rows) - 1)
+    return float(square * len(rows) / len(set(classes.tolist())) if per_class else square)
+
+
 def prototypes(support: Array, labels: Labels, query: Array, way: int) -> Array:
     """Squared Euclidean distance to each class mean, negated."""
     rows, classes = known(support, labels)

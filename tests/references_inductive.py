@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from references_transductive import Array, Labels, differences, fill, known, means, scores, softmax, unit
+from references_transductive import rescaled as rescaled
 
 
 def matching(support: Array, labels: Labels, query: Array, way: int, scale: float = 10.0) -> Array:
@@ -99,13 +100,15 @@ def lda(
     if level < 1e-12:
         shrunk = np.eye(width)
     else:
-        if shrinkage == "ledoit-wolf":
+        if shrinkage in ("ledoit-wolf", "auto"):
             error = np.mean([((np.outer(x, x) - covariance) ** 2).sum() for x in residual]) / count
             share = min(error / ((covariance - level * np.eye(width)) ** 2).sum(), 1.0)
+            if shrinkage == "auto":
+                share = max(share, 4 * width / (4 * width + count - len(centres)))
         elif shrinkage == "oas":
             mean = (covariance**2).mean()
             share = min((mean + level**2) / ((count + 1) * (mean - level**2 / width)), 1.0)
-        else:
+        elif shrinkage != "auto":
             share = float(shrinkage)
         shrunk = (1 - share) * covariance + share * level * np.eye(width)
     inverse = np.linalg.inv(shrunk)

@@ -25,20 +25,51 @@ def zero_shot(x: Array, y: Labels, q: Array, t: Array) -> Array:
     return 100 * unit(q) @ unit(t).T
 
 
-def tip_adapter(x: Array, y: Labels, q: Array, t: Array) -> Array:
-    x, q, t = unit(x), unit(q), unit(t)
-    logits = 100 * q @ t.T
-    for i in range(len(q)):
-        for s in range(len(x)):
-            logits[i, y[s]] += math.exp(-5.5 * (1 - q[i] @ x[s]))
-    return logits
+def mean_square(x: Array) -> float:
+    """Of the distance from the mean."""
+    return float(((x - x.mean(0)) ** 2).sum() / max(len(x) - 1, 1)) or 1.0
 
 
-def proker(x: Array, y: Labels, q: Array, t: Array) -> Array:
+def deviation(logits: Array) -> float:
+    return float(np.sqrt(((logits - logits.mean(1, keepdims=True)) ** 2).mean()))
+
+
+def tip_adapter(
+    x: Array, y: Labels, q: Array, t: Array, alpha: float | None = None, beta: float | None = None
+) -> Array:
     x, q, t = unit(x), unit(q), unit(t)
-    kernel = np.exp(-5 * (1 - x @ x.T))
-    correction = np.linalg.solve(kernel + np.eye(len(x)), np.eye(len(t))[y] - softmax(100 * x @ t.T))
-    return 10 * (softmax(100 * q @ t.T) + np.exp(-5 * (1 - q @ x.T)) @ correction)
+    beta = 2 / mean_square(x) if beta is None else beta
+
+    def votes(rows: Array) -> Array:
+        found = np.zeros((len(rows), len(t)))
+        for i in range(len(rows)):
+            for s in range(len(x)):
+                found[i, y[s]] += math.exp(-beta * (1 - rows[i] @ x[s]))
+        return found
+
+    if alpha is None:
+        shots = len(x) / len(t)
+        alpha = 1.5 * shots / (shots + 2) * deviation(100 * x @ t.T) / deviation(votes(x))
+    return 100 * q @ t.T + alpha * votes(q)
+
+
+def proker(
+    x: Array,
+    y: Labels,
+    q: Array,
+    t: Array,
+    beta: float | None = None,
+    strength: float = 10.0,
+    scale: float | None = None,
+) -> Array:
+    x, q, t = unit(x), unit(q), unit(t)
+    beta = 2 / mean_square(x) if beta is None else beta
+    if scale is None:
+        scales = [100 * 2 ** (-k / 2) for k in range(12)]
+        scale = max(scales, key=lambda s: np.log(softmax(s * x @ t.T)[np.arange(len(y)), y]).sum())
+    kernel = np.exp(-beta * (1 - x @ x.T))
+    correction = np.linalg.solve(kernel + np.eye(len(x)) / strength, np.eye(len(t))[y] - softmax(scale * x @ t.T))
+    return 10 * (softmax(scale * q @ t.T) + np.exp(-beta * (1 - q @ x.T)) @ correction)
 
 
 def gda(x: Array, y: Labels, q: Array, t: Array) -> Array:
@@ -58,9 +89,11 @@ def gda(x: Array, y: Labels, q: Array, t: Array) -> Array:
 
 
 def cross_modal(x: Array, y: Labels, q: Array, t: Array) -> Array:
-    rows, target = np.concatenate([unit(x), unit(t)]), np.concatenate([np.eye(len(t))[y], np.eye(len(t))])
-    weight = np.linalg.solve(rows.T @ rows + np.eye(rows.shape[1]), rows.T @ target)
-    return 100 * unit(q) @ weight
+    x, t, ways = unit(x), unit(t), np.eye(len(t)) - 1 / len(t)
+    rows = np.concatenate([(x - x.mean(0)) / mean_square(x) ** 0.5, 3**0.5 * (t - t.mean(0)) / mean_square(t) ** 0.5])
+    target = np.concatenate([ways[y], 3**0.5 * ways])
+    weight = np.linalg.solve(rows.T @ rows + 10 * np.eye(rows.shape[1]), rows.T @ target)
+    return 100 * (unit(q) - x.mean(0)) / mean_square(x) ** 0.5 @ weight
 
 
 def descend(
@@ -161,12 +194,12 @@ def zlap(x: Array, y: Labels, q: Array, t: Array) -> Array:
         near = np.maximum(images @ row, 0)
         near[i] = 0
         edges[ways + i, ways:] = strongest(near, 5)
-        edges[ways + i, :ways] = strongest(np.maximum(t @ row, 0) ** 5, 5)
+        words = strongest(np.maximum(t @ row, 0) ** 5, 5)
+        edges[ways + i, :ways] = words if i >= len(x) else words.sum() * np.eye(ways)[y[i]]
     edges = edges + edges.T
     degree = edges.sum(1)
     start = np.zeros((size, ways))
     start[:ways] = np.eye(ways)
-    start[ways : ways + len(x)] = np.eye(ways)[y]
     answer = np.linalg.solve(np.eye(size) - 0.3 * edges / np.sqrt(np.outer(degree, degree)), start)
     return np.log(answer[-len(q) :])
 

@@ -6,6 +6,7 @@ Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,18 @@ Labels = NDArray[np.int64]
 
 def known(support: Array, labels: Labels) -> tuple[Array, Labels]:
     return support[labels >= 0].astype(np.float64), labels[labels >= 0]
+
+
+def rescaled(
+    method: Callable[..., Array], support: Array, labels: Labels, query: Array, way: int, size: bool = True, **more: Any
+) -> Array:
+    """What a method answers on rows around the support's mean, divided by their root mean square distance from it."""
+    rows = known(support, labels)[0]
+    centre = rows.mean(0)
+    root = np.sqrt(((rows - centre) ** 2).sum() / max(len(rows) - 1, 1)) if size else 1.0
+    if more.get("unlabelled") is not None:
+        more["unlabelled"] = (more["unlabelled"] - centre) / root
+    return method((support - centre) / root, labels, (query - centre) / root, way, **more)
 
 
 def unit(row: Array) -> Array:
@@ -65,7 +78,7 @@ def laplacian_shot(
     query: Array,
     way: int,
     neighbours: int = 2,
-    regularisation: float = 0.7,
+    regularisation: float = 0.3,
     steps: int = 20,
     rectify: bool = True,
 ) -> Array:
@@ -89,14 +102,16 @@ def label_propagation(
     labels: Labels,
     query: Array,
     way: int,
-    neighbours: int = 20,
+    neighbours: int = 5,
     power: float = 3.0,
     spread: float = 0.8,
+    centred: bool = True,
     unlabelled: Array | None = None,
 ) -> Array:
     rows, classes = known(support, labels)
     more = np.zeros((0, rows.shape[1])) if unlabelled is None else unlabelled
-    nodes = np.array([unit(x) for x in np.concatenate([rows, more, query])])
+    everything = np.concatenate([rows, more, query])
+    nodes = np.array([unit(x) for x in everything - (everything.mean(0) if centred else 0)])
     graph = np.zeros((len(nodes), len(nodes)))
     for i in range(len(nodes)):
         cosine = nodes @ nodes[i]
@@ -227,6 +242,7 @@ def tim_adm(
     cross_entropy: float = 0.1,
     marginal: float = 1.0,
     conditional: float = 0.1,
+    momentum: float = 0.3,
 ) -> Array:
     rows, classes = known(support, labels)
     prototypes = means(rows, classes, way)
@@ -250,7 +266,7 @@ def tim_adm(
                 top += ratio * (z[q, i] * query[q] + p_query[q, i] * (weight[i] - query[q]))
                 bottom += ratio * z[q, i]
             moved[i] = top / bottom
-        weight = moved
+        weight = weight + momentum * (moved - weight)
     found = scores("squared", scale, query, weight)
     return fill({n: found[:, i] for i, n in enumerate(names)}, way, len(query))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -31,13 +32,14 @@ def list_datasets() -> list[str]:
     return DATASETS.names()
 
 
-def load_dataset(spec: str | Source, **options: Any) -> Source:
+def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Source:
     """Load a dataset by its spec: a name, after ``:`` a part of it or a path, and options in brackets.
 
     Args:
         spec: ``"digits"``, ``"omniglot:test"``, ``"omniglot:train+val(rotations=False)"``,
             ``"cifar-fs:test"``, ``"folder:photos/"``, ``"csv:index.csv"``, ``"text-csv:intents.csv"``,
-            ``"arrays:bank.npz"``, ...; a source is returned as it is.
+            ``"arrays:bank.npz"``, ...; a source is returned as it is. A `pathlib.Path` is a folder of class
+            folders or an ``.npz`` archive, and so is a string that names a folder but no dataset.
         options: of the dataset; they override those in brackets. Each dataset documents its own, for example
             `episodes.datasets.omniglot.omniglot`. Those to be downloaded take ``download=True`` and ``root``:
             where they lie, by default the folder named by the environment variable EPISODES_DATA, else
@@ -51,13 +53,40 @@ def load_dataset(spec: str | Source, **options: Any) -> Source:
     >>> len(source), source.class_names[:3], source[0].shape
     (1797, ['0', '1', '2'], torch.Size([64]))
     """
+    if isinstance(spec, os.PathLike):
+        return load_dataset(_spec_of_path(os.fspath(spec)), **options)
     if not isinstance(spec, str):
-        return spec
+        if all(hasattr(spec, name) for name in ("labels", "class_names", "__len__", "__getitem__")):
+            return spec
+        raise ValueError(
+            f"{spec!r:.80} is no dataset; give a name such as 'digits', a path, or a source such as "
+            "TensorSource(rows, labels)."
+        )
     name, argument, written = parse_dataset(spec)
+    if name not in HOMES and name not in list_datasets():
+        place = f"{name}:{argument}" if argument else name
+        if place and os.path.exists(place):
+            name, argument, _ = parse_dataset(_spec_of_path(place))
     load = DATASETS.get(name)
     options = {**written, **options}
     _check(name, argument, options, list(inspect.signature(load).parameters.values()))
     return load(argument, **options) if argument else load(**options)
+
+
+def _spec_of_path(path: str) -> str:
+    """A folder or archive as a spec."""
+    if os.path.isdir(path):
+        return f"folder:{path}"
+    if path.lower().endswith(".npz"):
+        return f"arrays:{path}"
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file or folder {path!r}; give a folder with a sub-folder per class.")
+    if path.lower().endswith((".csv", ".tsv")):
+        raise ValueError(f"{path!r} may name pictures or hold texts; write 'csv:{path}' or 'text-csv:{path}'.")
+    raise ValueError(
+        f"{path!r} is no dataset; give a folder with a sub-folder per class, an .npz archive, or for a list of files "
+        "and their labels ImageSource(files, labels)."
+    )
 
 
 def _check(name: str, argument: str, options: Mapping[str, Any], parameters: Collection[inspect.Parameter]) -> None:

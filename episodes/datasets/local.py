@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.archives import archive_names, read_archive
 from episodes.image_source import ImageSource
 from episodes.source import TensorSource
 from episodes.text_source import TextSource
@@ -77,34 +77,20 @@ def arrays(path: str, *, rows: str = "X", labels: str = "y", class_names: str = 
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {path!r}; give an archive made by numpy.savez.")
-    try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path!r} is not an archive made by numpy.savez ({error}).") from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path!r} holds one array; save rows and labels: numpy.savez(path, X=rows, y=labels).")
-    with archive:
-        names = _array(archive, path, class_names) if class_names in archive.files else None
-        x = _channels_first(_array(archive, path, rows))
-        y = _array(archive, path, labels)
+    with file.open("rb") as opened:
+        if opened.read(6) == b"\x93NUMPY":
+            raise ValueError(f"{path!r} holds one array; save rows and labels: numpy.savez(path, X=rows, y=labels).")
+    there = archive_names(file)
+    for key in (rows, labels):
+        if key not in there:
+            raise ValueError(
+                f"{path!r} has no array {key!r}; it has {', '.join(there)}. "
+                "Say which are meant with rows=, labels=, class_names=."
+            )
+    held = read_archive(file, (rows, labels, class_names), bounded=False)
+    names = held.get(class_names)
+    x, y = _channels_first(held[rows]), held[labels]
     return TensorSource(x, y, None if names is None else [str(name) for name in names], name=file.stem)
-
-
-def _array(archive: Any, path: str, key: str) -> NDArray[Any]:
-    if key not in archive.files:
-        raise ValueError(
-            f"{path!r} has no array {key!r}; it has {', '.join(archive.files)}. "
-            "Say which are meant with rows=, labels=, class_names=."
-        )
-    try:
-        array = archive[key]
-        if not isinstance(array, np.ndarray):
-            raise ValueError("not an array")
-        return array
-    except ValueError as error:
-        raise ValueError(
-            f"array {key!r} of {path!r} cannot be read ({error}); save numbers or strings (dtype=str)."
-        ) from None
 
 
 def _channels_first(x: NDArray[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from episodes.datasets.files import choose_part, data_root, full_name, require
 from episodes.image_source import ImageSource
+from episodes.labelled_files import is_hidden
 from episodes.source import TensorSource
 from episodes.splits import load_split
 
@@ -85,7 +86,8 @@ def _drawings(home: Path, names: list[str]) -> tuple[list[Path], list[int]]:
     missing = []
     for number, name in enumerate(names):
         folders = [home / half / name for half in _HALVES]
-        found = sorted(path for folder in folders if folder.is_dir() for path in folder.glob("*.png"))
+        files = [path for folder in folders if folder.is_dir() for path in folder.glob("*.png")]
+        found = sorted(path for path in files if not is_hidden(path.name))
         if not found:
             missing.append(name)
         paths += found

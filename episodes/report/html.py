@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
+from typing import Any
 
-from episodes.comparison import compare_all, describe_exam, format_p
-from episodes.report.tables import grid
-from episodes.results import Results
+from episodes.comparison import compare_all, format_p
+from episodes.naming import learner_names, task_names
+from episodes.printable import printable
+from episodes.report.plot import plot_shots
+from episodes.report.tables import grids
+from episodes.result import HasCells, Result, cells_of, group_by_exam
+
+_HARDEST = 20  # classes listed for each cell
 
 
-def to_html(results: Results, title: str = "Few-shot results") -> str:
+def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results") -> str:
     """The results as one page without any external request; every text in it is escaped.
 
     The plot is left out where matplotlib is not installed.
@@ -22,25 +29,49 @@ def to_html(results: Results, title: str = "Few-shot results") -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["percent"] = lambda value: f"{100 * value:.2f}"
-    environment.filters["signed"] = lambda value: f"{100 * value:+.2f}"
     environment.filters["p"] = format_p
-    exams = [{"name": describe_exam(exam.cells[0]), "comparisons": compare_all(exam)} for exam in results.exams()]
+    cells = cells_of(results)
+    groups = group_by_exam(cells)
+    tasks = dict(zip((group[0].exam_key for group in groups), task_names([g[0] for g in groups]), strict=True))
+    names = dict(zip(map(id, cells), learner_names(cells), strict=True))
+
+    def called(cell: Result) -> str:
+        return f"{names[id(cell)]}, {tasks[cell.exam_key]}, {printable(cell.metric.name)}"
+
+    compared = [
+        {"name": f"{tasks[group[0].exam_key]}, {printable(group[0].metric.heading)}", "comparisons": compare_all(group)}
+        for group in groups
+    ]
     recipes = [
-        {"name": f"{cell.learner}, {describe_exam(cell)}", "key": cell.key,
+        {"name": called(cell), "key": cell.key,
          "text": json.dumps({"recipe": cell.recipe, "environment": cell.environment,
-                             "provenance": cell.provenance}, indent=1, ensure_ascii=False)}
-        for cell in results.cells
+                             "provenance": cell.provenance}, indent=1)}
+        for cell in cells
     ]  # fmt: skip
+    answers = [_answers(cell, called(cell)) for cell in cells if cell.kept is not None]
     return environment.get_template("report.html").render(
-        title=title, table=grid(results), exams=exams, recipes=recipes, plot=_plot(results)
+        title=printable(title), tables=grids(cells), tasks=compared, recipes=recipes, answers=answers, plot=_plot(cells)
     )
 
 
-def _plot(results: Results) -> str:
-    from episodes.report.plot import plot_shots
-
+def _answers(cell: Result, name: str) -> dict[str, Any]:
+    """What all answers of a cell together say, and its hardest classes."""
     try:
-        figure = plot_shots(results)
+        kept, classes = cell.predictions, cell.per_class()
+    except ValueError as error:
+        return {"name": name, "missing": str(error)}
+    hardest = sorted((one for one in classes if one.queries), key=lambda one: one.accuracy)[:_HARDEST]
+    return {
+        "name": name, "missing": "", "accuracy": kept.accuracy,
+        "balanced": kept.balanced_accuracy, "macro_f1": kept.macro_f1,
+        "ece": kept.calibration_error(), "log_loss": kept.log_loss, "classes": len(classes),
+        "hardest": [{"name": printable(one.name), "score": one} for one in hardest],
+    }  # fmt: skip
+
+
+def _plot(cells: list[Result]) -> str:
+    try:
+        figure = plot_shots(cells)
     except (ImportError, ValueError):
         return ""
     out = io.StringIO()

@@ -1,13 +1,17 @@
-"""Tables of results: learners by exams, the best of each exam marked."""
+"""Tables of results: learners by tasks, one table for each metric, the best of each task marked."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from episodes.comparison import compare, describe_exam
-from episodes.results import Result, Results
+from episodes.comparison import compare
+from episodes.metrics import Metric
+from episodes.naming import learner_names, task_names
+from episodes.printable import printable, spreadsheet_cell
+from episodes.result import HasCells, Result, cells_of, group_by_exam
 from episodes.samplers.task_label import classes_note
 from episodes.statistics import holm
 
@@ -23,147 +27,160 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells by learner (row) and exam (column).
+    """Cells of one metric by learner (row) and task (column).
 
     Attributes:
+        metric: what is in the cells.
         learners: row names.
-        exams: column names.
-        cells: by (learner, exam).
-        best: cells with the highest mean of their exam.
+        tasks: column names.
+        cells: by (learner, task).
+        best: cells with the best mean on their task.
         near: cells that do not differ from the best at the 5 % level (paired, exact, Holm).
         notes: which interval, and over how many episodes.
     """
 
+    metric: Metric
     learners: list[str]
-    exams: list[str]
+    tasks: list[str]
     cells: dict[tuple[str, str], Result]
     best: set[tuple[str, str]]
     near: set[tuple[str, str]]
     notes: list[str]
 
+    def legend(self, best: str, near: str) -> list[str]:
+        """What the two signs mean, if there are any."""
+        if self.near:
+            return [f"{best} best, {near} not significantly different from it (paired exact test, Holm, 5 %)"]
+        return [f"{best} best (paired exact test against the others, Holm, 5 %)"] if self.best else []
 
-def grid(results: Results) -> Grid:
-    """Arrange results; comparisons within an exam are paired."""
+
+def grids(results: HasCells | Iterable[Result]) -> list[Grid]:
+    """One table for each metric, in order of first appearance."""
+    by_metric: dict[Metric, list[Result]] = {}
+    for cell in cells_of(results):
+        by_metric.setdefault(cell.metric, []).append(cell)
+    return [_grid(metric, cells) for metric, cells in by_metric.items()]
+
+
+def _grid(metric: Metric, results: list[Result]) -> Grid:
+    """Arrange results; comparisons on a task are paired."""
     cells: dict[tuple[str, str], Result] = {}
     best: set[tuple[str, str]] = set()
     near: set[tuple[str, str]] = set()
-    columns = _column_names(results)
-    for exam, column in zip(results.exams(), columns, strict=True):
-        cells.update({(cell.learner, column): cell for cell in exam.cells})
-        if len(exam.cells) < 2:
+    names = dict(zip(map(id, results), learner_names(results), strict=True))
+    groups = group_by_exam(results)
+    columns = task_names([group[0] for group in groups])
+    for group, column in zip(groups, columns, strict=True):
+        cells.update({(names[id(cell)], column): cell for cell in group})
+        if len(group) < 2:
             continue
-        top = max(exam.cells, key=lambda cell: cell.mean)
-        best.update((cell.learner, column) for cell in exam.cells if cell.mean == top.mean)
-        others = [cell for cell in exam.cells if cell is not top]
+        top = group[0]
+        for cell in group[1:]:
+            top = cell if metric.better(cell.mean, top.mean) else top
+        best.update((names[id(cell)], column) for cell in group if cell.mean == top.mean)
+        others = [cell for cell in group if cell is not top]
         adjusted = holm([compare(top, cell).p_value for cell in others])
-        near.update((cell.learner, column) for cell, p in zip(others, adjusted, strict=True) if p > 0.05)
+        near.update((names[id(cell)], column) for cell, p in zip(others, adjusted, strict=True) if p > 0.05)
+    return Grid(
+        metric, list(dict.fromkeys(names.values())), columns, cells, best, near - best,
+        _notes(results, groups, columns),
+    )  # fmt: skip
+
+
+def _notes(results: list[Result], groups: list[list[Result]], columns: list[str]) -> list[str]:
     notes = []
-    for interval in dict.fromkeys(cell.interval for cell in results.cells):
-        counts = sorted({cell.episodes for cell in results.cells if cell.interval == interval})
+    for interval in dict.fromkeys(cell.interval for cell in results):
+        counts = sorted({cell.episodes for cell in results if cell.interval == interval})
         many = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-        notes.append(f"± is the 95 % interval {_INTERVALS[interval]}; {many} episodes")
-    for exam, column in zip(results.exams(), columns, strict=True):
-        if note := classes_note(exam.cells[0].exam):
+        notes.append(f"± is the 95 % interval {_INTERVALS[interval]}; {many} episode{'s' if counts[-1] > 1 else ''}")
+    if not all(cell.informative for cell in results):
+        notes.append("± ?: too few episodes, or too much alike, for an interval")
+    for group, column in zip(groups, columns, strict=True):
+        if note := classes_note(group[0].exam):
             notes.append(f"{column}: episodes are drawn {note}")
-    if near - best:
-        notes.append("* best, ~ not significantly different from it (paired exact test, Holm, 5 %)")
-    elif best:
-        notes.append("* best (paired exact test against the others, Holm, 5 %)")
-    return Grid(list(results), columns, cells, best, near - best, notes)
+    return notes
 
 
-def to_text(results: Results) -> str:
-    """An aligned table of accuracies in percent, for a terminal."""
-    if not results.cells:
-        return "no results"
-    table = grid(results)
+def to_text(results: HasCells | Iterable[Result]) -> str:
+    """Aligned tables for a terminal, one for each metric; control characters in names are spelled out."""
+    tables = [_text(table) for table in grids(results)]
+    return "\n\n".join(tables) or "no results"
+
+
+def _text(table: Grid) -> str:
     body = []
     for learner in table.learners:
         row = [learner]
-        for exam in table.exams:
-            cell = table.cells.get((learner, exam))
-            place = (learner, exam)
-            mark = "*" if place in table.best else "~" if place in table.near else " "
-            row.append(f"{_number(cell)} {mark}" if cell else "-  ")
+        for task in table.tasks:
+            cell = table.cells.get((learner, task))
+            place = (learner, task)
+            star = "*" if place in table.best else "~" if place in table.near else " "
+            row.append(f"{cell.written()} {star}" if cell else "-  ")
         body.append(row)
-    head = ["accuracy in %", *(f"{exam}  " for exam in table.exams)]
+    head = [printable(table.metric.heading), *(f"{task}  " for task in table.tasks)]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     lines = ["  ".join([row[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(row[1:], widths[1:], strict=True))])
              for row in [head, *body]]  # fmt: skip
     rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule, *table.notes])
+    return "\n".join(
+        [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule, *table.notes, *table.legend("*", "~")]
+    )
 
 
-def to_csv(results: Results) -> str:
-    """One row per cell, numbers as fractions."""
+def to_csv(results: HasCells | Iterable[Result]) -> str:
+    """One row per cell, numbers as they are stored (accuracies as fractions).
+
+    A name that a spreadsheet would take for a formula has an apostrophe in front.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = (
-        "learner",
-        "dataset",
-        "way",
-        "shot",
-        "query",
-        "seed",
-        "episodes",
-        "mean",
-        "ci95",
-        "interval",
-        "seconds",
-        "key",
-    )
-    writer.writerow(names)
-    for cell in results.cells:
+    writer.writerow(
+        ["learner", "dataset", "way", "shot", "query", "seed", "episodes", "mean", "ci95", "interval", "seconds", "key",
+         "metric", "higher_is_better"]
+    )  # fmt: skip
+    for cell in cells_of(results):
         exam = cell.exam
+        names = [spreadsheet_cell(cell.learner), spreadsheet_cell(cell.dataset)]
+        settings = [exam.get(name) for name in ("query", "seed")]
+        half = f"{cell.ci95:.6f}" if cell.ci95 == cell.ci95 else ""
         writer.writerow(
-            [cell.learner, cell.dataset, cell.way, cell.shot, exam.get("query"), exam.get("seed"), cell.episodes,
-             f"{cell.mean:.6f}", f"{cell.ci95:.6f}", cell.interval, f"{cell.seconds:.3f}", cell.key]
+            [*names, cell.way, cell.shot, *(spreadsheet_cell(v) if isinstance(v, str) else v for v in settings),
+             cell.episodes, f"{cell.mean:.6f}", half, cell.interval, f"{cell.seconds:.3f}", cell.key,
+             spreadsheet_cell(cell.metric.name), cell.metric.higher_is_better]
         )  # fmt: skip
     return out.getvalue()
 
 
-def to_latex(results: Results) -> str:
-    """A booktabs table; the best of each exam in bold, those not different from it underlined."""
-    table = grid(results)
+def to_latex(results: HasCells | Iterable[Result]) -> str:
+    """A booktabs table for each metric; the best on each task in bold, those not different from it underlined."""
+    return "\n".join(["% needs \\usepackage{booktabs}", *map(_latex, grids(results))])
+
+
+def _latex(table: Grid) -> str:
     lines = [
-        r"% needs \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.exams)}}}",
+        f"% {printable(table.metric.heading)}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.tasks)}}}",
         r"\toprule",
-        " & ".join(["Learner", *map(escape_latex, table.exams)]) + r" \\",
+        " & ".join(["Learner", *map(escape_latex, table.tasks)]) + r" \\",
         r"\midrule",
     ]
     for learner in table.learners:
         row = [escape_latex(learner)]
-        for exam in table.exams:
-            cell, place = table.cells.get((learner, exam)), (learner, exam)
-            value = f"${100 * cell.mean:.2f} \\pm {100 * cell.ci95:.2f}$" if cell else "--"
+        for task in table.tasks:
+            cell, place = table.cells.get((learner, task)), (learner, task)
+            value = cell.written().replace("±", r"\pm") if cell else "--"
             if place in table.best:
-                value = rf"\textbf{{{value.replace('$', '')}}}" if not cell else rf"$\mathbf{{{value.strip('$')}}}$"
+                value = rf"$\mathbf{{{value}}}$"
             elif place in table.near:
-                value = rf"\underline{{{value}}}"
+                value = rf"\underline{{${value}$}}"
+            elif cell:
+                value = f"${value}$"
             row.append(value)
         lines.append(" & ".join(row) + r" \\")
-    notes = "".join(f"\n% {note}" for note in table.notes)
+    notes = "".join(f"\n% {note}" for note in [*table.notes, *table.legend("bold:", "underlined:")])
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + notes + "\n"
 
 
 def escape_latex(text: str) -> str:
     """Text with LaTeX's special characters made harmless."""
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-def _number(cell: Result) -> str:
-    return f"{100 * cell.mean:.2f} ± {100 * cell.ci95:.2f}"
-
-
-def _column_names(results: Results) -> list[str]:
-    exams = results.exams()
-    names = [describe_exam(exam.cells[0]) for exam in exams]
-    shared = {exam.cells[0].dataset for exam in exams}
-    if len(shared) == 1:
-        names = [name.removeprefix(f"{next(iter(shared))} ") for name in names]
-    twice = {name for name in names if names.count(name) > 1}
-    return [  # exams that differ in something else (seed, query, split) are told apart by their key
-        f"{name} [{exam.cells[0].exam_key[:4]}]" if name in twice else name
-        for name, exam in zip(names, exams, strict=True)
-    ]
+    return "".join(_LATEX.get(character, character) for character in printable(text))

@@ -6,22 +6,20 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from episodes.draw import OPEN, PADDING, Draw
+from episodes.files import write_atomically
 from episodes.identity import digest
-from episodes.results import write_atomically
+from episodes.manifest_file import FIELDS as _FIELDS
+from episodes.manifest_file import FORMAT as _FORMAT
+from episodes.manifest_file import read_manifest
 from episodes.samplers.pool import as_labels
 from episodes.samplers.sampler import Sampler
-
-_FORMAT = "episodes/1"
-_FIELDS = ("support", "labels", "query", "targets", "classes", "ids")
 
 
 def save_episodes(
@@ -68,7 +66,8 @@ class ManifestSampler(Sampler):
 
     def __init__(self, path: str | os.PathLike[str], labels: Any, *, name: str = "the dataset") -> None:
         self._path, self.rows, self.name = str(path), len(labels), name
-        header, self._drawn = _read(self._path)
+        header, arrays = read_manifest(self._path)
+        self._drawn = Draw(**arrays)
         if header["labels"] != _labels_digest(labels):
             raise ValueError(
                 f"{self._path!r} was made for a dataset of {header['rows']} rows with other labels than the "
@@ -99,28 +98,6 @@ class ManifestSampler(Sampler):
 
     def __repr__(self) -> str:
         return f"ManifestSampler({self._path!r})"
-
-
-def _read(path: str) -> tuple[dict[str, Any], Draw]:
-    """Header and episodes of a file."""
-    data = Path(path).read_bytes()
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
-            missing = [field for field in _FIELDS if field not in file.files]
-            if missing:
-                raise KeyError(f"it lacks {missing[0]}")
-            held = [field for field in (*_FIELDS, "unlabelled") if field in file.files]
-            drawn = Draw(**{field: torch.from_numpy(file[field].astype(np.int64)) for field in held})
-    except (ValueError, KeyError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path!r} is no manifest of episodes ({error}); save_episodes writes them.") from None
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        found = header.get("format") if isinstance(header, dict) else header
-        raise ValueError(f"{path!r} has format {found!r}; this version reads {_FORMAT!r}.")
-    for field, kind in (("labels", str), ("rows", int), ("recipe", dict)):
-        if not isinstance(header.get(field), kind):
-            raise ValueError(f"the header of {path!r} has {field}={header.get(field)!r}; it must be a {kind.__name__}.")
-    return header, drawn
 
 
 def _check(drawn: Draw, rows: int, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from episodes.results import write_atomically
-from fewshot.cache.errors import MissingRowsError
+from episodes.files import write_atomically
+from episodes.schema import field, read_json
+from fewshot.cache import compaction
+from fewshot.cache.errors import MissingRowsError, explain_write_error
 from fewshot.cache.fingerprint import canonical
-from fewshot.cache.segment import write_segment
-from fewshot.cache.space import Space, explain_write_error, touched
+from fewshot.cache.segment import Segment
+from fewshot.cache.space import Space, touched
 
 _TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -27,11 +31,16 @@ _TAG = (
 _ID = re.compile(r"[0-9a-f]{32}")
 _STORAGE = ("float16", "float32")
 _DAY = 86_400
+_LARGEST_DIM = 2**24
+_LOG = logging.getLogger("fewshot")
 
 
 @dataclass(frozen=True)
 class SpaceInfo:
-    """One space in a listing: sizes in rows and bytes, last use in seconds since the epoch."""
+    """One space in a listing: sizes in rows and bytes, last use in seconds since the epoch.
+
+    Where its ``space.json`` or segments cannot be read, ``problems`` says so; an unreadable spec is empty.
+    """
 
     id: str
     rows: int
@@ -39,6 +48,7 @@ class SpaceInfo:
     segments: int
     last_used: float
     spec: dict[str, Any]
+    problems: tuple[str, ...] = ()
 
 
 class EmbeddingCache:
@@ -75,39 +85,59 @@ class EmbeddingCache:
             spec: JSON values: everything that an embedding depends on besides the item, with ``"dim"`` and
                 ``"storage"`` (``"float16"`` or ``"float32"``).
         """
-        if spec.get("storage") not in _STORAGE or not isinstance(spec.get("dim"), int) or spec["dim"] < 1:
+        dim = spec.get("dim")
+        if spec.get("storage") not in _STORAGE or type(dim) is not int or not 1 <= dim <= _LARGEST_DIM:
             raise ValueError(
-                f"spec has dim={spec.get('dim')!r}, storage={spec.get('storage')!r}; dim must be a positive integer "
-                f"and storage one of {', '.join(_STORAGE)}."
+                f"spec has dim={dim!r}, storage={spec.get('storage')!r}; dim must be a positive integer "
+                f"of at most {_LARGEST_DIM:,} and storage one of {', '.join(_STORAGE)}."
             )
         identity = hashlib.sha256(canonical({"schema": 1, **spec})).hexdigest()[:32]
         folder = self.path / "v1" / identity
-        if not (folder / "space.json").exists():
+        if not _says(folder / "space.json", spec):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomically(folder / "space.json", json.dumps(spec, indent=1, sort_keys=True).encode())
             except OSError as error:
-                raise explain_write_error(error, self.path) from error
+                if not folder.is_dir():
+                    raise explain_write_error(error, self.path) from error
         _sweep(folder)
         return Space(folder, spec)
 
     def ls(self) -> list[SpaceInfo]:
-        """All spaces, the most recently used first."""
-        return sorted((self._info(folder) for folder in self._folders()), key=lambda info: -info.last_used)
+        """All spaces, the most recently used first; nothing is changed, and each space stands for itself."""
+        found = []
+        for folder in self._folders():
+            try:
+                found.append(self._info(folder))
+            except FileNotFoundError:  # removed while it was looked at
+                pass
+        return sorted(found, key=lambda info: -info.last_used)
 
     def info(self, prefix: str) -> SpaceInfo:
         """One space by the beginning of its id."""
         return self._info(self._folder(prefix))
 
     def open(self, prefix: str) -> Space:
-        """An existing space by the beginning of its id."""
+        """An existing space by the beginning of its id.
+
+        Raises:
+            ValueError: no or several such spaces, or its ``space.json`` is damaged.
+        """
         folder = self._folder(prefix)
-        return Space(folder, json.loads((folder / "space.json").read_text()))
+        return Space(folder, _read_spec(folder), given=False)
 
     def verify(self, prefix: str | None = None) -> dict[str, list[str]]:
-        """Check the checksums of one space or all; damaged segments, by space, are set aside."""
-        folders = [self._folder(prefix)] if prefix else self._folders()
-        found = {folder.name: self.open(folder.name).verify() for folder in folders}
+        """Check the checksums of one space or all; damaged files, by space, are set aside.
+
+        A damaged ``space.json`` is named, too, and stays: embedding with the same encoder writes it anew.
+        """
+        found = {}
+        for folder in [self._folder(prefix)] if prefix else self._folders():
+            try:
+                found[folder.name] = self.open(folder.name).verify()
+            except ValueError as error:
+                _LOG.warning("cache space %s: %s", folder.name[:8], error)
+                found[folder.name] = ["space.json"]
         return {name: damaged for name, damaged in found.items() if damaged}
 
     def rm(self, prefix: str) -> SpaceInfo:
@@ -140,29 +170,27 @@ class EmbeddingCache:
         return gone
 
     def compact(self, prefix: str) -> int:
-        """Merge the segments of a space into one, duplicates left out; returns the number of rows.
+        """Merge the segments of a space into as few as may be, duplicates left out; returns the number of rows.
 
-        Readers at work go on: the new segment is there before the old ones go, and a reader that misses a
-        file looks again.
+        Every row is compared with its checksum on the way; a damaged segment is set aside. Readers at work go on:
+        the new segments are there before the old ones go, and a reader that misses a file looks again.
+
+        Raises:
+            fewshot.cache.CacheWriteError: there is no room for the new segments; the old ones stay.
         """
         space = self.open(prefix)
-        old = list(space._segments.values())
-        if len(old) < 2:
-            return len(space)
-        keys = np.unique(np.concatenate([segment.keys for segment in old]), axis=0)
-        rows = space._gather_mapped(keys)
-        write_segment(space.path, space.id, keys, rows)
-        for segment in old:
-            segment.path.unlink(missing_ok=True)
-        return len(keys)
+        try:
+            return compaction.compact(space)
+        except OSError as error:
+            raise explain_write_error(error, space.path) from error
 
     def export(self, prefix: str, path: str | os.PathLike[str]) -> int:
         """Write keys and rows of a space to ``.npy`` (keys beside it), ``.safetensors`` or ``.parquet``."""
         path, space = Path(path), self.open(prefix)
-        if not space._segments:
+        if not len(space):
             raise MissingRowsError(f"space {space.id} is empty; there is nothing to export.")
-        keys = np.unique(np.concatenate([segment.keys for segment in space._segments.values()]), axis=0)
-        rows = space.read(keys, dtype=getattr(__import__("torch"), str(space.storage))).numpy()
+        keys = np.unique(space.keys(), axis=0)
+        rows = space.read(keys, dtype=getattr(torch, str(space.storage))).numpy()
         if path.suffix == ".npy":
             np.save(path, rows)
             np.save(path.with_suffix(".keys.npy"), keys)
@@ -203,12 +231,25 @@ class EmbeddingCache:
         return found[0]
 
     def _info(self, folder: Path) -> SpaceInfo:
-        spec = json.loads((folder / "space.json").read_text())
-        files = [entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
-        segments = [entry for entry in files if entry.name.endswith(".safetensors")]
-        rows = len(Space(folder, spec))
-        size = sum(entry.stat().st_size for entry in files)
-        return SpaceInfo(folder.name, rows, size, len(segments), touched(folder), spec)
+        problems, spec, rows, size, segments = [], {}, 0, 0, 0
+        try:
+            spec = _read_spec(folder)
+        except ValueError as error:
+            problems.append(str(error))
+        storage = np.dtype(spec["storage"]) if spec else None
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            try:
+                if not entry.is_file(follow_symlinks=False):
+                    continue
+                size += entry.stat(follow_symlinks=False).st_size
+                if entry.name.endswith(".safetensors"):
+                    segments += 1
+                    rows += Segment(Path(entry.path), folder.name, spec.get("dim"), storage).count
+            except FileNotFoundError:  # a writer at work has renamed or merged it
+                pass
+            except (ValueError, OSError) as error:
+                problems.append(f"{entry.name} cannot be used: {error}")
+        return SpaceInfo(folder.name, rows, size, segments, touched(folder), spec, tuple(problems))
 
     def __repr__(self) -> str:
         return f"EmbeddingCache({str(self.path)!r})"
@@ -220,9 +261,37 @@ def _default_path() -> Path:
     return user_cache_path("fewshot")
 
 
+def _read_spec(folder: Path) -> dict[str, Any]:
+    path = folder / "space.json"
+    where = repr(str(path))
+    try:
+        spec = read_json(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error.strerror}.") from None
+    field(spec, "dim", int, where, least=1, most=_LARGEST_DIM)
+    storage = field(spec, "storage", str, where)
+    if storage not in _STORAGE:
+        raise ValueError(f"{where}: the field 'storage' is {storage[:40]!r}; it must be one of {', '.join(_STORAGE)}.")
+    return dict(spec)
+
+
+def _says(path: Path, spec: dict[str, Any]) -> bool:
+    """Whether a space.json holds this spec; one that is damaged is written anew."""
+    try:
+        return bool(canonical(read_json(path)) == canonical(spec))
+    except (ValueError, OSError):
+        return False
+
+
 def _sweep(folder: Path) -> None:
     """Remove what crashed writers left more than a day ago."""
-    for entry in os.scandir(folder):
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
         if entry.name.endswith(".tmp"):
             try:
                 if time.time() - entry.stat().st_mtime > _DAY:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.precision import readable
 
 # Numbers held by one step: 64 MB in float32, more than any processor cache and less than any memory.
 _STEP_NUMBERS = 2**24
@@ -39,6 +40,8 @@ class Adapted:
         episode = self._episode(self.support[None], self.labels[None])
         with torch.no_grad():
             self.learner.check(episode)
+            episode = readable(episode, self.learner)
+            self.support = episode.support[0]
             self.state = self.learner.adapt(episode)
 
     def logits(self, rows: np.ndarray, step: int | None = None) -> Iterator[Tensor]:
@@ -58,7 +61,7 @@ class Adapted:
         for start in range(0, len(rows), step):
             query = _on_device(rows[start : start + step], self.support.device)[None]  # [1, n, *x]
             with torch.no_grad():
-                logits = self.learner.predict(self.state, query)[0].cpu()  # [n, N]
+                logits = self.learner.predict(self.state, query.to(self.support.dtype))[0].cpu()  # [n, N]
             if logits.isnan().any():
                 raise ValueError(f"{self.learner!r} answers NaN; look at the range of X, or choose another learner.")
             yield logits

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
+from episodes.labels import label_array
+
 
 def as_labels(y: Any) -> np.ndarray:
     """Labels as an array of whole numbers or of names ``[n]``.
@@ -19,16 +21,7 @@ def as_labels(y: Any) -> np.ndarray:
     >>> as_labels(np.array([2, 1], dtype=object))
     array([2, 1])
     """
-    labels = column_or_1d(y, warn=True)
-    if labels.dtype == object:
-        kinds = sorted({type(label).__name__ for label in labels})
-        if len(kinds) > 1:
-            raise ValueError(f"Unknown label type: a mixture of {', '.join(kinds)}; give numbers or names.")
-        labels = labels if is_named(labels) else np.array(labels.tolist())
-    whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all()))
-    if not whole and not is_named(labels):
-        raise ValueError(f"Unknown label type: {labels[:3].tolist()}...; classes are whole numbers or names.")
-    return labels
+    return column_or_1d(label_array(y, "y"), warn=True)
 
 
 def is_named(labels: np.ndarray) -> bool:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.image_source import ImageSource
+from episodes.inputs import is_pil, is_table, rows_of
+from episodes.pixels import channels_at
+from episodes.precision import is_sparse, refuse_unusual
 from episodes.source import as_float
 from fewshot.learner import Learner
+
+if TYPE_CHECKING:
+    from fewshot.embedding.items import Items
 
 
 def check_array(X: Any, learner: Learner) -> Any:
@@ -22,19 +29,29 @@ def check_array(X: Any, learner: Learner) -> Any:
     Raises:
         ValueError: X holds files or images that need an encoder, or has the wrong number of dimensions.
     """
+    if is_table(X) and not hasattr(X, "columns"):
+        X = list(X)  # a column
+    if isinstance(X, Sequence) and len(X) and all(isinstance(row, Tensor) for row in X):
+        shapes = sorted({tuple(row.shape) for row in X})
+        if len(shapes) > 1:
+            raise ValueError(f"X holds tensors of several shapes, {shapes[:3]}; give rows of one shape.")
+        X = torch.stack(list(X))
+    if isinstance(X, Tensor) or is_sparse(X):
+        refuse_unusual(X, "X")
     if isinstance(X, Tensor):
         X = X.detach().cpu()
         X = (X if X.dtype == torch.float64 else as_float(X)).numpy()
     first = X[0] if isinstance(X, Sequence) and len(X) else None
-    if isinstance(first, str | os.PathLike) or type(first).__module__.startswith("PIL."):
+    if isinstance(first, str | os.PathLike) or is_pil(X) or is_pil(first):
         raise ValueError(
-            f"X holds {type(first).__name__} items, but encoder=None takes features [n, D] only; "
+            f"X holds {type(X if is_pil(X) else first).__name__} items, but encoder=None takes features [n, D] only; "
             "name an encoder, such as FewShotClassifier(encoder='timm:mobilenetv2_100')."
         )
     shape = np.shape(X) if isinstance(X, np.ndarray) else ()
     if learner.inputs == "images":
         if len(shape) != 4:
             raise ValueError(f"X is {list(shape)}, but {learner!r} takes images, an array [n, C, H, W].")
+        X = np.moveaxis(X, 3, 1)[:, :3] if channels_at(shape[1:], is_tensor=True) == 2 else X
         return X.astype(np.float32) / 255 if X.dtype == np.uint8 else X
     if len(shape) > 2:
         raise ValueError(
@@ -44,28 +61,79 @@ def check_array(X: Any, learner: Learner) -> Any:
     return X
 
 
-def as_items(X: Any) -> list[Any]:
-    """X for an encoder: a list of files, images or texts.
+def as_items(X: Any, encoder: Any, seen: str | None = None) -> Items:
+    """X for an encoder: items of the kind that was fitted.
+
+    Args:
+        X: files, images or texts, as `fewshot.embed` takes them.
+        encoder: whose towers decide what strings may be.
+        seen: ``"images"`` or ``"texts"``: what was fitted, or None.
 
     Raises:
-        ValueError: X is empty, or a single item.
+        ValueError: X is empty, a single item, of several kinds, or of another kind than what was fitted.
     """
-    if isinstance(X, str | bytes | os.PathLike):
-        raise ValueError(f"X is {X!r}; give a sequence of items, such as [{X!r}].")
-    items = list(X)
-    if not items:
-        raise ValueError("X is empty; give at least one item.")
+    from fewshot.embedding import any_dataset
+
+    if isinstance(X, (str, os.PathLike)):
+        rows_of(X)  # which says that X is a single item: names of datasets are for `embed`
+    items = any_dataset.as_items(X, encoder, what="X")
+    if seen is not None and items.kind != seen:
+        raise ValueError(
+            f"X holds {items.kind} ({items.describe(0)}), but {seen} were fitted, and their features differ even in "
+            f"one model; give {seen}, or fit {items.kind}."
+        )
     return items
 
 
-def item_names(items: Sequence[Any]) -> list[str | None]:
+def item_names(items: Items) -> list[str | None]:
     """What to call each item when it is shown to people: its file name (or the text itself), else None."""
-    return [os.fspath(item) if isinstance(item, str | os.PathLike) else None for item in items]
+    source = getattr(items, "source", None)
+    things = source.items if isinstance(source, ImageSource) else getattr(source, "texts", [None] * len(items))
+    return [os.fspath(thing) if isinstance(thing, str | os.PathLike) else None for thing in things]
 
 
-def embed_items(items: list[Any], encoder: Any, cache: Any, device: torch.device | str) -> np.ndarray:
-    """Features of the items ``[n, D]``, float32, each computed once."""
+def embed_items(items: Items, encoder: Any, cache: Any, device: torch.device | str) -> np.ndarray:
+    """Features of the items ``[n, D]``, float32, each computed once.
+
+    Raises:
+        ValueError: an item cannot be read; the message names it.
+    """
     from fewshot.embedding import embed
+    from fewshot.embedding.plan import UnreadableItemError
 
-    source = embed(items, encoder, cache=cache, device=device)
+    try:
+        source = embed(items, encoder, cache=cache, device=device)
+    except UnreadableItemError as error:  # every row of X needs an answer, so none is skipped here
+        raise ValueError(f"{error.reason} Repair it, or leave it out of X.") from error
     return as_float(source.features).cpu().numpy()
+
+
+def feature_rows(X: Any, encoder: Any) -> np.ndarray | None:
+    """X as features ``[n, D]``, float32, where it is a table of numbers; None where it holds items.
+
+    Raises:
+        ValueError: features of another width than the encoder's, sparse or complex ones, or a row that is not
+            finite (it is named).
+    """
+    pairs = isinstance(X, (list, tuple)) and len(X) > 0 and isinstance(X[0], (list, tuple))
+    if not (isinstance(X, (Tensor, np.ndarray)) or is_table(X) or is_sparse(X) or pairs):
+        return None
+    rows = rows_of(X)
+    if isinstance(rows, Tensor):
+        rows = rows.detach().cpu()
+        rows = (rows.float() if rows.is_floating_point() else rows).numpy()
+    if isinstance(rows, list) or rows.ndim != 2 or rows.dtype == np.uint8:
+        return None
+    width = encoder.dim
+    if rows.shape[1] == 0 or (width is not None and rows.shape[1] != width):
+        raise ValueError(f"X has {rows.shape[1]} features, but {encoder.name!r} gives {width or 'at least one'}.")
+    rows = rows.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(wrong):
+        raise ValueError(f"row {wrong[0]} of X contains NaN or infinity; drop or impute such rows.")
+    return rows
+
+
+def kind_of_rows(X: Any, encoder: Any) -> str | None:
+    """``"images"`` or ``"texts"``; None where X is features, of which nobody knows."""
+    return None if feature_rows(X, encoder) is not None else as_items(X, encoder).kind

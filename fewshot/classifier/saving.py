@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from episodes.files import write_atomically
+from fewshot.classifier.saved_files import FORMAT, read_config, read_model, refuse_local
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
 
 if TYPE_CHECKING:
     from fewshot.classifier.few_shot import FewShotClassifier
-
-FORMAT = 1
 
 
 def save(classifier: FewShotClassifier, folder: Path) -> Path:
@@ -56,8 +56,8 @@ def save(classifier: FewShotClassifier, folder: Path) -> Path:
     text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False, default=np.generic.item) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     # The digest in config.json, which is written last, tells a pair of files that belong together.
-    _write(folder / "model.safetensors", model)
-    _write(folder / "config.json", text.encode())
+    write_atomically(folder / "model.safetensors", model)
+    write_atomically(folder / "config.json", text.encode())
     return folder
 
 
@@ -65,39 +65,46 @@ def load(cls: type[FewShotClassifier], folder: Path, changes: Mapping[str, Any])
     """Read what `save` wrote.
 
     Raises:
-        ValueError: missing, damaged or later files, or an encoder that is not the same.
+        ValueError: missing, damaged or later files, an encoder that is not the same, or one that names files of
+            this machine and was not confirmed by ``encoder=``.
     """
-    from safetensors.torch import load as from_bytes
-
-    config, model = _read(folder)
+    config = read_config(folder)
     encoder = changes.get("encoder", config["encoder"])
     if isinstance(encoder, dict):
         raise ValueError(
-            f"{str(folder)!r} was saved with an encoder made in Python, {encoder['object']}; "
+            f"{str(folder)!r} was saved with an encoder made in Python, {encoder['object'][:200]}; "
             "make it again and pass it: FewShotClassifier.load(path, encoder=...)."
         )
-    tensors = from_bytes(model)
-    weights = {name.removeprefix("learner."): value for name, value in tensors.items() if name.startswith("learner.")}
-    learner = config["learner"]
-    if weights:
-        learner = load_learner(learner)
-        learner.load_state_dict(weights)
+    if "encoder" not in changes:
+        refuse_local(encoder, folder)
+    weights, support, labels = read_model(folder, config)
+    with _naming(folder, "learner"):
+        learner = load_learner(config["learner"])
+        if weights:
+            learner.load_state_dict(weights)
     saved = {name: config[name] for name in ("reject", "reject_label")}
-    classifier = cls(**{**saved, "learner": learner, **changes, "encoder": encoder})
-    classes = np.array(config["classes"], dtype=_label_type(config["classes_dtype"], folder))
-    classifier._restore(
-        tensors["support"].numpy(),
-        tensors["labels"].numpy(),
-        classes,
-        temperature=float(config["temperature"]),
-        columns=config["feature_names"],
-    )
+    given = {**saved, "learner": learner if weights else config["learner"], **changes, "encoder": encoder}
+    with _naming(folder, "learner, encoder or reject"):
+        classifier = cls(**given)
+        classifier._restore(
+            support, labels, config["classes"], temperature=config["temperature"], columns=config["feature_names"]
+        )
     if _identity(classifier.encoder_) != config["encoder_identity"]:
         raise ValueError(
             f"the encoder {encoder!r} is not the one that {str(folder)!r} was fitted with: its weights or "
             "preprocessing differ. Give the same encoder, or fit again."
         )
     return classifier
+
+
+@contextmanager
+def _naming(folder: Path, fields: str) -> Iterator[None]:
+    """Errors name the file; what is well formed may still be no classifier, such as weights of another learner."""
+    try:
+        yield
+    except (ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+        where = str(folder / "config.json")
+        raise ValueError(f"{where!r} describes no usable classifier (field {fields}): {error}") from error
 
 
 def _identity(encoder: Any) -> str | None:
@@ -117,48 +124,3 @@ def _spec(learner: Learner) -> str:
             "'fewshot.learners' of your package, so that load_learner knows it."
         )
     return repr(learner)
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        model = (folder / "model.safetensors").read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(
-            f"{str(folder)!r} is not a saved classifier: {Path(error.filename).name} is missing; "
-            "give the folder that FewShotClassifier.save wrote."
-        ) from None
-    except ValueError:
-        raise ValueError(f"config.json in {str(folder)!r} is damaged: it is not JSON. Save it again.") from None
-    if not isinstance(config, dict) or config.get("kind") != "FewShotClassifier":
-        raise ValueError(f"config.json in {str(folder)!r} is not that of a FewShotClassifier.")
-    if config["format"] != FORMAT:
-        raise ValueError(
-            f"{str(folder)!r} has format {config['format']}, written by fewshot {config['fewshot']}; "
-            f"this version reads format {FORMAT}. Upgrade fewshot."
-        )
-    if hashlib.sha256(model).hexdigest() != config["model_sha256"]:
-        raise ValueError(
-            f"model.safetensors in {str(folder)!r} is not the one that config.json was written for; "
-            "one of them is damaged or from another save. Save the classifier again."
-        )
-    return config, model
-
-
-def _label_type(name: str, folder: Path) -> np.dtype[Any]:
-    dtype = np.dtype(name)
-    if dtype.kind not in "biufUO":
-        raise ValueError(f"config.json in {str(folder)!r} says that classes are {name!r}, which labels never are.")
-    return dtype
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
+from episodes.labels import name_list
 from fewshot.classifier.labels import as_labels, reject_label
-from fewshot.classifier.rows import as_items, embed_items
+from fewshot.classifier.rows import as_items, embed_items, feature_rows, kind_of_rows
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
 from fewshot.prompts.prompts import Line, Prompts, encode_strings
@@ -98,6 +99,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
     ['heart', 'ring', 'heart']
     """
 
+    _seen: str | None = None  # the kind of the examples, where there are any
+
     def __init__(
         self,
         encoder: Any = "open_clip:ViT-B-32/laion2b_s34b_b79k",
@@ -147,7 +150,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         from fewshot.encoders import load_encoder
 
         self._check()
-        names = [str(name) for name in (y if X is None else class_names or np.unique(as_labels(y)))]  # type: ignore
+        self._seen = None
+        given = y if X is None else np.unique(as_labels(y)) if class_names is None else class_names
+        names = name_list(given, "class names")
         self.prompts_ = Prompts(names, self.templates, descriptions=self.descriptions, task=self.task)
         self.encoder_ = load_encoder(self.encoder)
         self.learner_ = self._learner()
@@ -264,6 +269,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         if X is None:
             return torch.zeros(0, self.text_.shape[1]), torch.zeros(0, dtype=torch.int64)
         labels = as_labels(y)
+        self._seen = kind_of_rows(X, self.encoder_)
         rows = self.features(X)
         check_consistent_length(rows, labels)
         place = {str(name): number for number, name in enumerate(self.classes_)}
@@ -276,14 +282,10 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         """Rows as the encoder sees them ``[n, D]``, each embedded once; all methods take them instead of `X`."""
         if not hasattr(self, "encoder_"):
             check_is_fitted(self, "text_")
-        if isinstance(X, Tensor):
-            X = X.detach().cpu().numpy()
-        if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f":
-            width = self.encoder_.dim
-            if width is not None and X.shape[1] != width:
-                raise ValueError(f"X has {X.shape[1]} features, but {self.encoder_.name!r} gives {width}.")
-            return torch.from_numpy(X.astype(np.float32))
-        return torch.from_numpy(embed_items(as_items(X), self.encoder_, self.cache, self.device)).float()
+        rows = feature_rows(X, self.encoder_)
+        if rows is None:
+            rows = embed_items(as_items(X, self.encoder_, self._seen), self.encoder_, self.cache, self.device)
+        return torch.from_numpy(rows).float()
 
     def _logits(self, rows: Tensor) -> Tensor:
         check_is_fitted(self, "text_")

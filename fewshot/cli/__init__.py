@@ -27,11 +27,30 @@ _EPILOG = """examples:
   fewshot classify photos/*.jpg --classes "barn owl" "tawny owl" --task "night pictures of owls"
   fewshot list learners
 """
+# Raised on purpose, with words for users; anything else is a surprise, and says its type.
+_EXPECTED = (ValueError, ImportError, OSError, RuntimeError, LookupError, FloatingPointError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or os.environ.get("FEWSHOT_DEBUG", "") not in ("", "0")
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        print("\nfewshot: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(f"fewshot: error: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+
+
+def _run(given: list[str]) -> int:
     # Only the chosen verb's module is imported, so that `fewshot --help` stays fast.
     verb = next((word for word in given if not word.startswith("-")), None)
     parser = _parser(verb)
@@ -43,18 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     for name in ("fewshot", "episodes"):
         logging.getLogger(name).setLevel(level)
-    try:
-        return int(options.run(options))
-    except KeyboardInterrupt:
-        print("\nfewshot: interrupted; the same command goes on where it stopped.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except ValueError as error:
-        return _complain(error, 2, options.debug)
-    except (ImportError, OSError, RuntimeError, LookupError) as error:
-        return _complain(error, 1, options.debug)
+    return int(options.run(options))
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, for people: control characters spelled out, and a hint where this package is to blame."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = "".join(character if character.isprintable() else " " for character in text)
+    text = " ".join(text.split())
+    bare = isinstance(error, (KeyError, IndexError)) and " " not in text  # a missing key, not a sentence about it
+    if isinstance(error, _EXPECTED) and text and not bare:
+        return text
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory. {text}".rstrip()
+    hint = "Run the command again with --debug (or FEWSHOT_DEBUG=1) to see where it happened."
+    return f"{type(error).__name__}: {text.rstrip('.') or 'no message'}. {hint}"
 
 
 def _parser(verb: str | None) -> argparse.ArgumentParser:
@@ -77,14 +99,6 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser
-
-
-def _complain(error: Exception, code: int, debug: bool) -> int:
-    if debug:
-        raise error
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    print(f"fewshot: error: {text}", file=sys.stderr)
-    return code
 
 
 def _version() -> str:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  audit DATA             embed a random sample of a dataset's cached rows again and compare (--encoder)\n"
         "  prune                  remove whole spaces, the least recently used first (--max-bytes, --older-than)\n"
         "  rm ID                  remove one space\n"
-        "  compact ID             merge the segments of a space into one\n"
+        "  compact ID             merge the segments of a space, checking every row on the way\n"
         "  export ID FILE         rows and keys as .npy, .safetensors or .parquet\n\n"
         "example:\n  fewshot cache prune --max-bytes 10GB --older-than 30d --dry-run"
     )
@@ -61,11 +61,11 @@ def run(options: argparse.Namespace) -> int:
     done: Any
     if options.action == "ls":
         done = [asdict(info) for info in cache.ls()]
-        lines = [_line(info) for info in done]
+        lines = [line for info in done for line in (_line(info), *_problems(info))]
         lines.append(f"{len(done)} spaces, {_size(sum(info['bytes'] for info in done))} in {cache.path}")
     elif options.action == "info":
         done = asdict(cache.info(options.id))
-        lines = [_line(done), json.dumps(done["spec"], indent=1, ensure_ascii=False)]
+        lines = [_line(done), *_problems(done), json.dumps(done["spec"], indent=1, ensure_ascii=False)]
     elif options.action == "verify":
         done = cache.verify(options.id)
         lines = [f"{space[:8]}: set aside {name}" for space, names in done.items() for name in names]
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         lines = [f"removed {_line(done)}"]
     elif options.action == "compact":
         done = {"rows": cache.compact(options.id)}
-        lines = [f"{done['rows']:,} rows in one segment"]
+        lines = [f"{done['rows']:,} rows, each compared with its checksum"]
     else:
         done = {"rows": cache.export(options.id, options.file)}
         lines = [f"wrote {done['rows']:,} rows to {options.file}"]
@@ -112,8 +112,12 @@ def _line(info: dict[str, Any]) -> str:
     name = encoder.get("name") or encoder.get("family") or "?" if isinstance(encoder, dict) else str(encoder)
     days = (time.time() - info["last_used"]) / 86_400
     used = "today" if days < 1 else f"{days:.0f} days ago"
-    rows, size = f"{info['rows']:>10,} x {info['spec']['dim']:<5}", _size(info["bytes"])
+    rows, size = f"{info['rows']:>10,} x {info['spec'].get('dim', '?'):<5}", _size(info["bytes"])
     return f"{info['id'][:8]}  {rows} {size:>9}  used {used}  {name}"
+
+
+def _problems(info: dict[str, Any]) -> list[str]:
+    return [f"          {problem}" for problem in info["problems"]]
 
 
 def _size(count: float) -> str:

@@ -105,13 +105,13 @@ def _items(options: argparse.Namespace) -> list[Any]:
         raise ValueError("give files or --text, not both.")
     if options.text:
         return list(options.text)
-    from episodes.labelled_files import PICTURES
+    from episodes.labelled_files import pictures_below
 
     found: list[Any] = []
     for name in options.files:
         path = Path(name)
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES)
+            found += pictures_below(path)
         elif path.is_file():
             found.append(path)
         else:

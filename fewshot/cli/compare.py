@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
+
+from fewshot.cli.options import load_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,20 +17,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare and print, exam by exam."""
-    from episodes import Results
+    """Compare and print, task by task."""
     from episodes.comparison import compare_all
+    from episodes.naming import task_names
+    from episodes.printable import printable
 
-    results = Results.load(*options.files)
+    results = load_results(options.files)
     if not options.json:
         print(results)
-    for exam in results.exams():
+    exams = results.exams()
+    for exam, task in zip(exams, task_names([exam.cells[0] for exam in exams], always_dataset=True), strict=True):
         comparisons = compare_all(exam, reference=options.reference)
         if options.json:
             for comparison in comparisons:
-                print(json.dumps(dataclasses.asdict(comparison), default=str, ensure_ascii=False))
+                print(json.dumps(comparison.to_json()))
             continue
-        cell = exam.cells[0]
-        print(f"\n{cell.dataset}, {cell.way}-way {cell.shot}-shot:")
+        first = exam.cells[0]
+        measured = "" if first.metric.name == "accuracy" else f", {printable(first.metric.heading)}"
+        print(f"\n{task}{measured}:")
         print("\n".join(f"  {comparison}" for comparison in comparisons) or "  only one learner here")
     return 0

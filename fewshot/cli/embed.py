@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--storage", default="float16", choices=("float16", "float32"), help="of the rows on disk")
     parser.add_argument("--engine", metavar="SPEC", help='a number of processes, or "ray(workers=8)"')
-    parser.add_argument("--skip-damaged", action="store_true", help="leave damaged items out instead of stopping")
     parser.add_argument("--json", action="store_true", help="print the report as a JSON object")
 
 

@@ -17,17 +17,20 @@ from fewshot.cli.options import (
     read_templates,
 )
 
+# Named here, since importing them would make --help slow; a test compares.
+METRICS = ("accuracy", "auroc", "fpr95", "balanced-accuracy", "macro-f1", "ece", "log-loss")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb's options."""
     parser.epilog = (
         "example:\n"
         '  fewshot evaluate --data digits --learner prototypes "l2 | ridge(alpha=0.1)" --shot 1 5\n\n'
-        "The same command with --out goes on where it was interrupted, and skips what is done."
+        "The same command with --out resumes where it was interrupted, and skips what is done."
     )
     add_dataset(parser)
     parser.add_argument(
-        "--learner", nargs="+", default=["prototypes"], metavar="SPEC",
+        "--learner", nargs="+", default=["l2 | logistic"], metavar="SPEC",
         help='learners as spec strings, "ridge(alpha=0.1)"; transforms in front: "l2 | prototypes"',
     )  # fmt: skip
     parser.add_argument(
@@ -49,8 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "semi-supervised, exhaustive, \"manifest(path='exam.npz')\" (default fixed)",
     )  # fmt: skip
     parser.add_argument(
-        "--metric", default="accuracy", choices=("accuracy", "auroc", "fpr95"),
-        help="what is marked; auroc and fpr95 need --sampler open-set (default accuracy)",
+        "--metric", default="accuracy", choices=METRICS,
+        help=f"what is measured in each episode: {', '.join(METRICS)}; auroc and fpr95 need --sampler open-set "
+        "(default accuracy)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-predictions", action="store_true",
+        help="keep what was answered to each query in a folder beside --out: scores by class in `fewshot report`",
     )  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="weights that `fewshot train` wrote, for the one learner")
     add_prompts(parser, "for learners that use class text: ")
@@ -76,8 +84,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--base is not carried to an engine; leave --engine out.")
     if options.engine and any("text" in load_learner(spec).needs for spec in options.learner):
         raise ValueError("class text is not carried to an engine; leave --engine out.")
-    if options.engine and options.metric != "accuracy":
-        raise ValueError(f"--metric {options.metric} is not run on an engine; leave --engine out.")
+    if options.keep_predictions and not options.out:
+        raise ValueError("--keep-predictions needs --out FILE: answers are kept in a folder beside that file.")
     source, rows = sources(options)
     learners = fit_learners(options) if options.base else options.learner
     if options.weights:
@@ -93,19 +101,21 @@ def run(options: argparse.Namespace) -> int:
         results = evaluate_grid(
             learners, rows, samplers,
             out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
+            metric=options.metric, keep_predictions=options.keep_predictions,
         )  # fmt: skip
     else:
         results = Results()
         for sampler in samplers:
             results += evaluate(
                 learners, rows, sampler, device=options.device, out=options.out, progress=show,
-                metric=options.metric, text=text,
+                metric=options.metric, keep_predictions=options.keep_predictions, text=text,
                 episodes=min(options.episodes, sampler.available or options.episodes),
             )  # fmt: skip
     if options.json:
         for cell in results.cells:
-            summary = {key: value for key, value in cell.to_json().items() if key not in ("correct", "scores")}
-            print(json.dumps(summary, ensure_ascii=False))
+            left_out = ("correct", "scores", "checksum")
+            summary = {key: value for key, value in cell.to_json().items() if key not in left_out}
+            print(json.dumps(summary))
         return 0
     print(results)
     if options.compare and len(options.learner) > 1:

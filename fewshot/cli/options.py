@@ -21,6 +21,22 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         help="what turns images into features (fewshot list encoders); default pixels",
     )
     parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave damaged items out (on_error='skip')")
+
+
+def load_results(files: list[str]) -> Any:
+    """The results in files, at least one.
+
+    Raises:
+        ValueError: there is none in them.
+    """
+    from episodes import Results
+
+    results = Results.load(*files)
+    if not results.cells:
+        verb = "holds" if len(files) == 1 else "hold"
+        raise ValueError(f"{', '.join(files)} {verb} no results; `fewshot evaluate --out {files[0]}` writes some.")
+    return results
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
@@ -69,11 +85,15 @@ def load_source(options: argparse.Namespace) -> Any:
 
     cache = EmbeddingCache(options.cache) if options.cache else None
     encoder = options.encoder or "pixels"
-    embedded = embed(source, encoder, cache=cache, device=options.device, progress=not options.quiet)
+    embedded = embed(
+        source, encoder, cache=cache, device=options.device, progress=not options.quiet,
+        on_error="skip" if options.skip_damaged else "raise",
+    )  # fmt: skip
     if not options.quiet:
         report = embedded.report
         print(
             f"{embedded.name}: {len(embedded):,} rows, {report['hits']:,} from the cache, "
-            f"{report['computed']:,} computed in {report['seconds']:.1f} s", file=sys.stderr,
+            f"{report['computed']:,} computed in {report['seconds']:.1f} s"
+            + (f", {len(report['skipped'])} damaged ones left out" if report["skipped"] else ""), file=sys.stderr,
         )  # fmt: skip
     return embedded

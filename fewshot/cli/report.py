@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from fewshot.cli.options import load_results
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb's options."""
@@ -14,16 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="one self-contained page")
     parser.add_argument("--csv", metavar="FILE", help="one row per cell")
     parser.add_argument("--latex", metavar="FILE", help="a booktabs table")
-    parser.add_argument("--plot", metavar="FILE", help="accuracy against shots, .png or .svg")
+    parser.add_argument("--plot", metavar="FILE", help="scores against shots, .png or .svg")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write what was asked for; the text table goes to standard output."""
-    from episodes import Results
+    from episodes.files import write_atomically
     from episodes.report import plot_shots, to_csv, to_html, to_latex
-    from episodes.results import write_atomically
 
-    results = Results.load(*options.files)
+    results = load_results(options.files)
     for path, make in ((options.html, to_html), (options.csv, to_csv), (options.latex, to_latex)):
         if path:
             write_atomically(Path(path), make(results).encode())

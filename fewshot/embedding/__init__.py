@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from episodes.inputs import check_whole
 from episodes.progress import progress_bar
+from episodes.temporary import temporary_folder
 from fewshot.embedding import canary
 from fewshot.embedding.any_dataset import as_items
 from fewshot.embedding.computing import Forward, choose_device, choose_precision
 from fewshot.embedding.filling import FillReport, fill, processors
 from fewshot.embedding.loading import Work
-from fewshot.embedding.plan import Plan
+from fewshot.embedding.plan import Plan, UnreadableItemError
 from fewshot.embedding.source import EmbeddingSource
 from fewshot.embedding.space_spec import space_spec
 from fewshot.embedding.task import Job, by_engine
@@ -60,9 +61,9 @@ def embed(
     computed, each once. Interrupted at any moment, the same call goes on where it was.
 
     Args:
-        dataset: name of a dataset (``"omniglot:test"``, ``"folder:photos/"``); a `Source`; a torch `Dataset`
-            with ``.targets``, ``.labels`` or ``.samples``; an array or tensor of images; or a list of
-            files, PIL images, uint8 arrays or texts.
+        dataset: name of a dataset (``"omniglot:test"``, ``"folder:photos/"``) or a folder; a `Source`; a torch
+            `Dataset` with ``.targets``, ``.labels`` or ``.samples``; an array or tensor of images; or a list or
+            column of files, PIL images, arrays, tensors or texts. ``docs/inputs.md`` has the rules.
         encoder: spec string (``"timm:resnet18"``) or `Encoder`.
         labels: of a plain list or array ``[M]``; without them all rows are of one class "unlabelled".
         class_names: names for those labels.
@@ -74,7 +75,7 @@ def embed(
         device: "auto": the encoder's if it is on an accelerator, else the first accelerator, else the CPU.
         precision: of the forward pass: "float32", "bfloat16", "float16"; "auto": bfloat16 on a GPU that
             has it, float16 on an older GPU, float32 elsewhere.
-        storage: "float16" halves files and memory; its error (at most 0.05 % of a value) is below that of
+        storage: "float16" halves files; its error (at most 0.05 % of a value) is below that of
             any precision but float32. "float32" keeps every bit. It holds with ``cache=False``, too.
         views: 0, or the number of augmented views of each image; a row is then their mean, so that no
             episode can hold two views of one image in support and query.
@@ -83,7 +84,8 @@ def embed(
         workers: decoding threads of this process or of each engine worker; "auto": one per processor.
         on_error: "raise" names the first item that cannot be read; "skip" drops such rows, with their
             labels, and lists them in ``report["skipped"]``.
-        memory_limit: bytes of the table above which it stays memory-mapped; "auto": a quarter of memory.
+        memory_limit: bytes that the table may take as float32; above them it stays memory-mapped. "auto": a
+            quarter of memory.
         progress: show a bar on a terminal.
 
     Returns:
@@ -132,7 +134,7 @@ def embed(
             if engine is None:
                 yield fill(
                     work, forward, space, batch_size=size, workers=threads, stop_at_failure=stop,
-                    progress=advance,
+                    kept=cache is not False, progress=advance,
                 )  # fmt: skip
                 return
             job = Job(
@@ -196,7 +198,7 @@ def _refuse_failures(plan: Plan) -> None:
     if plan.failures:
         first = plan.explain(min(plan.failures))
         more = f" So did {len(plan.failures) - 1} others." if len(plan.failures) > 1 else ""
-        raise ValueError(f"{first}{more} Repair or remove it, or skip such rows with on_error='skip'.")
+        raise UnreadableItemError(first + more)
 
 
 def _check(storage: str, views: int, augment: Augment | None, on_error: str, workers: Any, batch_size: Any) -> None:
@@ -204,11 +206,11 @@ def _check(storage: str, views: int, augment: Augment | None, on_error: str, wor
         raise ValueError(f"storage={storage!r}; it must be 'float16' or 'float32'.")
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}; it must be 'raise' or 'skip'.")
-    if views < 0 or (augment is not None and not views):
+    if check_whole("views", views, 0) == 0 and augment is not None:
         raise ValueError(f"views={views}; it must be 0, or at least 1 where augment is given.")
     for name, value in (("workers", workers), ("batch_size", batch_size)):
-        if value != "auto" and (isinstance(value, str) or int(value) < 1):
-            raise ValueError(f"{name}={value!r}; it must be 'auto' or at least 1.")
+        if value != "auto":
+            check_whole(name, value)
 
 
 @contextmanager
@@ -220,7 +222,7 @@ def _opened(cache: Any) -> Iterator[EmbeddingCache]:
     elif cache is not False:
         yield EmbeddingCache(cache)
     else:  # a mapped table outlives its file where the system allows it, and stays behind where not
-        with tempfile.TemporaryDirectory(prefix="fewshot-", ignore_cleanup_errors=True) as folder:
+        with temporary_folder("fewshot-cache-") as folder:
             yield EmbeddingCache(folder)
 
 

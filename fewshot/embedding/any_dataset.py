@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,40 @@ import torch
 from torch import Tensor
 
 from episodes.image_source import ImageSource
+from episodes.inputs import is_pil, is_table, item_kind, rows_of
+from episodes.pixels import channels_first
+from episodes.precision import is_sparse
 from episodes.source import TensorSource, number_labels
 from episodes.text_source import TextSource
 from fewshot.embedding.items import DatasetPictures, Items, Pictures, Tensors, Texts, first_part
 
+_PLAIN = (Tensor, np.ndarray, list, tuple, bytes, Mapping)  # that have rows, but no labels of their own
 
-def as_items(dataset: Any, encoder: Any, labels: Any = None, class_names: Sequence[str] | None = None) -> Items:
+
+def as_items(
+    dataset: Any, encoder: Any, labels: Any = None, class_names: Sequence[str] | None = None, what: str = "dataset"
+) -> Items:
     """Any dataset that `fewshot.embed` takes, as items; labels are read without decoding anything.
+
+    Args:
+        dataset: as for `fewshot.embed`; items are returned as they are.
+        encoder: whose towers decide what strings may be.
+        labels: of a plain list or array ``[M]``.
+        class_names: names for those labels.
+        what: what messages call the dataset.
 
     Raises:
         ValueError: the dataset is none of the known kinds, or the encoder has no tower for it.
     """
-    if isinstance(dataset, str):
+    if isinstance(dataset, (Pictures, Tensors, Texts)):
+        return dataset
+    if isinstance(dataset, (str, os.PathLike)):
         from episodes import load_dataset
 
         dataset = load_dataset(dataset)
     items = _from_source(dataset) if hasattr(dataset, "class_names") else None
     if items is None:
-        items = _from_plain(dataset, encoder, labels, class_names)
+        items = _from_plain(dataset, encoder, labels, class_names, what)
     elif labels is not None or class_names is not None:
         raise ValueError(f"{items.name!r} has labels of its own; labels= is for plain lists and arrays.")
     if hasattr(encoder, "encodes") and not encoder.encodes(items.kind):
@@ -46,43 +62,68 @@ def _from_source(source: Any) -> Items | None:
     return Pictures(source) if hasattr(source, "read") else None
 
 
-def _from_plain(dataset: Any, encoder: Any, labels: Any, class_names: Sequence[str] | None) -> Items:
-    if hasattr(dataset, "__getitem__") and not isinstance(dataset, (Tensor, np.ndarray, list, tuple)):
+def _from_plain(
+    dataset: Any, encoder: Any, labels: Any, class_names: Sequence[str] | None, what: str
+) -> Items:  # docs/inputs.md is the table of what is taken as what
+    if _is_torch_dataset(dataset):
         return _from_torch_dataset(dataset, labels, class_names)
-    rows = len(dataset) if hasattr(dataset, "__len__") else -1
-    if rows < 1:
-        raise ValueError(
-            f"cannot embed {dataset!r:.80}; give a dataset's name, a Source, a torch Dataset with labels, "
-            "or a non-empty list of files, images, arrays or texts."
-        )
+    rows = rows_of(dataset, what)
     if labels is None:
-        labels, class_names = torch.zeros(rows, dtype=torch.int64), ["unlabelled"]
-    if isinstance(dataset, Tensor):
-        return Tensors(TensorSource(dataset, labels, class_names, name="tensors"))
-    array = np.asarray(dataset) if isinstance(dataset, np.ndarray) else None
-    if array is not None and array.dtype.kind == "f":
-        return Tensors(TensorSource(array, labels, class_names, name="arrays"))
-    things = list(dataset)
-    strings = sum(isinstance(thing, str) for thing in things)
-    if strings == rows and _are_texts(things, encoder):
-        return Texts(TextSource([str(thing) for thing in things], labels, class_names))
-    if isinstance(things[0], Tensor):
-        return Tensors(TensorSource(torch.stack(things), labels, class_names, name="tensors"))
-    return Pictures(ImageSource(things, labels, class_names))
+        labels, class_names = torch.zeros(len(rows), dtype=torch.int64), ["unlabelled"]
+    if isinstance(rows, list):
+        kinds = _kinds(rows, encoder, what)
+        if kinds == {"text"}:
+            return Texts(TextSource([str(row) for row in rows], labels, class_names))
+        rows = _stacked(rows)
+    elif isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows.ndim in (3, 4):
+        rows = list(rows)
+    if isinstance(rows, list):
+        return Pictures(ImageSource(rows, labels, class_names))
+    name = "tensors" if isinstance(rows, Tensor) else "arrays"
+    return Tensors(TensorSource(channels_first(rows), labels, class_names, name=name))
 
 
-def _are_texts(strings: list[str], encoder: Any) -> bool:
-    """Strings are texts or file names; an encoder of both kinds leaves it to whether the files exist."""
+def _is_torch_dataset(dataset: Any) -> bool:
+    plain = isinstance(dataset, _PLAIN) or is_table(dataset) or is_sparse(dataset) or is_pil(dataset)
+    return not plain and hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+
+
+def _kinds(rows: list[Any], encoder: Any, what: str) -> set[str]:
+    """The kinds of a list's items, which are texts or anything but texts."""
     images, texts = encoder.encodes("images"), encoder.encodes("texts")
-    if images != texts:
-        return bool(texts)
-    there = [os.path.isfile(string) for string in strings]
-    if any(there) and not all(there):
+    kinds = [item_kind(row, on_disk=images) for row in rows]
+    if "missing" in kinds:
+        row = kinds.index("missing")
+        raise ValueError(f"row {row} of {what} is missing ({rows[row]!r}); drop it, and its label.")
+    if not texts:  # then a string can only be a file's name
+        kinds = ["file" if kind == "text" else kind for kind in kinds]
+    if not images and "file" in kinds:
+        row = kinds.index("file")
         raise ValueError(
-            f"{strings[there.index(False)]!r} is no file, but other strings are; give pathlib.Path objects "
-            "for files, or TextSource(texts, labels) for texts."
+            f"row {row} of {what}, {os.fspath(rows[row])!r}, is written like a file, but {encoder.name!r} encodes "
+            "texts only; give what the file says, or TextSource(texts, labels) if these are the texts."
         )
-    return not any(there)
+    found = set(kinds)
+    if "text" in found and len(found) > 1:
+        row = kinds.index("text")
+        other = next(place for place, kind in enumerate(kinds) if kind != "text")
+        shown = repr(rows[other]) if kinds[other] == "file" else type(rows[other]).__name__
+        raise ValueError(
+            f"row {row} of {what}, {rows[row]!r:.80}, is no file, so it reads as a text, but row {other} is "
+            f"{shown:.80}; give pathlib.Path objects for files, or TextSource(texts, labels) for texts."
+        )
+    return found
+
+
+def _stacked(rows: list[Any]) -> Any:
+    """Arrays or tensors of one shape and type as one; 8-bit arrays and all else stay a list of images."""
+    first = rows[0]
+    if not isinstance(first, (Tensor, np.ndarray)) or (isinstance(first, np.ndarray) and first.dtype == np.uint8):
+        return rows
+    alike = all(type(row) is type(first) and row.shape == first.shape and row.dtype == first.dtype for row in rows)
+    if not alike or first.ndim == 0:
+        return rows
+    return torch.stack(rows) if isinstance(first, Tensor) else np.stack(rows)
 
 
 def _from_torch_dataset(dataset: Any, labels: Any, class_names: Sequence[str] | None) -> Items:
@@ -102,8 +143,10 @@ def _from_torch_dataset(dataset: Any, labels: Any, class_names: Sequence[str] | 
     numbers, names = number_labels(labels, class_names, rows, name)
     first = first_part(dataset[0])
     if isinstance(first, Tensor):
-        stacked = torch.stack([first_part(dataset[row]) for row in range(rows)])
-        return Tensors(TensorSource(stacked, numbers, names, name=name))
+        stacked = _stacked([first_part(dataset[row]) for row in range(rows)])
+        if isinstance(stacked, list):
+            return Pictures(ImageSource(stacked, numbers, names, name=name))
+        return Tensors(TensorSource(channels_first(stacked), numbers, names, name=name))
     if isinstance(first, str):
         return Texts(TextSource([first_part(dataset[row]) for row in range(rows)], numbers, names, name=name))
     return DatasetPictures(dataset, range(rows), numbers, names, name)

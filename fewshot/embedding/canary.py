@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from episodes.pictures import decode_picture
+from episodes.pixels import as_input
 from fewshot.embedding.computing import Forward
 from fewshot.embedding.items import Items
 from fewshot.embedding.plan import first_input
@@ -69,8 +70,10 @@ def check(space: Any, items: Items, forward: Forward, *, begin: bool) -> None:
 
 def _name(items: Items, encoder: Any) -> str:
     """``"texts"``, ``"images"``, or, where only the data tell what an input looks like, ``"images 3x32x32"``."""
-    if items.kind == "texts" or encoder.transform is not None:
+    if items.kind == "texts":
         return items.kind
+    if encoder.transform is not None and len({image.shape for image in _inputs(encoder)}) == 1:
+        return items.kind  # else the transform keeps each image's size
     shape = first_input(items, encoder).shape[1:]
     return f"{items.kind} {'x'.join(map(str, shape))}"
 
@@ -81,7 +84,11 @@ def _batch(name: str, encoder: Any) -> Tensor | list[str]:
     if kind == "texts":
         return TEXTS
     if not shape:
-        return torch.stack([encoder.transform(image) for image in pictures()])
+        return torch.stack(_inputs(encoder))
     sizes = [len(_SIZES), *map(int, shape.split("x"))]
     noise = hashlib.shake_256(b"fewshot canary").digest(math.prod(sizes))
     return torch.frombuffer(bytearray(noise), dtype=torch.uint8).reshape(sizes).float().div_(255)
+
+
+def _inputs(encoder: Any) -> list[Tensor]:
+    return [as_input(encoder.transform(image)) for image in pictures()]

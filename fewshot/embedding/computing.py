@@ -112,10 +112,18 @@ class Forward:
 
     def _forward(self, batch: Tensor | Sequence[str]) -> Tensor:
         with computing(self.device, self.precision):
-            if isinstance(batch, Tensor):
-                rows = self.encoder.encode_images(batch.to(self.device))
-            else:
-                rows = self.encoder.encode_texts(list(batch))
+            try:
+                if isinstance(batch, Tensor):
+                    rows = self.encoder.encode_images(batch.to(self.device))
+                else:
+                    rows = self.encoder.encode_texts(list(batch))
+            except RuntimeError as error:
+                if out_of_memory(error) or not isinstance(batch, Tensor):
+                    raise
+                raise RuntimeError(
+                    f"{self.encoder.name!r} cannot encode a batch {list(batch.shape)} of {batch.dtype}: {error}. "
+                    "Images must have the size and the channels that it takes; a transform can see to that."
+                ) from error
             if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(batch):
                 shape = list(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
                 raise ValueError(

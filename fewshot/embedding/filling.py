@@ -47,6 +47,7 @@ def fill(
     batch_size: int | None,
     workers: int,
     stop_at_failure: bool,
+    kept: bool = True,
     progress: Callable[[int], Any] = lambda rows: None,
 ) -> FillReport:
     """Embed every unit of the work into the space; what is finished stays, whatever ends it.
@@ -59,6 +60,7 @@ def fill(
             for good where memory is too small.
         workers: decoding threads.
         stop_at_failure: return at the first item that cannot be embedded.
+        kept: whether the space outlives this call, so that canaries are of use.
         progress: told the number of rows after each batch.
 
     Raises:
@@ -68,7 +70,8 @@ def fill(
     report = FillReport()
     if not len(work):
         return report
-    canary.check(space, work.items, forward, begin=True)
+    if kept:
+        canary.check(space, work.items, forward, begin=True)
     unwritten: deque[Future[int]] = deque()
     known = (space.id, str(forward.device))
     size = BatchSize(batch_size or _found.get(known), forward.device)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from episodes.image_source import ImageSource
-from episodes.pictures import decode_picture, encode_picture
+from episodes.pictures import decode_picture, encode_picture, is_deep
+from episodes.pixels import to_pixels
 from episodes.source import TensorSource, as_float
 from episodes.text_source import TextSource
 
@@ -54,6 +55,18 @@ class Items(Protocol):
     def part(self, first: int, last: int) -> Items:
         """Rows ``first, ..., last - 1``."""
         ...
+
+
+def content_key(items: Items, payload: Any, fields: dict[str, int]) -> bytes:
+    """The key of a payload under which its features are kept.
+
+    Pictures of more than 8 bits a channel have a field more: their grey levels were once read differently.
+    """
+    from fewshot.cache.fingerprint import item_key
+
+    if items.tag == "file" and is_deep(payload):
+        fields = {**fields, "levels": 1}
+    return item_key(items.tag, payload, **fields)
 
 
 class Pictures:
@@ -134,23 +147,7 @@ class Tensors:
         """The image in a payload."""
         from PIL import Image
 
-        pixels = payload.detach().cpu()
-        if pixels.ndim == 2:
-            pixels = pixels.unsqueeze(0)
-        if pixels.ndim != 3 or len(pixels) not in (1, 3):
-            raise ValueError(
-                f"a row is {list(payload.shape)}, which is no image [3, H, W], [1, H, W] or [H, W]; "
-                "rows that are features already need no encoder."
-            )
-        if pixels.dtype != torch.uint8:
-            low, high = pixels.aminmax()
-            if not pixels.is_floating_point() or low < 0 or high > 1:
-                raise ValueError(
-                    f"pixels are {pixels.dtype} from {low} to {high}; give uint8 0..255 or floats 0..1, "
-                    "not normalised: the encoder does that."
-                )
-            pixels = pixels.mul(255).round().to(torch.uint8)
-        return Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+        return Image.fromarray(to_pixels(payload))
 
     def tensor(self, payload: Tensor) -> Tensor:
         """A payload as float tensor."""

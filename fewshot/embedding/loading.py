@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.pixels import as_input
 from episodes.source import as_float
 from fewshot.embedding.batch_size import BatchSize
-from fewshot.embedding.items import Items, Tensors
+from fewshot.embedding.items import Items, Tensors, content_key
 from fewshot.embedding.views import Augment, view_generator
 
 _AHEAD = 3  # batches in memory at a time: one computes, one is ready, one is being decoded
@@ -177,14 +178,12 @@ class _Slot:
 
 
 def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
-    from fewshot.cache.fingerprint import item_key
-
     items, augment = work.items, work.augment
 
     def load(unit: int) -> Tensor:
         payload = items.payload(work.rows[unit])
         key = work.keys[unit]
-        if item_key(items.tag, payload, **work.fields[unit]) != key.tobytes():
+        if content_key(items, payload, work.fields[unit]) != key.tobytes():
             raise ValueError("it has changed since its content was hashed; leave the data alone meanwhile")
         if transform is None and augment is None:
             return items.tensor(payload)
@@ -192,7 +191,7 @@ def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
         if augment is not None:
             picture = augment(picture, view_generator(key))
         if transform is not None:
-            return torch.as_tensor(transform(picture))
+            return as_input(transform(picture))
         return as_float(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
 
     return load

@@ -10,11 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fewshot.embedding.items import Items
+from fewshot.embedding.items import Items, content_key
 from fewshot.embedding.loading import Work
 from fewshot.embedding.views import Augment, view_fields
 
 _HASHED_TOGETHER = 64  # files a thread reads in one go
+
+
+class UnreadableItemError(ValueError):
+    """An item cannot be embedded.
+
+    Attributes:
+        reason: which, and why, without what `embed` offers to do about it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason} Repair or remove it, or skip such rows with on_error='skip'.")
+        self.reason = reason
 
 
 class Plan:
@@ -92,13 +104,11 @@ class Plan:
         return reason if name in reason else f"cannot embed {name}: {reason.rstrip('.')}."
 
     def _hash(self, rows: range) -> None:
-        from fewshot.cache.fingerprint import item_key
-
         for row in rows:
             try:
                 content = self.items.payload(row)
                 for view, fields in enumerate(self.fields):
-                    key = item_key(self.items.tag, content, **fields)
+                    key = content_key(self.items, content, fields)
                     self.keys[row, view] = np.frombuffer(key, np.uint8)
             except (OSError, ValueError) as error:  # a file that is missing, or no picture
                 self.failures[row] = str(error)
@@ -122,11 +132,15 @@ def first_input(items: Items, encoder: Any) -> Any:
     from fewshot.embedding.batch_size import BatchSize
     from fewshot.embedding.loading import batches
 
-    plan = Plan(items.part(0, min(len(items), 16)), 0, None, 0, 1)
-    for row in range(len(plan.items)):
-        work = Work(plan.items, [row], plan.keys[row], [{}])
-        for batch in batches(work, encoder, BatchSize(1, torch.device("cpu")), 1, torch.device("cpu")):
-            if batch.units:
-                return batch.inputs
-            plan.failures.setdefault(row, next(iter(batch.failures.values())))
-    raise ValueError(plan.explain(0))
+    here = torch.device("cpu")
+    why = None
+    for first in range(0, len(items), 16):
+        plan = Plan(items.part(first, min(len(items), first + 16)), 0, None, 0, 1)
+        for row in range(len(plan.items)):
+            work = Work(plan.items, [row], plan.keys[row], [{}])
+            for batch in batches(work, encoder, BatchSize(1, here), 1, here):
+                if batch.units:
+                    return batch.inputs
+                plan.failures.setdefault(row, next(iter(batch.failures.values())))
+        why = why or plan.explain(0)
+    raise ValueError(f"not one row of {items.name!r} could be embedded. {why}")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.identity import UnknownIdentityError, describe, describe_architecture, digest_weights
+from episodes.pixels import as_input
 from fewshot.encoders.encoder import Encoder
 from fewshot.encoders.preprocess import Preprocess
 from fewshot.registry import unknown
@@ -29,7 +30,8 @@ class ModuleEncoder(Encoder):
 
     Args:
         module: images ``[B, 3, H, W]`` -> features.
-        transform: PIL image -> tensor ``[3, H, W]``; None: pixels 0..1 as they are.
+        transform: PIL image -> tensor ``[3, H, W]`` (or what `episodes.pixels.as_input` makes one of); None: pixels
+            0..1 as they are.
         layer: name of the submodule whose output is taken (as in ``module.named_modules()``); what comes
             after it is not computed. None: the output of the module.
         pool: how maps ``[B, D, H, W]`` and tokens ``[B, T, D]`` become vectors: ``"mean"``, ``"max"``,
@@ -75,12 +77,21 @@ class ModuleEncoder(Encoder):
     def dim(self) -> int | None:  # type: ignore[override]
         """Features D of a row; None where images of unknown size decide it."""
         if self._dim is None and self.transform is not None:
-            from PIL import Image
-
-            blank = self.transform(Image.new("RGB", (256, 256))).unsqueeze(0)
-            with torch.inference_mode():
-                self._dim = self.encode_images(blank.to(self.device)).shape[1]
+            self._dim = self._dim_of_blank(self.transform)
         return self._dim
+
+    def _dim_of_blank(self, transform: Callable[[Any], Any]) -> int | None:
+        """D by a blank image, where the transform makes all images of one size; else the data must tell."""
+        from PIL import Image
+
+        try:
+            wide, tall = (as_input(transform(Image.new("RGB", size))) for size in ((256, 192), (96, 128)))
+            if wide.shape != tall.shape:
+                return None
+            with torch.inference_mode():
+                return self.encode_images(wide.unsqueeze(0).to(self.device)).shape[1]
+        except Exception:  # what is wrong is said of the first image of the data, which has a name
+            return None
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -99,6 +110,9 @@ class ModuleEncoder(Encoder):
 
     def encode_images(self, batch: Tensor) -> Tensor:
         """Features of transformed images ``[B, 3, H, W] -> [B, D]``."""
+        own = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), batch.dtype)
+        if batch.is_floating_point():
+            batch = batch.to(own)  # a module in half precision takes no other
         with evaluation_mode(self.module):
             return self.forward(batch)
 

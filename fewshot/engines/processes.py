@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,9 @@ from typing import Any
 
 import torch
 
+from fewshot.engines.leash import watch
+
+_PATIENCE_SECONDS = 1.3  # with workers that were told to end
 _STARTS = 3  # of the pool: it is started again when a worker was killed
 _log = logging.getLogger("fewshot")
 _function: Callable[[Any], Any] | None = None  # in a worker: what it was started for
@@ -18,6 +22,9 @@ _function: Callable[[Any], Any] | None = None  # in a worker: what it was starte
 
 class Processes:
     """Spawned workers that each get the function once, a GPU of their own, and their share of processors.
+
+    Workers end with the process that started them, also when it is killed; interrupted, it ends them within two
+    seconds.
 
     A script that uses it must start its work under ``if __name__ == "__main__":``: workers import it.
 
@@ -57,22 +64,44 @@ class Processes:
     def _run(self, function: Callable[[Any], Any], left: list[Any]) -> Iterator[Any]:
         context = multiprocessing.get_context("spawn")
         count = min(self.workers, len(left))
+        # Workers hold the one end, this process the other: when it is closed, by us or by our death, they end.
+        leash, ours = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(
             count, mp_context=context, initializer=_start_worker,
-            initargs=(function, context.Value("i", 0), max(1, _processors() // count)),
+            initargs=(function, context.Value("i", 0), max(1, _processors() // count), leash),
         )  # fmt: skip
+        done = False
         try:
             futures = {pool.submit(_run_task, task): task for task in left}
             for future in as_completed(futures):
                 result = future.result()
                 left.remove(futures[future])
                 yield result
+            done = True
         finally:
+            if not done:
+                _end(pool, ours)
             pool.shutdown(wait=True, cancel_futures=True)
+            ours.close()
+            leash.close()
 
 
-def _start_worker(function: Callable[[Any], Any], number: Any, threads: int) -> None:
+def _end(pool: ProcessPoolExecutor, ours: Any) -> None:
+    """Let workers write what they have finished, and no more; one that is still starting is ended at once."""
+    workers = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    ours.close()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()
+
+
+def _start_worker(function: Callable[[Any], Any], number: Any, threads: int, leash: Any) -> None:
     global _function
+    watch(leash)
     _function = function
     torch.set_num_threads(threads)
     with number.get_lock():

@@ -95,18 +95,16 @@ def load_learner(spec: str | Learner) -> Learner:
 
 def split_spec(spec: str) -> list[str]:
     """Split a spec at each ``|`` outside quotes."""
-    parts, quote, escaped = [""], "", False
-    for character in spec:
+    places, quote, escaped = [-1], "", False
+    for place, character in enumerate(spec):
         if quote:
             quote = "" if character == quote and not escaped else quote
             escaped = character == "\\" and not escaped
         elif character in "'\"":
             quote = character
         elif character == "|":
-            parts.append("")
-            continue
-        parts[-1] += character
-    return [part.strip() for part in parts]
+            places.append(place)
+    return [spec[a + 1 : b].strip() for a, b in zip(places, [*places[1:], len(spec)], strict=True)]
 
 
 def __getattr__(name: str) -> Any:

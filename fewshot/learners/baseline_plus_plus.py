@@ -6,12 +6,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.head_tuning import Descent, tune_prototypes
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.transduction import keep_support
 
 
@@ -26,7 +25,7 @@ class BaselinePlusPlus(Learner):
     """Tunes a cosine classifier, ``logits = scale cos(q, w_n)``, on the support by gradient descent.
 
     The paper draws W at random; here it begins at the class means, so that nothing is random, and every step
-    sees the whole support.
+    sees the whole support. Rate and scale hold on features of any size, as only their directions count.
 
     Args:
         steps: of SGD with momentum 0.9.
@@ -37,13 +36,16 @@ class BaselinePlusPlus(Learner):
     Raises:
         ValueError: an argument out of range.
 
+    The released code's setting: ``baseline++(rate=0.01, scale=2.0)``.
+
     Reference: Chen, Liu, Kira, Wang, Huang, "A closer look at few-shot classification", ICLR 2019,
     arXiv:1904.04232.
     """
 
     name: ClassVar[str] = "baseline++"
+    invariant = ("scale",)
 
-    def __init__(self, steps: int = 100, rate: float = 0.01, scale: float = 10.0, decay: float = 1e-3) -> None:
+    def __init__(self, steps: int = 100, rate: float = 0.1, scale: float = 20.0, decay: float = 1e-3) -> None:
         super().__init__()
         Descent("sgd", steps, rate, decay).check()
         self.steps = steps
@@ -63,3 +65,7 @@ class BaselinePlusPlus(Learner):
         """Score the queries."""
         logits = self.scale * product(normalize(query, dim=-1), state.weight.mT)  # [E, Q, N]
         return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the cosine with the nearest class vector, times the scale."""
+        return -logits.amax(-1)

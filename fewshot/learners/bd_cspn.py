@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.linalg import normalize
 from fewshot.maths.transduction import Moved, SupportState, keep_support, rectify, shift
 
 
@@ -21,7 +21,8 @@ class BDCSPN(Learner):
     ``w = exp(sharpness cos(x, p_n))``; then ``logits = scale cos(q', p'_n)``.
 
     The paper calls it prototype rectification. The shift assumes that support and queries hold the same classes
-    in about the same shares. Meant for features of length one, centred where base data is at hand (``cl2n | bd-cspn``).
+    in about the same shares. It holds on features of any size; where base data is at hand, centred by it
+    (``cl2n | bd-cspn``), and not by the few rows of a support alone, which does more harm than good.
 
     Args:
         sharpness: how much rows near their prototype count for more (the paper's ε).
@@ -32,6 +33,7 @@ class BDCSPN(Learner):
     """
 
     name: ClassVar[str] = "bd-cspn"
+    invariant = ("scale",)
     transductive = True
 
     def __init__(self, sharpness: float = 10.0, scale: float = 10.0, shift_logits: bool = True) -> None:

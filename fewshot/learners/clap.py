@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
 
 
@@ -35,6 +34,7 @@ class CLAP(Learner):
 
     name: ClassVar[str] = "clap"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, strength: float = 1.0, steps: int = 300, rate: float = 0.1, scale: float = 100.0) -> None:
         super().__init__()

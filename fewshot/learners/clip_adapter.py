@@ -7,12 +7,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.counter import Stream, uniforms
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import cross_entropy_gradient
 from fewshot.maths.text_head import Stepper, TextDescent, read_text, without
 
@@ -51,6 +50,7 @@ class CLIPAdapter(Learner):
 
     name: ClassVar[str] = "clip-adapter"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, share: float = 0.2, steps: int = 100, rate: float = 1e-3, scale: float = 100.0) -> None:
         super().__init__()

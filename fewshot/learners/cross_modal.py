@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
+from fewshot.maths.spread import spread
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, read_text, tune_text, without
 
 SOLVERS = ("ridge", "sgd")
+
+
+class CrossModalState(NamedTuple):
+    """One vector per class, and what brings queries to where they were fitted."""
+
+    weights: TextWeights
+    centre: Tensor  # [E, 1, D]
 
 
 class CrossModal(Learner):
     """Fits a linear classifier to support rows and class texts together.
 
     - ``"ridge"``, closed form: ``W = [Y; wI]ᵀ (R Rᵀ + alpha I)⁻¹ R`` over the rows R of the support and the
-      texts, these weighted by `text_weight`; ``logits = scale W q``.
+      texts, these weighted by `text_weight`; ``logits = scale W (q - m)``. Rows and texts are each taken around their
+      own mean and divided by their root mean square distance from it: words and pictures lie apart.
     - ``"sgd"``: minimises the mean cross-entropy of ``scale cos(x, w_n)`` over both, beginning with the texts.
 
     Without support the texts alone are fitted.
 
     Args:
         solver: one of these.
-        alpha: penalty of the ridge.
+        alpha: penalty of the ridge; rows have a mean square of 1.
         text_weight: weight of a text against that of one image.
         steps: of the descent.
         rate: of the descent, for class vectors of length 10.
@@ -42,12 +50,13 @@ class CrossModal(Learner):
 
     name: ClassVar[str] = "cross-modal"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(
         self,
         solver: str = "ridge",
-        alpha: float = 1.0,
-        text_weight: float = 1.0,
+        alpha: float = 10.0,
+        text_weight: float = 3.0,
         steps: int = 300,
         rate: float = 0.1,
         scale: float = 100.0,
@@ -65,7 +74,7 @@ class CrossModal(Learner):
         self.rate = rate
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TextWeights:
+    def adapt(self, episode: Episode) -> CrossModalState:
         """Fit."""
         known = read_text(episode)
         ways = torch.eye(episode.way, dtype=known.text.dtype, device=known.text.device).expand(len(episode), -1, -1)
@@ -75,15 +84,27 @@ class CrossModal(Learner):
             one_hot = torch.cat([known.one_hot, ways], 1)
             how = TextDescent(self.steps, self.rate)
             weight = tune_text(LENGTH * known.text, rows, one_hot, known.absent, self.scale, how)
-            return TextWeights(normalize(weight, dim=-1), known.absent)
+            centre = torch.zeros_like(known.text[:, :1])
+            return CrossModalState(TextWeights(normalize(weight, dim=-1), known.absent), centre)
         root = self.text_weight**0.5
-        rows = torch.cat([known.support, root * known.text], 1)
-        target = torch.cat([known.one_hot, root * ways], 1)  # [E, S + N, N]
+        labelled = known.one_hot.any(-1)
+        here, words = spread(known.support, labelled), spread(known.text, ~known.absent)
+        support = here.rescale(known.support) * labelled.unsqueeze(-1)
+        text = words.rescale(known.text) * (~known.absent).unsqueeze(-1)
+        rows = torch.cat([support, root * text], 1)
+        even = ways.sum(1, keepdim=True) / ways.sum((1, 2)).view(-1, 1, 1).clamp(min=1)  # [E, 1, N]
+        target = torch.cat(
+            [(known.one_hot - even) * labelled.unsqueeze(-1), root * (ways - even) * (~known.absent).unsqueeze(-1)], 1
+        )  # [E, S + N, N]
         gram = product(rows, rows.mT)
         gram = gram + self.alpha * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
         shares = torch.cholesky_solve(target, torch.linalg.cholesky_ex(gram).L)  # [E, S + N, N]
-        return TextWeights(product(shares.mT, rows), known.absent)
+        # Divided by the spread here, so that queries need not be.
+        weight = product(shares.mT, rows) / here.root
+        return CrossModalState(TextWeights(weight, known.absent), here.mean)
 
-    def predict(self, state: TextWeights, query: Tensor) -> Tensor:
+    def predict(self, state: CrossModalState, query: Tensor) -> Tensor:
         """Score the queries."""
-        return without(self.scale * product(normalize(query, dim=-1), state.weight.mT), state.absent)
+        weights, centre = state
+        rows = normalize(query, dim=-1) - centre
+        return without(self.scale * product(rows, weights.weight.mT), weights.absent)

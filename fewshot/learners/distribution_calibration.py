@@ -15,6 +15,8 @@ from fewshot.maths.linalg import product
 from fewshot.maths.newton import softmax_regression
 
 _BYTES = 256 * 2**20  # of generated rows, in float64, at a time
+_NEAR = 1e-3  # a decision value this near to the optimum for random draws is as good
+_MOST = 4000  # rows drawn in an episode, beyond the first draw of each support row
 
 
 class CalibratedState(NamedTuple):
@@ -38,12 +40,15 @@ class DistributionCalibration(Learner):
     Args:
         neighbours: base classes that a row borrows from.
         alpha: added to each entry of the covariance; 0.21 for miniImageNet in the paper.
-        samples: drawn around each support row; the paper draws 750 in all for a class.
+        samples: drawn around each support row, but 4,000 in an episode at most, or one each; 150 for 5 shots in the
+            paper, which draws 750 in all for a class.
         power: of the transform (Tukey's ladder); 1 leaves the rows.
         C: inverse strength of the regularisation.
 
     Raises:
         ValueError: an argument out of range.
+
+    The paper's setting: ``distribution-calibration(samples=150, C=1.0)`` at 5 shots, 750 at 1 shot.
 
     Reference: Yang, Liu, Xu, "Free lunch for few-shot learning: distribution calibration", ICLR 2021,
     arXiv:2101.06395.
@@ -52,7 +57,7 @@ class DistributionCalibration(Learner):
     name: ClassVar[str] = "distribution-calibration"
 
     def __init__(
-        self, neighbours: int = 2, alpha: float = 0.21, samples: int = 150, power: float = 0.5, C: float = 1.0
+        self, neighbours: int = 2, alpha: float = 0.21, samples: int = 20, power: float = 0.5, C: float = 1.0
     ) -> None:
         super().__init__()
         if neighbours < 1 or alpha < 0 or samples < 1 or power <= 0 or not 0 < C < float("inf"):
@@ -86,13 +91,16 @@ class DistributionCalibration(Learner):
         """Draw, and fit, some episodes at a time."""
         per_episode = 8 * episode.support[0].numel() * (self.samples + 1)
         size = max(1, _BYTES // max(1, per_episode))
+        if episode.support.shape[1] * self.samples > _MOST:
+            size = 1  # how many are drawn depends on the episode's own rows, and not on those beside it
         parts = [self._fit(episode[start : start + size]) for start in range(0, len(episode), size)]
         return CalibratedState(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     @torch.no_grad()
     def _fit(self, episode: Episode) -> CalibratedState:
         support = self._transform(episode.support)
-        drawn = torch.cat([support.unsqueeze(2), self._draws(support)], 2)  # [E, S, 1 + samples, D]
+        samples = max(1, min(self.samples, _MOST // max(1, int((episode.labels >= 0).sum(1).max()))))
+        drawn = torch.cat([support.unsqueeze(2), self._draws(support, samples)], 2)  # [E, S, 1 + samples, D]
         exact = torch.float32 if support.device.type == "mps" else torch.float64
         target = episode.one_hot.mT.to(exact)  # [E, N, S]
         present = target.sum(-1) > 0  # [E, N]
@@ -101,14 +109,14 @@ class DistributionCalibration(Learner):
         weights = target.sum(1, keepdim=True) / target.sum((1, 2)).view(-1, 1, 1).clamp(min=1)
         mean = product(weights, rows)  # [E, 1, D]
         strength = torch.full((len(rows), 1, 1), self.C, dtype=exact, device=rows.device)
-        weight, bias = softmax_regression(rows - mean, target.contiguous(), strength)
+        weight, bias = softmax_regression(rows - mean, target.contiguous(), strength, tolerance=_NEAR)
         bias = (bias - product(weight, mean.mT)).squeeze(-1).masked_fill(~present, -torch.inf)
         return CalibratedState(weight.to(support.dtype), bias.to(support.dtype))
 
-    def _draws(self, support: Tensor) -> Tensor:
+    def _draws(self, support: Tensor, samples: int) -> Tensor:
         """Rows around each support row ``[E, S, samples, D]``."""
         count, width = min(self.neighbours, len(self.means)), support.shape[-1]
-        common = self._normal(0, 1).to(support) * self.alpha**0.5  # [samples, 1]: alpha 11ᵀ is of rank one
+        common = self._normal(0, 1, samples).to(support) * self.alpha**0.5  # [samples, 1]: alpha 11ᵀ is of rank one
         if not count:
             return support.unsqueeze(2) + common
         means = self.means.to(support)
@@ -117,13 +125,13 @@ class DistributionCalibration(Learner):
         rows = (centres.unsqueeze(2) + common).flatten(0, 1)  # [E S, samples, D]
         nearest = nearest.flatten(0, 1)
         for place in range(count):
-            noise = self._normal(1 + place, self.factors.shape[1]).to(support) / count**0.5  # [samples, R]
+            noise = self._normal(1 + place, self.factors.shape[1], samples).to(support) / count**0.5  # [samples, R]
             for label in nearest[:, place].unique().tolist():
                 rows[nearest[:, place] == label] += noise @ self.factors[label].to(support)
-        return rows.view(*support.shape[:2], self.samples, width)
+        return rows.view(*support.shape[:2], samples, width)
 
-    def _normal(self, stream: int, width: int) -> Tensor:
-        numbers = torch.from_numpy(uniforms(0, Stream.CALIBRATION + stream, 0, self.samples, width).copy())
+    def _normal(self, stream: int, width: int, samples: int) -> Tensor:
+        numbers = torch.from_numpy(uniforms(0, Stream.CALIBRATION + stream, 0, samples, width).copy())
         return torch.special.ndtri(numbers.clamp(1e-12, 1 - 1e-12))
 
     def _transform(self, rows: Tensor) -> Tensor:

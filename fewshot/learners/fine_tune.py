@@ -12,7 +12,10 @@ from fewshot.learner import Learner
 from fewshot.maths.head_tuning import Descent, tune_linear, tune_prototypes
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import METRICS, PrototypeHead
+from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 from fewshot.maths.transduction import keep_support
+
+_AUTO = {"linear": 3.0, "cosine": 0.1, "squared": 0.03, "euclidean": 0.03}  # chosen by benchmarks/defaults.py
 
 
 class FineTuneState(NamedTuple):
@@ -20,6 +23,7 @@ class FineTuneState(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    spread: Spread  # by which rows are rescaled
 
 
 class FineTune(Learner):
@@ -32,7 +36,8 @@ class FineTune(Learner):
     Args:
         head: ``"linear"``, ``"cosine"``, ``"squared"`` or ``"euclidean"``.
         steps: of the optimiser.
-        rate: of the optimiser.
+        rate: of the optimiser; ``"auto"``: one that suits features of mean square 1, and rows are first brought to
+            that, around the mean of the support, so that neither offset nor size of the features matters.
         optimiser: ``"sgd"`` (with momentum 0.9, as in the paper) or ``"adam"``, whose steps have the size of the rate
             however small a gradient is, so that rounding shows in features that say nothing.
         decay: of the weights, added to the gradient.
@@ -40,6 +45,8 @@ class FineTune(Learner):
 
     Raises:
         ValueError: an unknown name, or an argument out of range.
+
+    The released code's setting: ``fine-tune(rate=0.01)``.
 
     Reference: Chen, Liu, Kira, Wang, Huang, "A closer look at few-shot classification", ICLR 2019,
     arXiv:1904.04232.
@@ -51,7 +58,7 @@ class FineTune(Learner):
         self,
         head: str = "linear",
         steps: int = 100,
-        rate: float = 0.01,
+        rate: float | str = AUTO,
         optimiser: str = "sgd",
         decay: float = 1e-3,
         scale: float = 10.0,
@@ -59,18 +66,23 @@ class FineTune(Learner):
         super().__init__()
         if head != "linear" and head not in METRICS:
             raise ValueError(f"head={head!r}; it must be one of linear, {', '.join(METRICS)}.")
-        Descent(optimiser, steps, rate, decay).check()
-        self.head = head
-        self.steps = steps
+        check_auto("rate", rate)
+        if rate == AUTO and optimiser == "adam":
+            raise ValueError("rate='auto' is a rate of SGD; with optimiser='adam' it must be a number, such as 0.001.")
         self.rate = rate
+        self.head = head
+        Descent(optimiser, steps, self._rate(), decay).check()
+        self.steps = steps
         self.optimiser = optimiser
         self.decay = decay
         self.scale = scale
 
+    @torch.no_grad()
     def adapt(self, episode: Episode) -> FineTuneState:
         """Descend."""
-        known = keep_support(episode)
-        how = Descent(self.optimiser, self.steps, self.rate, self.decay)
+        spread = spread_of_support(episode).where(self.rate == AUTO)
+        known = keep_support(episode.replace(support=spread.rescale(episode.support), query=episode.query[:, :0]))
+        how = Descent(self.optimiser, self.steps, self._rate(), self.decay)
         if self.head == "linear":
             weight, bias = tune_linear(known.support, known.one_hot, known.absent, how)
         else:
@@ -78,11 +90,15 @@ class FineTune(Learner):
                 known.prototypes, known.support, known.one_hot, known.absent, self.head, self.scale, how
             )
             bias = weight.new_zeros(known.absent.shape)
-        return FineTuneState(weight, bias.masked_fill(known.absent, -torch.inf))
+        return FineTuneState(weight, bias.masked_fill(known.absent, -torch.inf), spread)
 
     def predict(self, state: FineTuneState, query: Tensor) -> Tensor:
         """Score the queries."""
+        query = state.spread.rescale(query)
         if self.head == "linear":
             return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
         absent = state.bias == -torch.inf
         return PrototypeHead(self.head, self.scale, query, absent).logits(state.weight)
+
+    def _rate(self) -> float:
+        return _AUTO[self.head] if isinstance(self.rate, str) else self.rate

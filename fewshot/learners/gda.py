@@ -6,11 +6,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import cosines, read_text, without
 
 _LEAST = 1e-6  # of the variance; at one shot there is none, and the precision is that of a sphere
@@ -46,6 +45,7 @@ class GDA(Learner):
 
     name: ClassVar[str] = "gda"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, alpha: float = 1.0, scale: float = 100.0) -> None:
         super().__init__()

@@ -6,17 +6,16 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 
 
 class LabelledRows(NamedTuple):
     """Rows with and without labels; those without have a row of zeros."""
 
-    rows: Tensor  # [E, S + U, D], of length one, zero where they are padding
+    rows: Tensor  # [E, S + U, D], zero where they are padding
     one_hot: Tensor  # [E, S + U, N]
     known: Tensor  # [E, S + U], False for padding
     absent: Tensor  # [E, N]
@@ -29,13 +28,18 @@ class LabelPropagation(Learner):
     normalised, ``A = D^(-1/2) W D^(-1/2)``; then ``F = (I - spread A)⁻¹ Y``, one solve of S + U + Q equations,
     and ``logits = log F_q``. Rows of `Episode.unlabelled` are nodes of the graph, too.
 
+    Cosines are those around the mean of all rows: around zero, features that share a large part are all alike.
+
     Args:
-        neighbours: nearest other rows that a row is joined to.
+        neighbours: nearest other rows that a row is joined to; it should not exceed the rows of a class.
         power: sharpens affinities.
         spread: share of a row's label that comes from its neighbours, in 0..1 (the paper's α).
+        centred: False: cosines around zero.
 
     Raises:
         ValueError: an argument is out of range.
+
+    A setting for many queries of few classes: ``label-propagation(neighbours=20, centred=False)``.
 
     Reference: Zhou, Bousquet, Lal, Weston, Schölkopf, "Learning with local and global consistency",
     NeurIPS 2003; for few-shot episodes: Liu et al., "Learning to propagate labels: transductive propagation
@@ -43,10 +47,11 @@ class LabelPropagation(Learner):
     """
 
     name: ClassVar[str] = "label-propagation"
+    invariant = ("scale",)
     needs = ("support", "unlabelled")
     transductive = True
 
-    def __init__(self, neighbours: int = 20, power: float = 3.0, spread: float = 0.8) -> None:
+    def __init__(self, neighbours: int = 5, power: float = 3.0, spread: float = 0.8, centred: bool = True) -> None:
         super().__init__()
         if neighbours < 1 or power <= 0 or not 0 < spread < 1:
             raise ValueError(
@@ -56,23 +61,27 @@ class LabelPropagation(Learner):
         self.neighbours = neighbours
         self.power = power
         self.spread = spread
+        self.centred = centred
 
     def adapt(self, episode: Episode) -> LabelledRows:
         """Keep the support and the unlabelled rows."""
         one_hot = episode.one_hot
         known = one_hot.any(-1)  # [E, S]
-        rows = torch.where(known.unsqueeze(-1), normalize(episode.support, dim=-1), 0)
+        rows = torch.where(known.unsqueeze(-1), episode.support, 0)
         if episode.unlabelled is not None:
             more = episode.unlabelled
-            rows = torch.cat([rows, normalize(more, dim=-1)], 1)
+            rows = torch.cat([rows, more], 1)
             one_hot = torch.cat([one_hot, one_hot.new_zeros(len(more), more.shape[1], episode.way)], 1)
             known = torch.cat([known, known.new_ones(more.shape[:2])], 1)
         return LabelledRows(rows, one_hot, known, episode.shots == 0)
 
     def predict(self, state: LabelledRows, query: Tensor) -> Tensor:
         """Spread the labels to the queries."""
-        rows = torch.cat([state.rows, normalize(query, dim=-1)], 1)  # [E, R, D]
+        rows = torch.cat([state.rows, query], 1)  # [E, R, D]
         known = torch.cat([state.known, state.known.new_ones(query.shape[:2])], 1)
+        if self.centred:
+            rows = rows - rows.sum(1, keepdim=True) / known.sum(1).view(-1, 1, 1)
+        rows = normalize(rows, dim=-1)
         affinity = product(rows, rows.mT)  # [E, R, R]
         both = known.unsqueeze(1) & known.unsqueeze(2)
         affinity = affinity.masked_fill(~both, -1.0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.affinity import adjacency, nearest_others, squared_distances
+from fewshot.maths.centring import shifted
 from fewshot.maths.linalg import product
 from fewshot.maths.transduction import SupportState, keep_support, rectify, shift
 
@@ -21,11 +22,12 @@ class LaplacianShot(Learner):
     ``y_q = softmax(-a_q + regularisation Σ_r W_qr y_r)``, which minimises a bound of a Laplacian-regularised
     assignment cost. The logits are the argument of the last softmax.
 
-    Meant for features of length one, centred where base data is at hand (``cl2n | laplacian-shot``).
+    Meant for features of length one (``l2 | laplacian-shot``), centred where base data is at hand
+    (``cl2n | laplacian-shot``); centring on the few rows of a support alone does more harm than good.
 
     Args:
         neighbours: nearest other queries that a query listens to.
-        regularisation: weight of agreement (λ); the paper takes 0.7 at 1 shot and 0.1 to 0.3 at 5 shots.
+        regularisation: weight of agreement (λ).
         steps: of the bound optimisation.
         rectify: move the prototypes by the queries first, as in `BDCSPN`; it assumes that the queries hold the
             classes in about equal shares.
@@ -33,6 +35,8 @@ class LaplacianShot(Learner):
 
     Raises:
         ValueError: neighbours or steps is below 1.
+
+    The paper's setting: ``cl2n | laplacian-shot(regularisation=0.7)`` at 1 shot, 0.1 to 0.3 at 5 shots.
 
     Reference: Ziko, Dolz, Granger, Ben Ayed, "Laplacian regularized few-shot learning", ICML 2020,
     arXiv:2006.15486.
@@ -44,7 +48,7 @@ class LaplacianShot(Learner):
     def __init__(
         self,
         neighbours: int = 2,
-        regularisation: float = 0.7,
+        regularisation: float = 0.3,
         steps: int = 20,
         rectify: bool = True,
         sharpness: float = 10.0,
@@ -57,14 +61,15 @@ class LaplacianShot(Learner):
         self.steps = steps
         self.rectify = rectify
         self.sharpness = sharpness
+        self.invariant = () if rectify else ("offset",)
 
     def adapt(self, episode: Episode) -> SupportState:
         """Keep the support."""
-        return keep_support(episode)
+        return keep_support(episode, relative=not self.rectify)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Assign all queries together."""
-        prototypes = state.prototypes
+        prototypes, query = state.prototypes, shifted(query, state.offset)
         if self.rectify:
             prototypes = rectify(state, shift(state, query), self.sharpness)
         unary = -squared_distances(prototypes, query)  # [E, N, Q]: classes first, the fast way to a softmax over few

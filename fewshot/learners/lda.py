@@ -9,17 +9,20 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import class_means, product
 
-SHRINKAGES = ("ledoit-wolf", "oas")
+SHRINKAGES = ("auto", "ledoit-wolf", "oas")
+_AUTO = 4.0  # chosen by benchmarks/defaults.py
 PRIORS = ("uniform", "empirical")
 
 
 class LDAState(NamedTuple):
-    """One linear decision function per class."""
+    """One linear decision function per class, of rows relative to an offset."""
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class LDA(Learner):
@@ -32,8 +35,9 @@ class LDA(Learner):
     With one shot per class S is zero: then Σ = I, and the learner is `Prototypes`.
 
     Args:
-        shrinkage: ρ in 0..1, or how it is chosen: ``"ledoit-wolf"`` or ``"oas"``. With fewer rows than features it
-            must be greater than 0.
+        shrinkage: ρ in 0..1, or how it is chosen: ``"ledoit-wolf"`` or ``"oas"``; or ``"auto"``: Ledoit and Wolf's, but
+            at least ``4 D / (4 D + S - N)``, as their formula counts S independent rows where, around the means of N
+            classes of a few shots each, there are S - N. With fewer rows than features it must be greater than 0.
         prior: of the classes: ``"uniform"``, or ``"empirical"``: by their shots.
 
     Raises:
@@ -45,13 +49,14 @@ class LDA(Learner):
     """
 
     name: ClassVar[str] = "lda"
+    invariant = ("offset", "scale")
 
-    def __init__(self, shrinkage: float | str = "ledoit-wolf", prior: str = "uniform") -> None:
+    def __init__(self, shrinkage: float | str = "auto", prior: str = "uniform") -> None:
         super().__init__()
         if (isinstance(shrinkage, str) and shrinkage not in SHRINKAGES) or (
             not isinstance(shrinkage, str) and not 0 < shrinkage <= 1
         ):
-            raise ValueError(f"shrinkage={shrinkage!r}; it must be in 0..1 (not 0), 'ledoit-wolf' or 'oas'.")
+            raise ValueError(f"shrinkage={shrinkage!r}; it must be in 0..1 (not 0), 'auto', 'ledoit-wolf' or 'oas'.")
         if prior not in PRIORS:
             raise ValueError(f"prior={prior!r}; it must be 'uniform' or 'empirical'.")
         self.shrinkage = shrinkage
@@ -59,32 +64,50 @@ class LDA(Learner):
 
     def adapt(self, episode: Episode) -> LDAState:
         """Estimate means and covariance, and solve for the decision functions."""
-        support, one_hot = episode.support, episode.one_hot
+        estimate = self._estimate(episode)
+        weight = _inverse(estimate, estimate.means)  # [E, N, D]
+        bias = -(weight * estimate.means).sum(-1) / 2
+        shots, dtype = episode.shots, episode.support.dtype
+        if self.prior == "empirical":
+            bias = bias + (shots.to(bias).clamp(min=1) / shots.sum(1, keepdim=True).clamp(min=1)).log()
+        bias = bias.masked_fill(shots == 0, -torch.inf)
+        return LDAState(weight.to(dtype), bias.to(dtype), estimate.offset)
+
+    def _estimate(self, episode: Episode) -> _Estimate:
+        episode, _, _, offset = relative_to_centre(episode)
+        support = episode.support
         exact = torch.float32 if support.device.type == "mps" else torch.float64
-        means, shots = class_means(episode)
+        one_hot = episode.one_hot.to(exact)
         known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
         rows = torch.where(known > 0, support, 0).to(exact)
-        means, known = means.to(exact), known.to(exact)
-        rows = rows - product(one_hot.to(exact), means)  # [E, S, D], around the class means
+        means, shots = class_means(episode.replace(support=rows, query=rows[:, :0], unlabelled=None))
+        rows = rows - product(one_hot, means)  # [E, S, D], around the class means
         count = known.sum(1, keepdim=True)  # [E, 1, 1]
         gram = product(rows, rows.mT)  # [E, S, S]
         width = rows.shape[-1]
         trace = gram.diagonal(dim1=1, dim2=2).sum(-1).view(-1, 1, 1) / count  # tr(S)
         share = self._shrinkage(gram, trace, count, width)
+        if self.shrinkage == "auto":
+            free = count - (shots > 0).sum(1).view(-1, 1, 1)  # degrees of freedom
+            share = torch.maximum(share, _AUTO * width / (_AUTO * width + free))
         sphere = share * trace / width  # [E, 1, 1]
         floor = torch.finfo(exact).eps * trace
-        flat = trace <= torch.finfo(exact).eps * means.square().mean((1, 2), keepdim=True)  # no row left its mean
+        # No row left its mean, but for rounding.
+        flat = trace <= width * (4 * torch.finfo(exact).eps) ** 2 * means.square().mean((1, 2), keepdim=True)
         sphere = torch.where(flat, torch.ones_like(sphere), sphere + floor)
         spread = torch.where(flat, torch.zeros_like(share), (1 - share) / count)
-        weight = _inverse(rows, gram, spread, sphere, means)  # [E, N, D]
-        bias = -(weight * means).sum(-1) / 2
-        if self.prior == "empirical":
-            bias = bias + shots.to(exact).clamp(min=1).log() - count.view(-1, 1).log()
-        return LDAState(weight.to(support.dtype), bias.masked_fill(shots == 0, -torch.inf).to(support.dtype))
+        return _Estimate(means, rows, gram, spread, sphere, offset)
 
     def predict(self, state: LDAState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
-        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Half the squared Mahalanobis distance to the nearest class (less the logarithm of its prior)."""
+        estimate = self._estimate(episode)
+        query = shifted(episode.query, estimate.offset).to(estimate.means)
+        squares = (_inverse(estimate, query) * query).sum(-1)  # [E, Q], which the logits leave out
+        return squares / 2 - logits.amax(-1)
 
     def _shrinkage(self, gram: Tensor, trace: Tensor, count: Tensor, width: int) -> Tensor:
         """ρ ``[E, 1, 1]``, from inner products only."""
@@ -92,7 +115,7 @@ class LDA(Learner):
             return torch.full_like(trace, self.shrinkage)
         tiny = torch.finfo(gram.dtype).tiny
         square = gram.square().sum((1, 2)).view(-1, 1, 1) / count**2  # |S|² = Σ S_ij²
-        if self.shrinkage == "ledoit-wolf":
+        if self.shrinkage != "oas":
             fourth = gram.diagonal(dim1=1, dim2=2).square().sum(-1).view(-1, 1, 1) / count  # mean |x|⁴
             distance = square - trace**2 / width
             error = (fourth - square) / count
@@ -101,8 +124,20 @@ class LDA(Learner):
         return ((mean + squared_mean) / ((count + 1) * (mean - squared_mean / width)).clamp(min=tiny)).clamp(0, 1)
 
 
-def _inverse(rows: Tensor, gram: Tensor, spread: Tensor, sphere: Tensor, right: Tensor) -> Tensor:
-    """``(spread XᵀX + sphere I)⁻¹`` times each row of the right-hand side ``[E, N, D]``."""
+class _Estimate(NamedTuple):
+    """Class means, and the shared covariance ``spread XᵀX + sphere I``, in float64."""
+
+    means: Tensor  # [E, N, D]
+    rows: Tensor  # X, around the class means [E, S, D]
+    gram: Tensor  # X Xᵀ [E, S, S]
+    spread: Tensor  # [E, 1, 1]
+    sphere: Tensor  # [E, 1, 1]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what the means are relative to
+
+
+def _inverse(estimate: _Estimate, right: Tensor) -> Tensor:
+    """The inverse covariance times each row of the right-hand side ``[E, R, D]``."""
+    _, rows, gram, spread, sphere, _ = estimate
     if rows.shape[1] > rows.shape[2]:
         matrix = spread * product(rows.mT, rows)
         matrix.diagonal(dim1=1, dim2=2).add_(sphere.squeeze(-1))

@@ -10,17 +10,22 @@ from torch.autograd.function import once_differentiable
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import SoftmaxProblem, softmax_regression
+from fewshot.maths.spread import AUTO, spread_of_support
 
+_AUTO = 3.0  # chosen by benchmarks/defaults.py
+_SCORED = 5000  # rows that are scored in cross-validation suffice
 _GRID = [10.0**power for power in range(-3, 4)]
 
 
 class LogisticState(NamedTuple):
-    """One linear decision function per class."""
+    """One linear decision function per class, of rows relative to an offset."""
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Logistic(Learner):
@@ -34,13 +39,15 @@ class Logistic(Learner):
     method. First derivatives reach the support by the implicit function theorem; second ones are refused.
 
     Args:
-        C: inverse strength of the regularisation, as in scikit-learn; ``"cv"``: that of 0.001, 0.01, ..., 1000 with
-            the highest likelihood in cross-validation on the support of each episode, classes spread evenly over
-            the folds. With one shot per class nothing can be held out, and C is 1.
+        C: inverse strength of the regularisation, as in scikit-learn; ``"auto"``: 3 divided by the mean square distance
+            of the support from its mean, so that the size of the features does not matter; ``"cv"``: that of 0.001,
+            0.01, ..., 1000 with the highest likelihood in cross-validation on the support of each episode, classes
+            spread evenly over the folds (of more than 1,000 rows, not all folds are scored). With one shot per class
+            nothing can be held out, and C is as for "auto".
         folds: of the cross-validation; an episode with fewer shots has as many as those.
 
     Raises:
-        ValueError: C is neither "cv" nor positive and finite, or folds is below 2.
+        ValueError: C is neither "auto", "cv" nor positive and finite, or folds is below 2.
 
     Reference: Tian, Wang, Krishnan, Tenenbaum, Isola, "Rethinking few-shot image classification: a good
     embedding is all you need?", ECCV 2020, arXiv:2003.11539.
@@ -51,11 +58,12 @@ class Logistic(Learner):
     """
 
     name: ClassVar[str] = "logistic"
+    invariant = ("offset",)
 
-    def __init__(self, C: float | str = 1.0, folds: int = 5) -> None:
+    def __init__(self, C: float | str = AUTO, folds: int = 5) -> None:
         super().__init__()
-        if C != "cv" and (isinstance(C, str) or not 0 < C < float("inf")):
-            raise ValueError(f"C={C!r}; it must be positive and finite (smaller regularises more), or 'cv'.")
+        if C not in (AUTO, "cv") and (isinstance(C, str) or not 0 < C < float("inf")):
+            raise ValueError(f"C={C!r}; it must be positive and finite (smaller regularises more), 'auto' or 'cv'.")
         if folds < 2:
             raise ValueError(f"folds={folds}; there must be at least 2.")
         self.C = C
@@ -63,12 +71,19 @@ class Logistic(Learner):
 
     def adapt(self, episode: Episode) -> LogisticState:
         """Solve for the weights of each episode."""
-        if isinstance(self.C, str):
+        if self.C == "cv":
             return self._fit(episode, self._cross_validated(episode))
+        if isinstance(self.C, str):
+            return self._fit(episode, self._relative(episode))
         return self._fit(episode, torch.full((len(episode),), self.C, device=episode.support.device))
 
-    def _fit(self, episode: Episode, inverse: Tensor) -> LogisticState:
-        """The optimum for the C of each episode ``[E]``."""
+    def _relative(self, episode: Episode) -> Tensor:
+        """The C that suits the size of each episode's rows ``[E]``."""
+        return _AUTO / spread_of_support(episode).root.square().flatten()
+
+    def _fit(self, episode: Episode, inverse: Tensor, *, tentative: bool = False) -> LogisticState:
+        """The optimum for the C of each episode ``[E]``; a tentative one, which only helps to choose, less exactly."""
+        episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         # float32 would lose half of its seven digits in the Gram matrix, and the optimum with them.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
@@ -81,13 +96,16 @@ class Logistic(Learner):
         mean = product(weights.to(support.dtype), support).to(exact)  # [E, 1, D]
         rows = support.to(exact, copy=True).sub_(mean)  # [E, S, D], in place: fresh memory is what costs
 
-        weight, bias = softmax_regression(rows.detach(), target, strength)  # [E, N, D], [E, N, 1]
+        tolerance = 1e-3 if tentative else 1e-5  # of decision values
+        weight, bias = softmax_regression(
+            rows.detach(), target, strength.detach(), tolerance, tentative=tentative
+        )  # [E, N, D], [E, N, 1]
         if rows.requires_grad:
             weight, bias = _differentiable(weight, bias, rows, target, strength)
         # Adding a constant to every b changes no probability: let those of the present classes sum to zero.
         bias = bias - (bias * present).sum(1, keepdim=True) / classes.clamp(min=1)
         bias = (bias - weight @ mean.mT).masked_fill(~present, -torch.inf)  # [E, N, 1]
-        return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype))
+        return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype), offset)
 
     @torch.no_grad()
     def _cross_validated(self, episode: Episode) -> Tensor:
@@ -95,26 +113,32 @@ class Logistic(Learner):
         fold = _folds(episode, self.folds)  # [E, S]
         episode = episode.replace(support=episode.support.detach())
         usable = episode.one_hot.any(-1)
+        scored = (_SCORED // usable.sum(1).clamp(min=1)).clamp(1, self.folds)  # [E]
         scores = []
         for C in _GRID:
             total = episode.support.new_zeros(len(episode))
             for number in range(self.folds):
-                held_out = (fold == number) & usable  # [E, S]
+                held_out = (fold == number) & usable & (number < scored).unsqueeze(1)  # [E, S]
+                if not held_out.any():
+                    continue
                 learned = episode.replace(labels=episode.labels.masked_fill(held_out, -1))
-                state = self._fit(learned, torch.full((len(episode),), C, device=total.device))
+                state = self._fit(learned, torch.full((len(episode),), C, device=total.device), tentative=True)
                 likelihood = self.predict(state, episode.support).log_softmax(-1)  # [E, S, N]
                 likelihood = likelihood.gather(-1, episode.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
                 # A class whose only row is held out cannot be predicted, whatever C is.
                 seen = (learned.shots > 0).gather(1, episode.labels.clamp(min=0))
                 total += torch.where(held_out & seen, likelihood, 0).sum(-1)
             scores.append(total)
+            # From the best C on the likelihood falls, and the fits take the longest.
+            if len(scores) > 2 and bool((total < torch.stack(scores[:-1]).amax(0)).all()):
+                break
         best = torch.stack(scores).argmax(0)  # of equals the smallest C
         chosen = torch.tensor(_GRID, device=best.device)[best]
-        return torch.where(episode.shots.amax(-1) > 1, chosen, torch.ones_like(chosen))
+        return torch.where(episode.shots.amax(-1) > 1, chosen, self._relative(episode).to(chosen))
 
     def predict(self, state: LogisticState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
-        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
 
 def _folds(episode: Episode, folds: int) -> Tensor:

@@ -6,11 +6,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
+from fewshot.maths.precision import refuse_non_finite
 from fewshot.maths.prototype_head import cross_entropy_gradient
 from fewshot.maths.text_head import cosines, read_text, without
 
@@ -48,6 +48,7 @@ class LPPlusPlus(Learner):
 
     name: ClassVar[str] = "lp++"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, steps: int = 300, start: float = 250.0, scale: float = 100.0) -> None:
         super().__init__()
@@ -60,6 +61,7 @@ class LPPlusPlus(Learner):
     @torch.no_grad()
     def adapt(self, episode: Episode) -> LPPlusPlusState:
         """Descend on W and alpha."""
+        refuse_non_finite(episode.support, "support", episode.labels >= 0)  # which eigvalsh would not survive
         known = read_text(episode)
         rows, one_hot, text = known.support, known.one_hot, known.text
         shots = one_hot.sum(1)  # [E, N]

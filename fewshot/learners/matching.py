@@ -6,11 +6,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
+from fewshot.maths.spread import spread_of_support
 
 
 class MatchingState(NamedTuple):
@@ -18,6 +18,7 @@ class MatchingState(NamedTuple):
 
     support: Tensor  # [E, S, D]
     one_hot: Tensor  # [E, S, N]
+    centre: Tensor  # [E, 1, D], what was subtracted
 
 
 class Matching(Learner):
@@ -26,32 +27,43 @@ class Matching(Learner):
     ``P(n | q) = Σ_{s of class n} exp(scale cos(q, x_s)) / Σ_s exp(scale cos(q, x_s))``; the logits are the
     logarithm of the upper sum. That is the paper's classifier without its "full context embeddings".
 
+    Cosines are those around the mean of the support: around zero, features that share a large part are all alike, and
+    classes would be told apart by how long their rows' mean is. With many shots this is near the nearest neighbour's
+    answer, and cannot reach that of class means where classes overlap.
+
     Args:
         scale: sharpness of the attention; the paper has 1, at which every row votes nearly alike. Large
             values approach the nearest neighbour.
+        centred: False: cosines around zero, as in the paper.
 
     Raises:
         ValueError: scale is not positive.
+
+    The paper's setting: ``matching(scale=1.0, centred=False)``.
 
     Reference: Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra, "Matching networks for one shot learning",
     NeurIPS 2016, arXiv:1606.04080.
     """
 
     name: ClassVar[str] = "matching"
+    invariant = ("scale",)
 
-    def __init__(self, scale: float = 10.0) -> None:
+    def __init__(self, scale: float = 10.0, centred: bool = True) -> None:
         super().__init__()
         if scale <= 0:
             raise ValueError(f"scale={scale!r}; it must be positive.")
         self.scale = scale
+        self.centred = centred
 
     def adapt(self, episode: Episode) -> MatchingState:
         """Keep the support."""
-        return MatchingState(normalize(episode.support, dim=-1), episode.one_hot)
+        several = (episode.labels >= 0).sum(1) > 1  # a lone row would be centred onto zero
+        centre = spread_of_support(episode).mean * (several & self.centred).view(-1, 1, 1)  # [E, 1, D]
+        return MatchingState(normalize(episode.support - centre, dim=-1), episode.one_hot, centre)
 
     def predict(self, state: MatchingState, query: Tensor) -> Tensor:
         """Sum the attention of each class."""
-        cosine = product(normalize(query, dim=-1), state.support.mT)  # [E, Q, S]
+        cosine = product(normalize(query - state.centre, dim=-1), state.support.mT)  # [E, Q, S]
         known = state.one_hot.any(-1).unsqueeze(1)  # [E, 1, S]
         cosine = torch.where(known, cosine, -torch.inf)
         highest = cosine.amax(-1, keepdim=True)  # the largest vote is 1, so a sum of votes underflows last
@@ -59,3 +71,7 @@ class Matching(Learner):
         present = state.one_hot.any(1).unsqueeze(1)  # [E, 1, N]
         logits = votes.clamp(min=torch.finfo(votes.dtype).tiny).log() + self.scale * highest
         return torch.where(present, logits, -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the logarithm of the attention that the nearest class gets, before attention is made to sum to 1."""
+        return -logits.amax(-1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.crammer_singer import SVMState, check, decide, fit
+from fewshot.maths.outliers import distance_to_answer
 
 
 class MetaOptNet(Learner):
@@ -49,3 +50,7 @@ class MetaOptNet(Learner):
     def predict(self, state: SVMState, query: Tensor) -> Tensor:
         """Scaled decision values of the queries."""
         return decide(state, query, self.log_scale.exp().to(query))
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the mean of the class that a query is given to."""
+        return distance_to_answer(episode, logits)

@@ -6,11 +6,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.centring import relative_to_centre, shifted
+from fewshot.maths.linalg import normalize, product
 
 
 class NearestState(NamedTuple):
@@ -18,6 +18,7 @@ class NearestState(NamedTuple):
 
     support: Tensor  # [E, S, D], of length one for the cosine distance
     one_hot: Tensor  # [E, S, N]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what rows are relative to
 
 
 class Nearest(Learner):
@@ -60,11 +61,15 @@ class Nearest(Learner):
         self.k = k
         self.distance = distance
         self.weights = weights
+        self.invariant = ("scale",) if distance == "cosine" else ("offset", "scale")
 
     def adapt(self, episode: Episode) -> NearestState:
         """Keep the support."""
-        support = normalize(episode.support, dim=-1) if self.distance == "cosine" else episode.support
-        return NearestState(support, episode.one_hot)
+        if self.distance == "cosine":
+            nothing = episode.support.new_zeros(len(episode), 1, 1)
+            return NearestState(normalize(episode.support, dim=-1), episode.one_hot, nothing)
+        episode, _, _, offset = relative_to_centre(episode)
+        return NearestState(episode.support, episode.one_hot, offset)
 
     def predict(self, state: NearestState, query: Tensor) -> Tensor:
         """Let the nearest rows vote."""
@@ -85,10 +90,15 @@ class Nearest(Learner):
         closeness = 1 / (1 + nearest.masked_fill(absent, 0) / usual)  # between 0 and 1, whatever the scale
         return (votes + share * closeness).log().masked_fill(absent, -torch.inf)
 
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The distance to the nearest row; with more neighbours, the log-odds of their votes."""
+        return -logits.amax(-1) if self.k == 1 else super().outlier_score(episode, logits)
+
     def _distances(self, state: NearestState, query: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to each row, infinite for padding, and by how much it may be off."""
         eps = torch.finfo(query.dtype).eps
         padding = ~state.one_hot.any(-1).unsqueeze(1)  # [E, 1, S]
+        query = shifted(query, state.offset)
         if self.distance == "cosine":
             similarity = product(normalize(query, dim=-1), state.support.mT)  # [E, Q, S]
             distance = (1 - similarity).clamp(min=4 * eps)

@@ -10,7 +10,10 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
-from fewshot.maths.text_head import cosines, read_text, without
+from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.text_head import cosines, fitted_scale, read_text, spread_of_rows, without
+
+_AUTO = 2.0  # chosen by benchmarks/defaults.py
 
 
 class ProKeRState(NamedTuple):
@@ -20,6 +23,8 @@ class ProKeRState(NamedTuple):
     text: Tensor  # [E, N, D]
     absent: Tensor  # [E, N]
     correction: Tensor  # [E, S, N]
+    beta: Tensor  # [E, 1, 1]
+    scale: Tensor  # [E, 1, 1]
 
 
 class ProKeR(Learner):
@@ -31,13 +36,17 @@ class ProKeR(Learner):
     on cosines instead of probabilities; with these no number needs to be found on validation data.
 
     Args:
-        beta: of the kernel.
+        beta: of the kernel; ``"auto"``: 2 divided by the mean square distance of the support rows, of length one, from
+            their mean, so that near and far mean the same in every encoder's space.
         strength: how much the support is believed (λ).
-        scale: factor on text cosines; that of the model.
+        scale: factor on text cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of the
+            support likeliest, as encoders of sentences have none.
         sharpness: of the logits; it changes probabilities, not predictions.
 
     Raises:
         ValueError: a number that is not positive.
+
+    A setting for CLIP alone: ``proker(beta=5.0, strength=1.0, scale=100.0)``.
 
     Reference: Bendou, Ouasfi, Gripon, Boukhayma, "ProKeR: a kernel perspective on few-shot adaptation of large
     vision-language models", CVPR 2025, arXiv:2501.11175.
@@ -45,13 +54,16 @@ class ProKeR(Learner):
 
     name: ClassVar[str] = "proker"
     needs = ("support", "text")
+    invariant = ("scale",)
 
-    def __init__(self, beta: float = 5.0, strength: float = 1.0, scale: float = 100.0, sharpness: float = 10.0) -> None:
+    def __init__(
+        self, beta: float | str = AUTO, strength: float = 10.0, scale: float | str = AUTO, sharpness: float = 10.0
+    ) -> None:
         super().__init__()
-        if min(beta, strength, scale, sharpness) <= 0:
-            raise ValueError(
-                f"beta={beta}, strength={strength}, scale={scale}, sharpness={sharpness}; all must be positive."
-            )
+        check_auto("beta", beta)
+        check_auto("scale", scale)
+        if min(strength, sharpness) <= 0:
+            raise ValueError(f"strength={strength}, sharpness={sharpness}; both must be positive.")
         self.beta = beta
         self.strength = strength
         self.scale = scale
@@ -62,19 +74,23 @@ class ProKeR(Learner):
         known = read_text(episode)
         rows, one_hot = known.support, known.one_hot
         mask = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
-        kernel = self._kernel(product(rows, rows.mT)) * mask * mask.mT
+        unit = rows.new_ones(len(rows), 1, 1)
+        beta = _AUTO / spread_of_rows(known) if isinstance(self.beta, str) else self.beta * unit
+        scale = fitted_scale(known) if isinstance(self.scale, str) else self.scale * unit
+        kernel = _kernel(product(rows, rows.mT), beta) * mask * mask.mT
         kernel = kernel + torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device) / self.strength
-        prior = without(self.scale * product(rows, known.text.mT), known.absent).softmax(-1)
+        prior = without(scale * product(rows, known.text.mT), known.absent).softmax(-1)
         wrong = (one_hot - prior) * mask  # [E, S, N]
         factor = torch.linalg.cholesky_ex(kernel).L
-        return ProKeRState(rows, known.text, known.absent, torch.cholesky_solve(wrong, factor))
+        return ProKeRState(rows, known.text, known.absent, torch.cholesky_solve(wrong, factor), beta, scale)
 
     def predict(self, state: ProKeRState, query: Tensor) -> Tensor:
         """Prior and correction."""
-        prior = without(self.scale * cosines(query, state.text), state.absent).softmax(-1)  # [E, Q, N]
+        prior = without(state.scale * cosines(query, state.text), state.absent).softmax(-1)  # [E, Q, N]
         if state.support.shape[1]:
-            prior = prior + self._kernel(cosines(query, state.support)) @ state.correction
+            prior = prior + _kernel(cosines(query, state.support), state.beta) @ state.correction
         return without(self.sharpness * prior, state.absent)
 
-    def _kernel(self, cosine: Tensor) -> Tensor:
-        return torch.exp(-self.beta * (1 - cosine))
+
+def _kernel(cosine: Tensor, beta: Tensor) -> Tensor:
+    return torch.exp(-beta * (1 - cosine))

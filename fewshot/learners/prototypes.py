@@ -6,18 +6,19 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import class_means, product
+from fewshot.maths.centring import relative_to_centre, shifted
+from fewshot.maths.linalg import class_means, normalize, product
 
 
 class PrototypesState(NamedTuple):
-    """Class means, and the part of the logits that does not depend on the query."""
+    """Class means, the part of the logits that does not depend on the query, and what rows are relative to."""
 
     prototypes: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Prototypes(Learner):
@@ -47,26 +48,29 @@ class Prototypes(Learner):
             raise ValueError(f"distance={distance!r}; it must be 'euclidean' or 'cosine'.")
         self.distance = distance
         self.scale = scale
+        self.invariant = ("scale",) if distance == "cosine" else ("offset", "scale")
 
     def adapt(self, episode: Episode) -> PrototypesState:
         """Average the support of each class."""
         if self.distance == "cosine":
             prototypes, shots = class_means(episode.replace(support=normalize(episode.support, dim=-1)))
             prototypes = normalize(prototypes, dim=-1)  # [E, N, D]
+            offset = torch.zeros_like(prototypes[:, :1, :1])
             bias = torch.zeros_like(shots)  # [E, N]
         else:
-            prototypes, shots = class_means(episode)
+            _, prototypes, shots, offset = relative_to_centre(episode)
             bias = -self.scale * prototypes.square().sum(-1)
-        return PrototypesState(prototypes, bias.masked_fill(shots == 0, -torch.inf))
+        return PrototypesState(prototypes, bias.masked_fill(shots == 0, -torch.inf), offset)
 
     def predict(self, state: PrototypesState, query: Tensor) -> Tensor:
         """Score the queries against the class means."""
         scale = self.scale if self.distance == "cosine" else 2 * self.scale
-        query = normalize(query, dim=-1) if self.distance == "cosine" else query
+        query = normalize(query, dim=-1) if self.distance == "cosine" else shifted(query, state.offset)
         return torch.add(state.bias.unsqueeze(1), product(query, state.prototypes.mT), alpha=scale)  # [E, Q, N]
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """The distance to the nearest class mean (squared, or minus the cosine), times the scale."""
         if self.distance == "cosine":
             return -logits.amax(-1)
-        return self.scale * episode.query.square().sum(-1) - logits.amax(-1)  # the logits leave |q|² out
+        query = shifted(episode.query, relative_to_centre(episode).offset)
+        return self.scale * query.square().sum(-1) - logits.amax(-1)  # the logits leave |q|² out

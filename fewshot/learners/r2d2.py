@@ -12,6 +12,7 @@ from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.learner import State as State
 from fewshot.maths.linalg import product
+from fewshot.maths.outliers import distance_to_answer
 
 
 class R2D2(Learner):
@@ -64,6 +65,10 @@ class R2D2(Learner):
         weight, absent = state
         logits = self.log_scale.exp().to(query) * product(query, weight.mT)  # [E, Q, N]
         return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the mean of the class that a query is given to."""
+        return distance_to_answer(episode, logits)
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:

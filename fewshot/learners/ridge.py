@@ -9,14 +9,20 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
+from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.spread import AUTO, check_auto
+
+_AUTO = 1.0  # chosen by benchmarks/defaults.py
 
 
 class RidgeState(NamedTuple):
-    """One linear decision function per class."""
+    """One linear decision function per class, of rows relative to an offset."""
 
     weight: Tensor  # [E, N, D]
     bias: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1]
 
 
 class Ridge(Learner):
@@ -30,13 +36,15 @@ class Ridge(Learner):
     features, else ``W = Yᵀ X (Xᵀ X + alpha I)⁻¹``, of D (X and Y centred where there is an intercept).
 
     Args:
-        alpha: strength of the penalty.
+        alpha: strength of the penalty; ``"auto"``: the mean square distance of the support from its mean, times the
+            mean number of shots, so that neither the size of the features nor that of the support matters (without
+            intercept: from zero). On features of length one, the paper's and most others' numbers are 0.1 to 1.
         scale: factor on the logits; it changes probabilities, not predictions. Regression on one-hot labels
             answers in 0..1, so with 1 the probabilities are rather flat.
         fit_intercept: fit b, which is not penalised; without it b = 0, as in R2-D2.
 
     Raises:
-        ValueError: alpha is not positive and finite.
+        ValueError: alpha is neither "auto" nor positive and finite.
 
     Reference: Bertinetto, Henriques, Torr, Vedaldi, "Meta-learning with differentiable closed-form solvers",
     ICLR 2019, arXiv:1805.08136.
@@ -48,16 +56,20 @@ class Ridge(Learner):
 
     name: ClassVar[str] = "ridge"
 
-    def __init__(self, alpha: float = 1.0, scale: float = 1.0, fit_intercept: bool = True) -> None:
+    def __init__(self, alpha: float | str = AUTO, scale: float = 1.0, fit_intercept: bool = True) -> None:
         super().__init__()
-        if not 0 < alpha < float("inf"):
-            raise ValueError(f"alpha={alpha!r}; it must be positive and finite (larger regularises more).")
+        check_auto("alpha", alpha)
         self.alpha = alpha
         self.scale = scale
         self.fit_intercept = fit_intercept
+        self.invariant = ("offset",) if fit_intercept else ()
 
     def adapt(self, episode: Episode) -> RidgeState:
         """Solve for the weights of each episode."""
+        if self.fit_intercept:
+            episode, _, _, offset = relative_to_centre(episode)
+        else:
+            offset = episode.support.new_zeros(len(episode), 1, 1)
         support = episode.support
         # The Gram matrix squares the condition: float32 could make it indefinite where alpha is small.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
@@ -73,19 +85,33 @@ class Ridge(Learner):
             target = (target - bias) * mask
         if rows.shape[1] <= rows.shape[2]:
             gram = product(rows, rows.mT) * mask * mask.mT  # [E, S, S]
-            weight = product(self._solve(gram, target), rows)  # [E, N, D]
+            weight = product(_solve(gram, target, self._penalty(gram, mask, absent)), rows)  # [E, N, D]
         else:
             rows = rows * mask.mT
-            weight = self._solve(product(rows.mT, rows), product(target, rows))
-        offset = (bias - product(weight, mean.mT)).squeeze(-1) if self.fit_intercept else weight.new_zeros(())
-        bias = (self.scale * offset).expand(absent.shape).masked_fill(absent, -torch.inf)  # [E, N]
-        return RidgeState((self.scale * weight).to(support.dtype), bias.to(support.dtype))
+            gram = product(rows.mT, rows)  # [E, D, D]
+            weight = _solve(gram, product(target, rows), self._penalty(gram, mask, absent))
+        bias = (bias - product(weight, mean.mT)).squeeze(-1) if self.fit_intercept else weight.new_zeros(())
+        bias = (self.scale * bias).expand(absent.shape).masked_fill(absent, -torch.inf)  # [E, N]
+        return RidgeState((self.scale * weight).to(support.dtype), bias.to(support.dtype), offset)
 
     def predict(self, state: RidgeState, query: Tensor) -> Tensor:
         """Regression of the queries onto the one-hot labels."""
-        return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+        return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
-    def _solve(self, matrix: Tensor, right: Tensor) -> Tensor:
-        """``right (matrix + alpha I)⁻¹``: ``[E, N, R]`` for a symmetric matrix ``[E, R, R]``."""
-        matrix.diagonal(dim1=1, dim2=2).add_(self.alpha)
-        return torch.cholesky_solve(right.mT, torch.linalg.cholesky_ex(matrix).L).mT
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the mean of the class that a query is given to."""
+        return distance_to_answer(episode, logits)
+
+    def _penalty(self, matrix: Tensor, mask: Tensor, absent: Tensor) -> Tensor | float:
+        """Alpha of each episode ``[E, 1]``; the trace of the matrix is the sum of squares of the rows."""
+        if not isinstance(self.alpha, str):
+            return self.alpha
+        count, classes = mask.sum(-1), (~absent).sum(-1, keepdim=True)  # [E, 1]
+        square = matrix.diagonal(dim1=1, dim2=2).sum(-1, keepdim=True) / (count - 1).clamp(min=1)
+        return _AUTO * torch.where(square > 0, square, torch.ones_like(square)) * count / classes.clamp(min=1)
+
+
+def _solve(matrix: Tensor, right: Tensor, alpha: Tensor | float) -> Tensor:
+    """``right (matrix + alpha I)⁻¹``: ``[E, N, R]`` for a symmetric matrix ``[E, R, R]``."""
+    matrix.diagonal(dim1=1, dim2=2).add_(alpha)
+    return torch.cholesky_solve(right.mT, torch.linalg.cholesky_ex(matrix).L).mT

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.learner import State as State
-from fewshot.maths.linalg import class_means, product
+from fewshot.maths.linalg import class_means, normalize, product
 
 
 class ScaledPrototypes(Learner):
@@ -34,6 +33,7 @@ class ScaledPrototypes(Learner):
     """
 
     name: ClassVar[str] = "scaled-prototypes"
+    invariant = ("scale",)
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
@@ -52,3 +52,7 @@ class ScaledPrototypes(Learner):
         prototypes, absent = state
         cosines = product(normalize(query, dim=-1), prototypes.mT)  # [E, Q, N]
         return (self.log_scale.exp().to(cosines) * cosines).masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """Minus the cosine with the nearest class mean, times the scale."""
+        return -logits.amax(-1)

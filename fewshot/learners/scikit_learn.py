@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import threading
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +15,10 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.outliers import distance_to_answer
 from fewshot.registry import unknown
+
+_SCANNING = threading.Lock()
 
 
 class SklearnState(NamedTuple):
@@ -55,6 +60,8 @@ class SklearnLearner(Learner):
         super().__init__()
         self.estimator = estimator
         self.arguments = arguments
+        # Found once, here: scikit-learn is scanned for a name, which takes seconds.
+        self._kind = _find(estimator) if isinstance(estimator, str) else None
         self._make()  # what is wrong should be said now
 
     def adapt(self, episode: Episode) -> SklearnState:
@@ -78,13 +85,17 @@ class SklearnLearner(Learner):
             logits[e][:, classes] = _scores(fitted, queries[e])
         return torch.from_numpy(logits).to(query)
 
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the mean of the class that a query is given to."""
+        return distance_to_answer(episode, logits)
+
     def _make(self, seed: int = 0) -> Any:
         """A fresh estimator."""
         from sklearn.base import BaseEstimator, clone, is_classifier
 
-        if isinstance(self.estimator, str):
+        if self._kind is not None:
             try:
-                made = _find(self.estimator)(**(self.arguments or {}))
+                made = self._kind(**(self.arguments or {}))
             except TypeError as error:
                 raise ValueError(f"arguments={self.arguments!r} do not fit {self.estimator}: {error}") from None
         elif self.arguments is not None:
@@ -115,7 +126,6 @@ class SklearnLearner(Learner):
 def _find(path: str) -> type:
     """The classifier class of that name or path."""
     from sklearn.base import ClassifierMixin
-    from sklearn.utils import all_estimators
 
     module, _, name = path.rpartition(".")
     # A spec string may come from a file: it must not be able to import just anything.
@@ -126,7 +136,7 @@ def _find(path: str) -> type:
             found = None
         if isinstance(found, type) and issubclass(found, ClassifierMixin):
             return found
-    known = {_path(kind): kind for _, kind in all_estimators(type_filter="classifier")}
+    known = _classifiers()
     short = {kind.__name__: kind for kind in known.values()}
     if path in short:
         return short[path]
@@ -134,6 +144,19 @@ def _find(path: str) -> type:
         unknown("scikit-learn classifier", path, short if not module else known)
         + " Give a classifier of another package as an instance."
     )
+
+
+def _classifiers() -> dict[str, type]:
+    """All classifiers of scikit-learn by path."""
+    with _SCANNING:  # the scan imports modules and changes warning filters, which threads must not do together
+        return _scanned()
+
+
+@functools.cache
+def _scanned() -> dict[str, type]:
+    from sklearn.utils import all_estimators
+
+    return {_path(kind): kind for _, kind in all_estimators(type_filter="classifier")}
 
 
 def _path(kind: type) -> str:

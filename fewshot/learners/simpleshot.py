@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from episodes.source import Source
 from fewshot.learner import Learner
+from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import class_means, product
 from fewshot.transforms import CL2N, L2
 
@@ -48,16 +49,21 @@ class SimpleShot(Learner):
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation={normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
         self.normalisation = normalisation
+        self.invariant = {"cl2n": ("offset", "scale"), "l2n": ("scale",), "un": ("offset", "scale")}[normalisation]
         self.centring = CL2N()
 
     def fit(self, base: Source | Tensor) -> SimpleShot:
         """Take the mean of base data ``[M, D]`` of other classes than those tested; returns itself."""
         self.centring.fit(base)
+        self.invariant = () if self.normalisation == "cl2n" else self.invariant  # the mean stays where it is
         return self
 
     def adapt(self, episode: Episode) -> SimpleShotState:
         """Normalise and average the support."""
-        centre = self.centring.adapt(episode)
+        if self.normalisation == "cl2n":
+            centre = self.centring.adapt(episode)
+        else:
+            centre = relative_to_centre(episode).offset
         prototypes, shots = class_means(episode.replace(support=self._normalised(episode.support, centre)))
         bias = -prototypes.square().sum(-1)
         return SimpleShotState(prototypes, bias.masked_fill(shots == 0, -torch.inf), centre)
@@ -69,5 +75,5 @@ class SimpleShot(Learner):
 
     def _normalised(self, rows: Tensor, centre: Tensor) -> Tensor:
         if self.normalisation == "un":
-            return rows
+            return shifted(rows, centre)
         return self.centring(rows, centre) if self.normalisation == "cl2n" else L2()(rows, centre)

@@ -10,7 +10,11 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.affinity import squared_distances
+from fewshot.maths.centring import shifted
+from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 from fewshot.maths.transduction import SupportState, keep_support
+
+_AUTO = 5.0  # chosen by benchmarks/defaults.py
 
 
 class SoftKMeansState(NamedTuple):
@@ -18,6 +22,7 @@ class SoftKMeansState(NamedTuple):
 
     support: SupportState
     unlabelled: Tensor  # [E, U, D]; U may be 0
+    spread: Spread  # by which rows are rescaled
 
 
 class SoftKMeans(Learner):
@@ -33,7 +38,8 @@ class SoftKMeans(Learner):
 
     Args:
         steps: of k-means; the paper takes one.
-        scale: sharpness of assignments and logits.
+        scale: sharpness of assignments and logits; ``"auto"``: 5 divided by the mean square distance of the support
+            from its mean, so that the size of the features does not matter.
         queries: the queries are unlabelled rows, too; False: only `Episode.unlabelled` is used, and the
             learner is inductive (without such rows it is `Prototypes`).
         distractors: unlabelled rows may belong to no class.
@@ -42,25 +48,29 @@ class SoftKMeans(Learner):
     Raises:
         ValueError: steps is below 1, or radius or scale is not positive.
 
+    The paper's setting, for features that were learned with it: ``soft-kmeans(scale=1.0)``.
+
     Reference: Ren, Triantafillou, Ravi, Snell, Swersky, Tenenbaum, Larochelle, Zemel, "Meta-learning for
     semi-supervised few-shot classification", ICLR 2018, arXiv:1803.00676.
     """
 
     name: ClassVar[str] = "soft-kmeans"
+    invariant = ("offset",)
     needs = ("support", "unlabelled")
     transductive = True
 
     def __init__(
         self,
         steps: int = 1,
-        scale: float = 1.0,
+        scale: float | str = AUTO,
         queries: bool = True,
         distractors: bool = False,
         radius: float = 2.0,
     ) -> None:
         super().__init__()
-        if steps < 1 or scale <= 0 or radius <= 0:
-            raise ValueError(f"steps={steps}, scale={scale}, radius={radius}; steps must be at least 1, both positive.")
+        check_auto("scale", scale)
+        if steps < 1 or radius <= 0:
+            raise ValueError(f"steps={steps}, radius={radius}; steps must be at least 1, the radius positive.")
         self.steps = steps
         self.scale = scale
         self.queries = queries
@@ -70,29 +80,38 @@ class SoftKMeans(Learner):
 
     def adapt(self, episode: Episode) -> SoftKMeansState:
         """Keep the support and the unlabelled rows."""
+        spread = spread_of_support(episode).where(self.scale == AUTO)
+        support = keep_support(episode.replace(support=spread.rescale(episode.support)), relative=True)
         more = episode.unlabelled
-        return SoftKMeansState(keep_support(episode), episode.support[:, :0] if more is None else more)
+        more = support.support[:, :0] if more is None else shifted(spread.rescale(more), support.offset)
+        return SoftKMeansState(support, more, spread)
 
     def predict(self, state: SoftKMeansState, query: Tensor) -> Tensor:
         """Refine the prototypes, then score the queries."""
-        support, rows = state
+        support, rows, spread = state
+        query = shifted(spread.rescale(query), support.offset)
+        scale = _AUTO if isinstance(self.scale, str) else self.scale
         absent = support.absent.unsqueeze(1)  # [E, 1, N]
         if self.queries:
             rows = torch.cat([rows, query], 1)  # [E, U, D]
         shots = support.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
         totals, prototypes = support.prototypes * shots, support.prototypes
-        outside = self._outside(support, rows) if self.distractors else None
+        outside = self._outside(support, rows, scale) if self.distractors else None
         for _ in range(self.steps):
-            logits = -self.scale * squared_distances(rows, prototypes).masked_fill(absent, torch.inf)  # [E, U, N]
+            logits = -scale * squared_distances(rows, prototypes).masked_fill(absent, torch.inf)  # [E, U, N]
             if outside is not None:
                 logits = torch.cat([logits, outside], -1)
             shares = logits.softmax(-1)[..., : shots.shape[1]]
             prototypes = (totals + shares.mT @ rows) / (shots + shares.sum(1).unsqueeze(-1)).clamp(min=1)
-        return -self.scale * squared_distances(query, prototypes).masked_fill(absent, torch.inf)
+        return -scale * squared_distances(query, prototypes).masked_fill(absent, torch.inf)
 
-    def _outside(self, support: SupportState, rows: Tensor) -> Tensor:
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest prototype, times the scale."""
+        return -logits.amax(-1)
+
+    def _outside(self, support: SupportState, rows: Tensor, scale: float) -> Tensor:
         present = (~support.absent).to(rows.dtype).unsqueeze(-1)  # [E, N, 1]
         centre = (support.prototypes * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
         far = (rows - centre).square().sum(-1, keepdim=True)  # [E, U, 1]
         log_radius = torch.tensor(self.radius, dtype=rows.dtype, device=rows.device).log()
-        return -self.scale * far / self.radius**2 - 2 * log_radius
+        return -scale * far / self.radius**2 - 2 * log_radius

@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
 from fewshot.maths.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
 
@@ -38,6 +37,7 @@ class StatA(Learner):
 
     name: ClassVar[str] = "stata"
     needs = ("support", "text")
+    invariant = ("scale",)
     transductive = True
 
     def __init__(self, anchor: float = 1.0, neighbours: int = 3, steps: int = 10, scale: float = 100.0) -> None:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import class_means, product, rows_of_classes
+from fewshot.maths.centring import relative_to_centre, shifted
+from fewshot.maths.linalg import product, rows_of_classes
+from fewshot.maths.precision import refuse_non_finite
 
 
 class SubspaceState(NamedTuple):
@@ -18,6 +20,7 @@ class SubspaceState(NamedTuple):
     means: Tensor  # [E, N, D]
     basis: Tensor  # [E, N * R, D], rows of zeros where a class has fewer than R directions
     absent: Tensor  # [E, N]
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what the means are relative to
 
 
 class Subspace(Learner):
@@ -38,6 +41,7 @@ class Subspace(Learner):
     """
 
     name: ClassVar[str] = "subspace"
+    invariant = ("offset", "scale")
 
     def __init__(self, dimensions: int = 4, scale: float = 1.0) -> None:
         super().__init__()
@@ -49,7 +53,8 @@ class Subspace(Learner):
     @torch.no_grad()
     def adapt(self, episode: Episode) -> SubspaceState:
         """Find the principal directions of each class."""
-        means, shots = class_means(episode)
+        refuse_non_finite(episode.support, "support", episode.labels >= 0)  # which eigh would not survive
+        episode, means, shots, offset = relative_to_centre(episode)
         rows, real = rows_of_classes(episode)  # [E, N, K, D], [E, N, K]
         exact = torch.float32 if rows.device.type == "mps" else torch.float64
         rows = torch.where(real.unsqueeze(-1), rows - means.unsqueeze(2), 0).to(exact)
@@ -59,18 +64,24 @@ class Subspace(Learner):
         count = max(1, min(self.dimensions, rows.shape[2] - 1, rows.shape[3] - 1))
         values, vectors = values[..., -count:], vectors[..., -count:]  # [E, N, R], [E, N, K, R]
         rank = torch.arange(count, 0, -1, device=rows.device)  # the largest is number 1
-        kept = (values > 1e-9 * values.amax(-1, keepdim=True).clamp(min=1e-30)) & (rank < shots.unsqueeze(-1))
-        scale = torch.where(kept, values.clamp(min=1e-30).rsqrt(), 0)
+        smallest = torch.finfo(exact).tiny
+        kept = (values > 1e-9 * values.amax(-1, keepdim=True).clamp(min=smallest)) & (rank < shots.unsqueeze(-1))
+        scale = torch.where(kept, values.clamp(min=smallest).rsqrt(), 0)
         basis = (vectors.mT @ rows) * scale.unsqueeze(-1)  # [E, N, R, D]
-        return SubspaceState(means, basis.flatten(1, 2).to(means.dtype), shots == 0)
+        return SubspaceState(means, basis.flatten(1, 2).to(means.dtype), shots == 0, offset)
 
     def predict(self, state: SubspaceState, query: Tensor) -> Tensor:
         """Measure what the subspaces leave of each query."""
-        means, basis, absent = state
+        means, basis, absent, offset = state
+        query = shifted(query, offset)
         episodes, way, width = means.shape
         squares = query.square().sum(-1, keepdim=True) + means.square().sum(-1).unsqueeze(1)
         far = (squares - 2 * product(query, means.mT)).clamp(min=0)  # [E, Q, N], |q - μ|²
         directions = basis.view(episodes, way, -1, width)
-        offset = (directions * means.unsqueeze(2)).sum(-1).flatten(1)  # [E, N * R]
-        along = (product(query, basis.mT) - offset.unsqueeze(1)).view(*query.shape[:2], way, -1)
+        centres = (directions * means.unsqueeze(2)).sum(-1).flatten(1)  # [E, N * R]
+        along = (product(query, basis.mT) - centres.unsqueeze(1)).view(*query.shape[:2], way, -1)
         return (-self.scale * (far - along.square().sum(-1)).clamp(min=0)).masked_fill(absent.unsqueeze(1), -torch.inf)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest subspace, times the scale."""
+        return -logits.amax(-1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.linalg import normalize
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
 
 
@@ -33,6 +33,7 @@ class TaskRes(Learner):
 
     name: ClassVar[str] = "taskres"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, alpha: float = 0.5, steps: int = 100, rate: float = 2e-3, scale: float = 100.0) -> None:
         super().__init__()

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.text_head import TextState, cosines, read_text, without
+from fewshot.maths.linalg import product
+from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.text_head import TextState, cosines, read_text, spread_of_rows, without
+
+_BETA, _ALPHA, _SHOTS = 2.0, 1.5, 2.0  # chosen by benchmarks/defaults.py
+
+
+class TipAdapterState(NamedTuple):
+    """Support and text, and the two numbers of each episode."""
+
+    known: TextState
+    alpha: Tensor  # [E, 1, 1]
+    beta: Tensor  # [E, 1, 1]
 
 
 class TipAdapter(Learner):
@@ -19,12 +31,16 @@ class TipAdapter(Learner):
     zero-shot. The defaults need no validation data, which the paper's search over both numbers does.
 
     Args:
-        alpha: weight of the support.
-        beta: how near a row must be to be heard.
+        alpha: weight of the support; ``"auto"``: as much as brings votes and text logits to the same spread over the
+            classes, on the support, times 1.5 K / (K + 2) for a mean of K shots.
+        beta: how near a row must be to be heard; ``"auto"``: 2 divided by the mean square distance of the support rows,
+            of length one, from their mean.
         scale: factor on text cosines; that of the model.
 
     Raises:
         ValueError: a number out of range.
+
+    The paper's setting before its search: ``tip-adapter(alpha=1.0, beta=5.5)``.
 
     Reference: Zhang et al., "Tip-Adapter: training-free adaption of CLIP for few-shot classification", ECCV 2022,
     arXiv:2207.09519.
@@ -32,23 +48,43 @@ class TipAdapter(Learner):
 
     name: ClassVar[str] = "tip-adapter"
     needs = ("support", "text")
+    invariant = ("scale",)
 
-    def __init__(self, alpha: float = 1.0, beta: float = 5.5, scale: float = 100.0) -> None:
+    def __init__(self, alpha: float | str = AUTO, beta: float | str = AUTO, scale: float = 100.0) -> None:
         super().__init__()
-        if alpha < 0 or beta <= 0 or scale <= 0:
-            raise ValueError(f"alpha={alpha}, beta={beta}, scale={scale}; alpha at least 0, the others positive.")
+        check_auto("beta", beta)
+        if (alpha != AUTO and (isinstance(alpha, str) or alpha < 0)) or scale <= 0:
+            raise ValueError(f"alpha={alpha!r}, scale={scale}; alpha at least 0 or 'auto', the scale positive.")
         self.alpha = alpha
         self.beta = beta
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TextState:
-        """Normalise support and text."""
-        return read_text(episode)
+    def adapt(self, episode: Episode) -> TipAdapterState:
+        """Normalise support and text, and weigh one against the other."""
+        known = read_text(episode)
+        unit = known.text.new_ones(len(episode), 1, 1)
+        beta = _BETA / spread_of_rows(known) if isinstance(self.beta, str) else self.beta * unit
+        if not isinstance(self.alpha, str):
+            return TipAdapterState(known, self.alpha * unit, beta)
+        here = known.one_hot.any(-1, keepdim=True) & ~known.absent.unsqueeze(1)  # [E, S, N]
+        votes = torch.exp(-beta * (1 - product(known.support, known.support.mT))) @ known.one_hot
+        first, second = _spread(self.scale * product(known.support, known.text.mT), here), _spread(votes, here)
+        shots = known.one_hot.sum((1, 2)) / (~known.absent).sum(1).clamp(min=1)  # [E]
+        alpha = _ALPHA * shots / (shots + _SHOTS) * first / second.clamp(min=1e-12)
+        return TipAdapterState(known, alpha.view(-1, 1, 1), beta)
 
-    def predict(self, state: TextState, query: Tensor) -> Tensor:
+    def predict(self, state: TipAdapterState, query: Tensor) -> Tensor:
         """Zero-shot logits and votes."""
-        logits = self.scale * cosines(query, state.text)  # [E, Q, N]
-        if state.support.shape[1]:
-            near = torch.exp(-self.beta * (1 - cosines(query, state.support)))  # [E, Q, S]
-            logits = logits + self.alpha * near @ state.one_hot
-        return without(logits, state.absent)
+        known, alpha, beta = state
+        logits = self.scale * cosines(query, known.text)  # [E, Q, N]
+        if known.support.shape[1]:
+            near = torch.exp(-beta * (1 - cosines(query, known.support)))  # [E, Q, S]
+            logits = logits + alpha * near @ known.one_hot
+        return without(logits, known.absent)
+
+
+def _spread(logits: Tensor, here: Tensor) -> Tensor:
+    """Standard deviation over the classes, of all labelled rows ``[E]``."""
+    ways = here.sum(-1, keepdim=True).clamp(min=1)
+    mean = (logits * here).sum(-1, keepdim=True) / ways
+    return ((logits - mean).square() * here).sum((1, 2)).div(here.sum((1, 2)).clamp(min=1)).sqrt()

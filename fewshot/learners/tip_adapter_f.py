@@ -36,6 +36,7 @@ class TipAdapterF(Learner):
 
     name: ClassVar[str] = "tip-adapter-f"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, rate: float = 1e-3, scale: float = 100.0

@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
 from fewshot.maths.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
 
@@ -40,6 +39,7 @@ class TransCLIP(Learner):
 
     name: ClassVar[str] = "transclip"
     needs = ("support", "text")
+    invariant = ("scale",)
     transductive = True
 
     def __init__(self, neighbours: int = 3, steps: int = 10, support_weight: float = 1.0, scale: float = 100.0) -> None:

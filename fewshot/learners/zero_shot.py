@@ -6,11 +6,10 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import cosines, read_text, without
 
 COMBINATIONS = ("vectors", "marginal", "autoclip")
@@ -53,6 +52,7 @@ class ZeroShot(Learner):
 
     name: ClassVar[str] = "zero-shot"
     needs = ("text",)
+    invariant = ("scale",)
 
     def __init__(self, scale: float = 100.0, combine: str = "vectors", evenness: float = 0.85) -> None:
         super().__init__()

@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
 
 
@@ -19,7 +18,10 @@ class ZLaP(Learner):
 
     An image is joined to its `neighbours` nearest images by ``max(cos, 0)`` and to as many nearest texts by
     ``max(cos, 0)^text_power``. With ``A = D^(-1/2) (W + Wᵀ) D^(-1/2)`` the answer is ``F = (I - spread A)⁻¹ Y``, one
-    solve per episode; Y marks the texts, and the support where there is any. ``logits = scale log F``.
+    solve per episode; Y marks the texts. ``logits = scale log F``.
+
+    A labelled image is joined to the text of its class alone, as strongly as to all texts together otherwise. (Marked
+    in Y, a few images would drown the words: edges among images are some hundred times those to texts.)
 
     Args:
         neighbours: edges of an image to images, and to texts.
@@ -36,6 +38,7 @@ class ZLaP(Learner):
 
     name: ClassVar[str] = "zlap"
     needs = ("support", "text")
+    invariant = ("scale",)
     transductive = True
 
     def __init__(self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0) -> None:
@@ -66,13 +69,16 @@ class ZLaP(Learner):
         size = ways + count
         edges = images.new_zeros(len(images), size, size)
         edges[:, ways:, ways:] = _strongest(among, self.neighbours)
-        edges[:, ways:, :ways] = _strongest(towards, self.neighbours)
+        towards = _strongest(towards, self.neighbours)
+        labelled = state.support.shape[1]
+        towards[:, :labelled] = towards[:, :labelled].sum(-1, keepdim=True) * state.one_hot
+        edges[:, ways:, :ways] = towards
         edges = (edges + edges.mT).double()
         degree = edges.sum(-1).clamp(min=1e-12).rsqrt()
         system = -self.spread * degree.unsqueeze(1) * edges * degree.unsqueeze(2)
         system.diagonal(dim1=1, dim2=2).add_(1.0)
         known = torch.eye(ways, dtype=edges.dtype, device=edges.device).expand(len(images), -1, -1)
-        start = torch.cat([known, state.one_hot.double(), known.new_zeros(len(images), query.shape[1], ways)], 1)
+        start = torch.cat([known, known.new_zeros(len(images), count, ways)], 1)
         answer = torch.linalg.solve(system, start)[:, size - query.shape[1] :]  # [E, Q, N]
         return without(self.scale * answer.clamp(min=1e-30).log().to(query.dtype), state.absent)
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
+from fewshot.maths.linalg import normalize
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
 
 
@@ -36,6 +36,7 @@ class ZSLP(Learner):
 
     name: ClassVar[str] = "zs-lp"
     needs = ("support", "text")
+    invariant = ("scale",)
 
     def __init__(self, steps: int = 300, rate: float = 0.1, wise: float = 0.0, scale: float = 100.0) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewshot.maths.adam import Adam
 from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient, through_softmax
-from fewshot.maths.transduction import SupportState
+from fewshot.maths.transduction import SupportState, rescaled
 
 _TINY = 1e-12  # added to a probability before its logarithm
 
@@ -24,6 +24,7 @@ def tune(
     alpha: Tensor | None,
     steps: int,
     rate: float,
+    relative: bool = False,
 ) -> Tensor:
     """Logits of the queries ``[E, Q, N]`` after a descent from the class means.
 
@@ -39,8 +40,17 @@ def tune(
             None: Shannon's.
         steps: of Adam.
         rate: of Adam.
+        relative: bring rows to mean square 1 around the mean of the support first.
     """
     with torch.no_grad():
+        dtype = query.dtype
+        if relative:
+            # Adam's steps do not shrink with the gradient, so that they would follow its rounding where it is done.
+            exact = torch.float32 if query.device.type == "mps" else torch.float64
+            support, one_hot, prototypes = (part.to(exact) for part in (state.support, state.one_hot, state.prototypes))
+            state = state._replace(support=support, one_hot=one_hot, prototypes=prototypes)
+            state, query = rescaled(state, query.to(exact))
+            alpha = None if alpha is None else alpha.to(exact)
         a, b, c = weights
         asked = PrototypeHead(metric, scale, query, state.absent)
         known = PrototypeHead(metric, scale, state.support, state.absent)
@@ -55,7 +65,7 @@ def tune(
                 inner = c * entropy_gradient(p, alpha) - b * entropy_gradient(marginal, alpha)
                 gradient += asked.gradient(weight, through_softmax(p, inner / query.shape[1]))
             adam.step(weight, gradient)
-        return asked.logits(weight)
+        return asked.logits(weight).to(dtype)
 
 
 def entropy_gradient(probabilities: Tensor, alpha: Tensor | None) -> Tensor:

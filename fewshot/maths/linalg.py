@@ -1,4 +1,4 @@
-"""Two products that nearly every learner is made of, where they are fastest."""
+"""Products, class means and unit vectors, which nearly every learner is made of, where they are fastest."""
 
 from __future__ import annotations
 
@@ -19,10 +19,35 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     """
     if left.device.type == "cpu" and left.dtype == right.dtype and not torch.is_grad_enabled():
         try:
-            return torch.from_numpy(np.matmul(left.numpy(), right.numpy()))
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are answers here, as in torch
+                return torch.from_numpy(np.matmul(left.numpy(), right.numpy()))
         except (RuntimeError, TypeError):  # no array behind it: a tensor inside vmap, bfloat16
             pass
     return left @ right
+
+
+def normalize(rows: Tensor, dim: int = -1) -> Tensor:
+    """Rows at length one, ``x / |x|``, in place of torch's function of this name; a row of zeros stays zero.
+
+    Right for every row that the precision can hold, also where its squares leave the range (in float32 below 1e-19
+    and above 1e19), and for rows shorter than 1e-12, which torch leaves short.
+    """
+    return rows / _lengths(rows, dim)
+
+
+def _lengths(rows: Tensor, dim: int) -> Tensor:
+    """Euclidean lengths along a dimension, which stays; 1 for a row of zeros."""
+    if rows.device.type == "cuda":  # accumulated in float64 while reading: looking at values would stall
+        length = torch.linalg.vector_norm(rows, dim=dim, keepdim=True, dtype=torch.float64).to(rows.dtype)
+    else:
+        length = torch.linalg.vector_norm(rows, dim=dim, keepdim=True)
+        limits = torch.finfo(rows.dtype)
+        sound = (length > limits.tiny**0.5 / limits.eps) & length.isfinite()
+        if not sound.all():
+            largest = rows.detach().abs().amax(dim, keepdim=True)
+            largest = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
+            length = torch.linalg.vector_norm(rows / largest, dim=dim, keepdim=True) * largest
+    return torch.where(length == 0, torch.ones_like(length), length)
 
 
 def class_means(episode: Episode) -> tuple[Tensor, Tensor]:

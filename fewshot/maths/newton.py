@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import Tensor
 
+from fewshot.maths.convergence import warn_unconverged
 from fewshot.maths.linalg import product
 
-_LOG = logging.getLogger("fewshot")
-_TOLERANCE = 1e-5  # a Newton step that moves no decision value further than this is the last
+_TOLERANCE = 1e-5  # of decision values
 _FORCING = 0.05  # share of the gradient that an inexact Newton step may leave
 _MOST_STEPS = 100  # Newton steps; usual are 4 to 15
 _MOST_INNER = 1000  # conjugate gradient steps within one of them; usual are 2 to 10
@@ -19,25 +17,29 @@ _ABSENT = -1e30  # logit of a class without examples: its probability is 0, and 
 
 
 @torch.no_grad()
-def softmax_regression(rows: Tensor, target: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+def softmax_regression(
+    rows: Tensor, target: Tensor, strength: Tensor, tolerance: float = _TOLERANCE, *, tentative: bool = False
+) -> tuple[Tensor, Tensor]:
     """Minimise ``½ |W|² + strength Σ_s cross_entropy(W x_s + b, y_s)`` by an inexact Newton method.
 
     Where there are fewer rows than features, it works in coordinates of their span. A problem that has
     converged is left alone, so its result does not depend on the others; one that has not after 100 steps
-    keeps the best point found, and a warning is logged.
+    keeps the best point found, and a `ConvergenceWarning` says so.
 
     Args:
         rows: examples, preferably centred, which only b depends on ``[E, S, D]``; float64 (float32 reaches
             three digits).
         target: one-hot labels, zero where the row is padding ``[E, N, S]``.
         strength: weight of the data against the penalty ``[E, 1, 1]``.
+        tolerance: a Newton step that moves no decision value further than this is the last.
+        tentative: the answer only helps to choose a strength, so nobody is warned.
 
     Returns:
         W ``[E, N, D]`` and b ``[E, N, 1]``; b is not penalised, and fixed up to a constant.
     """
     mask = target.sum(1, keepdim=True)  # [E, 1, S]
     if rows.shape[1] > rows.shape[2]:
-        solution = _minimise(rows * mask.mT, target, strength)  # [E, N, D + 1]
+        solution = _minimise(rows * mask.mT, target, strength, tolerance, tentative)  # [E, N, D + 1]
         return solution[..., :-1], solution[..., -1:]
     # Rows of a Cholesky factor have the same inner products as the rows themselves: D becomes S.
     gram = (rows @ rows.mT) * mask * mask.mT  # [E, S, S]
@@ -46,7 +48,7 @@ def softmax_regression(rows: Tensor, target: Tensor, strength: Tensor) -> tuple[
     smallest = torch.finfo(gram.dtype).tiny ** 0.5
     diagonal.add_(500 * torch.finfo(gram.dtype).eps * spread + smallest)  # duplicate rows make it singular
     factor = torch.linalg.cholesky_ex(gram).L  # [E, S, S]
-    solution = _minimise(factor, target, strength)  # [E, N, S + 1]
+    solution = _minimise(factor, target, strength, tolerance, tentative)  # [E, N, S + 1]
     shares = torch.linalg.solve_triangular(factor, solution[..., :-1], upper=False, left=False)  # [E, N, S]
     return product(shares * mask, rows), solution[..., -1:]
 
@@ -117,11 +119,11 @@ class SoftmaxProblem:
         return solved
 
 
-def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor) -> Tensor:
+def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor, tolerance: float, tentative: bool) -> Tensor:
     """Weights and, in the last column, intercepts ``[E, N, R + 1]``."""
     problem = SoftmaxProblem(coordinates, target, strength)
     reach = coordinates.square().sum(-1).amax(-1).sqrt()  # [E], the longest row
-    tolerance = max(_TOLERANCE, 1e4 * torch.finfo(coordinates.dtype).eps)
+    tolerance = max(tolerance, 1e4 * torch.finfo(coordinates.dtype).eps)
     solution = coordinates.new_zeros(len(target), target.shape[1], problem.rows.shape[2])  # [E, N, R + 1]
     p, loss, rounding = problem.loss(solution)
     active = torch.ones_like(loss)  # [E, 1, 1], zero for a problem that has converged
@@ -142,9 +144,7 @@ def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor) -> Tensor:
         active = active * (moved > tolerance).view(-1, 1, 1)
         if not active.any():
             return solution
-    _LOG.warning(
-        "logistic regression: %d of %d episodes had not converged after %d Newton steps; "
-        "a smaller C or normalised features (such as 'l2 | logistic') converge faster.",
-        int(active.sum()), len(active), _MOST_STEPS,
-    )  # fmt: skip
+    remedy = "lower C, or normalise the features (such as 'l2 | logistic')"
+    if not tentative:
+        warn_unconverged("logistic regression", active, _MOST_STEPS, remedy)
     return solution

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from fewshot.maths.affinity import squared_distances
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 
 METRICS = ("squared", "cosine", "euclidean")
 _SMALLEST = 1e-12

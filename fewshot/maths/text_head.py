@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from fewshot.maths.adam import Adam
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient
+from fewshot.maths.spread import spread
 
+LARGEST = 100.0  # factor on the cosines of image-text models
+_SCALES = 12
 LENGTH = 10.0  # of a class vector that is tuned: that of CLIP's own text vectors, for which rates were published
 
 
@@ -63,6 +65,25 @@ def cosines(query: Tensor, text: Tensor) -> Tensor:
 def without(logits: Tensor, absent: Tensor) -> Tensor:
     """Logits with ``-inf`` for ways that are not there."""
     return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+
+
+def fitted_scale(known: TextState) -> Tensor:
+    """The factor on text cosines, 100 or less, that makes the labels of each episode's support likeliest ``[E, 1, 1]``.
+
+    Image-text models learn one near 100, and other encoders have none; without support it is 100.
+    """
+    cosine = product(known.support, known.text.mT)  # [E, S, N]
+    scales = LARGEST * 2 ** (-torch.arange(_SCALES, device=cosine.device, dtype=cosine.dtype) / 2)
+    likelihood = []
+    for scale in scales:
+        logits = without(scale * cosine, known.absent).log_softmax(-1)
+        likelihood.append((known.one_hot * logits.clamp(min=-1e6)).sum((1, 2)))
+    return scales[torch.stack(likelihood).argmax(0)].view(-1, 1, 1)
+
+
+def spread_of_rows(known: TextState) -> Tensor:
+    """Mean square distance of the unit support rows from their mean ``[E, 1, 1]``."""
+    return spread(known.support, known.one_hot.any(-1)).root.square()
 
 
 class TextDescent(NamedTuple):

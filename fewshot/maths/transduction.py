@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from fewshot.maths.linalg import class_means, product
+from fewshot.maths.centring import relative_to_centre
+from fewshot.maths.linalg import class_means, normalize, product
+from fewshot.maths.spread import spread
 
 _SMALLEST = 1e-24
 
@@ -21,15 +22,33 @@ class SupportState(NamedTuple):
     one_hot: Tensor  # [E, S, N]
     prototypes: Tensor  # [E, N, D]
     absent: Tensor  # [E, N], True for a class without support
+    offset: Tensor  # [E, 1, D] or [E, 1, 1], what has been subtracted from all rows
 
 
-def keep_support(episode: Episode) -> SupportState:
-    """The state of a learner that adapts to support and queries together."""
-    prototypes, shots = class_means(episode)
+def keep_support(episode: Episode, relative: bool = False) -> SupportState:
+    """The state of a learner that adapts to support and queries together.
+
+    Args:
+        episode: its support is kept.
+        relative: to the common offset of the rows, for learners that see differences of rows only.
+    """
+    if relative:
+        episode, prototypes, shots, offset = relative_to_centre(episode)
+    else:
+        prototypes, shots = class_means(episode)
+        offset = torch.zeros_like(prototypes[:, :1, :1])
     one_hot = episode.one_hot
     # Padding must not reach any sum, and 0 x inf would.
     support = torch.where(one_hot.any(-1, keepdim=True), episode.support, torch.zeros_like(episode.support))
-    return SupportState(support, one_hot, prototypes, shots == 0)
+    return SupportState(support, one_hot, prototypes, shots == 0, offset)
+
+
+def rescaled(state: SupportState, query: Tensor) -> tuple[SupportState, Tensor]:
+    """Support, prototypes and queries of mean square 1 around the mean of the support."""
+    known = state.one_hot.any(-1)
+    size = spread(state.support, known)
+    support = torch.where(known.unsqueeze(-1), size.rescale(state.support), torch.zeros_like(state.support))
+    return state._replace(support=support, prototypes=size.rescale(state.prototypes)), size.rescale(query)
 
 
 class Moved(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fewshot.maths.convergence import warn_unconverged
 from fewshot.maths.linalg import product
 
 _LONGEST = 2.0  # a Newton step may change no log-scaling by more: beyond, the curvature is another one
@@ -21,7 +22,8 @@ def transport(
     their sums maximises the concave ``Σ_n c_n g_n - Σ_q log Σ_n exp(g_n - sharpness cost_nq)``, a problem in N
     numbers. Newton's method solves it in a dozen steps where alternating scaling (Sinkhorn-Knopp), the usual
     way to the same plan, takes hundreds to thousands; a step that would go wrong is replaced by one of scaling,
-    which never does. An episode that is done is left alone, so its plan does not depend on the others.
+    which never does. An episode that is done is left alone, so its plan does not depend on the others; one that is
+    not after 500 steps keeps the plan found, and a `ConvergenceWarning` says so.
 
     Args:
         cost: ``[E, N, Q]``; infinite for a class that may get nothing.
@@ -71,6 +73,10 @@ def transport(
         g, value = newton, reached
     else:
         scaling[active] = g
+        unfinished = torch.zeros(len(cost), dtype=torch.bool, device=cost.device)
+        unfinished[active] = (target - plan.sum(-1)).abs().amax(1) > allowed
+        remedy = "raise marginal_tolerance, or lower sharpness"
+        warn_unconverged("transport plan of pt-map", unfinished, _STEPS, remedy)
     return _plan(kernel, scaling, wanted)[0], scaling
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from episodes.schema import read_json
 
 STYLES = ("auto", "sentence", "feature")
 
@@ -28,10 +29,7 @@ def load_descriptions(
         path = Path(descriptions).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"there is no file of descriptions {str(path)!r}.")
-        try:
-            descriptions = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r} is no JSON file: {error}.") from None
+        descriptions = read_json(path)
     if not isinstance(descriptions, Mapping):
         raise ValueError("descriptions must map class names to lists of strings.")
     places = {_plain(name): number for number, name in enumerate(class_names)}

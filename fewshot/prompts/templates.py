@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from episodes.schema import read_json
 from fewshot.registry import unknown
 
 _PLACES = re.compile(r"\{(?:c|class|classname|class_name|name)?\}")  # how other collections write {label}
@@ -100,10 +100,7 @@ def _named(spec: str) -> list[str]:
 def _from_file(path: Path, part: str) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of templates {str(path)!r}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is no JSON file: {error}.") from None
+    content = read_json(path)
     if isinstance(content, dict):
         if part not in content:
             raise ValueError(f"{str(path)!r} holds several sets; add '#' and one of {', '.join(sorted(content))}.")

@@ -19,6 +19,9 @@ def declarations_are_valid(exam: Exam) -> None:
         f"needs is {learner.needs!r}, expected a tuple of {', '.join(sorted(known))}"
     )
     assert isinstance(learner.transductive, bool), f"transductive is {learner.transductive!r}, expected a bool"
+    assert isinstance(learner.invariant, tuple) and set(learner.invariant) <= {"offset", "scale"}, (
+        f"invariant is {learner.invariant!r}, expected a tuple of offset, scale"
+    )
     assert 0 < learner.tolerance < 1, f"tolerance is {learner.tolerance!r}, expected a number between 0 and 1"
     for name, reason in learner.expected_failures.items():
         assert name in CHECKS, f"expected_failures names {name!r}, which is no check"

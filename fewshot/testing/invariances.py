@@ -5,8 +5,12 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor
 
+from episodes.episode import Episode
 from fewshot.testing.exam import Exam, Skip
+
+_ROWS = ("support", "query", "unlabelled")
 
 
 def episodes_are_independent(exam: Exam) -> None:
@@ -65,6 +69,32 @@ def padding_is_ignored(exam: Exam) -> None:
                   "only padding against no support")  # fmt: skip
 
 
+def offset_does_not_matter(exam: Exam) -> None:
+    """Where `invariant` says so: rows far from zero, as a sensor's, are classified like the same rows near it."""
+    if "offset" not in exam.learner.invariant:
+        raise Skip("predictions depend on the offset of the rows")
+    columns = torch.zeros(exam.item_shape, dtype=torch.float64)
+    columns.flatten()[0] = 101_325.0
+    for what, offset in (("101,325 in one feature", columns), ("3,000 in all features", torch.full_like(columns, 3e3))):
+        # Rounded far from zero and brought back exactly, so that both are the same rows.
+        far = _rows(exam.make(dtype=torch.float64)[0], offset=offset, dtype=torch.float32)
+        near = _rows(_rows(far, dtype=torch.float64), offset=-offset, dtype=torch.float32)
+        found, expected = exam.logits(far), exam.logits(near)
+        _demand_same_answers(found, expected, f"with an offset of {what}")
+        gap = (found.softmax(-1) - expected.softmax(-1)).abs().max().item()
+        assert gap < 0.01, f"with an offset of {what}, probabilities differ by {gap:.3g}"
+
+
+def scale_does_not_matter(exam: Exam) -> None:
+    """Where `invariant` says so: a factor on all rows changes no prediction, not even where squares leave float32."""
+    if "scale" not in exam.learner.invariant:
+        raise Skip("predictions depend on the scale of the rows")
+    expected = exam.logits()
+    for power in (-100, -12, 12, 100):  # powers of two round nothing
+        scaled = _rows(exam.episode, scale=2.0**power)
+        _demand_same_answers(exam.logits(scaled), expected, f"with all rows times 2^{power}")
+
+
 def is_deterministic(exam: Exam) -> None:
     """Asked twice, it answers the same."""
     first, second = exam.logits(), exam.logits()
@@ -80,6 +110,22 @@ def accelerator_equals_cpu(exam: Exam) -> None:
     found = copy.deepcopy(learner).to("cuda")(episode.to("cuda"))
     assert found.device.type == "cuda", f"rows on the GPU gave logits on {found.device}"
     exam.same(found.cpu(), learner(episode), "on the GPU")
+
+
+def _rows(
+    episode: Episode, scale: float = 1.0, offset: Tensor | float = 0.0, dtype: torch.dtype | None = None
+) -> Episode:
+    """The episode with ``scale x + offset`` for support, query and unlabelled rows, in another precision."""
+    dtype = dtype or episode.query.dtype
+    rows = {name: scale * value + offset for name in _ROWS if (value := getattr(episode, name)) is not None}
+    text = None if episode.text is None else episode.text.to(dtype)
+    return episode.replace(**{name: value.to(dtype) for name, value in rows.items()}, text=text)
+
+
+def _demand_same_answers(found: Tensor, expected: Tensor, what: str) -> None:
+    assert found.isfinite().all(), f"{what}: logits are not finite"
+    same = (found.argmax(-1) == expected.argmax(-1)).float().mean().item()
+    assert same == 1, f"{what}: {1 - same:.0%} of the predictions change"
 
 
 def _permutation(count: int) -> torch.Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+
+from fewshot.maths.linalg import normalize
 
 
 def conse(probabilities: Tensor, known: Tensor, wanted: Tensor, top: int = 10) -> Tensor:

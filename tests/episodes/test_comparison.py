@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from episodes import EpisodeSampler, Result, Results, TensorSource, compare, compare_all, evaluate
-from episodes.statistics import holm, mean_interval, sign_flip_test
+from episodes.intervals import difference_interval
+from episodes.statistics import holm, sign_flip_test
 
 
 def result(name: str, correct: list[int], **exam: object) -> Result:
@@ -21,7 +22,7 @@ def test_differences_are_paired() -> None:
     found = compare(result("a", A), result("b", B))
     differences = (np.array(A) - np.array(B)) / 10
     assert found.difference == pytest.approx(differences.mean())
-    assert found.ci95 == pytest.approx(mean_interval(differences))
+    assert found.ci95 == pytest.approx(difference_interval(differences, queries=10))
     assert found.p_value == pytest.approx(sign_flip_test(differences, 10))
     assert (found.wins, found.ties, found.losses, found.episodes) == (3, 2, 1, 6)
     assert str(found).startswith("a - b = +10.00 ± ")
@@ -31,7 +32,7 @@ def test_differences_are_paired() -> None:
 
 
 def test_other_exams_are_refused_by_field() -> None:
-    with pytest.raises(ValueError, match=r"sat different exams: shot is 1 and 5; seed is 0 and 3"):
+    with pytest.raises(ValueError, match=r"have different tasks: shot is 1 and 5; seed is 0 and 3"):
         compare(result("a", A), result("b", B, shot=5, seed=3))
     with pytest.raises(ValueError, match=r"dataset.name is 'toy' and 'other'"):
         compare(result("a", A), result("b", B, dataset={"name": "other"}))

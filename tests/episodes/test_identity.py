@@ -317,6 +317,6 @@ print(digest([ex.scaled, ex.helped, ex.plus, ex.holding({{"x", "y", "z"}}), ex.B
             [sys.executable, "-W", "ignore", *flags, "-c", program], capture_output=True, text=True, check=True,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
         ).stdout
-        for seed, flags in (("0", []), ("1", []), ("12345", ["-X", "importtime"]))
+        for seed, flags in (("0", []), ("12345", ["-X", "importtime"]))
     }  # fmt: skip
     assert len(printed) == 1

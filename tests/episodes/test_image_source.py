@@ -203,8 +203,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (np.zeros((4, 4, 3)), "array of float64; pixels must be uint8"),
-        (np.zeros((4, 4, 2), np.uint8), r"shape \[4, 4, 2\]; it must be \[H, W, 3\]"),
+        (np.zeros((4, 4, 3), np.int64), "array of int64; pixels must be uint8"),
+        (np.full((4, 4, 3), 7.0), r"float64 from 7\.0 to 7\.0; give uint8 0\.\.255 or floats 0\.\.1"),
+        (np.zeros((4, 4, 2), np.uint8), r"shape \[4, 4, 2\], which is no image; it must be \[H, W, 3\]"),
         (np.zeros((0, 4, 3), np.uint8), "shape"),
         (17, "is a int; give a file name"),
     ],
@@ -388,6 +389,22 @@ def test_fingerprint_of_labels_order_and_transform() -> None:
     ]
     assert len({source.fingerprint() for source in make}) == 4
     assert ImageSource(pictures, [0, 1, 1], workers=2).fingerprint() == make[0].fingerprint()
+
+
+def test_pictures_that_changed_are_others(photos: Path) -> None:
+    pixels = picture()
+    held = ImageSource([pixels, pixels.copy()], [0, 1], size=8)
+    before = held.fingerprint()
+    pixels[0, 0] ^= 255
+    assert held.fingerprint() != before
+    filed = ImageSource.from_folder(photos, size=8)
+    before = filed.fingerprint()
+    assert filed.fingerprint() == before
+    Image.fromarray(picture()[::-1]).save(filed.items[0])
+    assert filed.fingerprint() != before
+    before = filed.fingerprint()
+    filed.transform.size = 9
+    assert filed.fingerprint() != before
 
 
 def test_select(photos: Path) -> None:

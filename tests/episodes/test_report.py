@@ -101,3 +101,61 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImportError, match=r'pip install "fewshot\[report\]"'):
         plot_shots(results())
     assert "<svg" not in to_html(results())
+
+
+def test_each_metric_has_its_table() -> None:
+    both = Results([*results().select(shot=1).cells, *(with_metric(cell, "fpr95") for cell in results().cells)])
+    text = to_text(both)
+    assert text.count("accuracy in %") == 1
+    first, second = text.split("\n\n")
+    assert "fpr95 in % (lower is better)" in second
+    assert "*" in next(line for line in first.splitlines() if line.startswith("ridge"))
+    assert "*" not in next(line for line in second.splitlines() if line.startswith("ridge"))  # the highest is the worst
+    page = to_html(both)
+    assert page.count("<th>fpr95 in % (lower is better)</th>") == 1
+    assert page.count('class="best"') == 3
+    latex = to_latex(both)
+    assert latex.count(r"\begin{tabular}") == 2 and latex.count("usepackage") == 1
+    rows = list(csv.DictReader(io.StringIO(to_csv(both))))
+    assert {row["metric"]: row["higher_is_better"] for row in rows} == {"accuracy": "True", "fpr95": "False"}
+    labels = [axes.get_ylabel() for axes in plot_shots(both).axes]
+    assert labels == ["accuracy in %, band: 95 % interval", "fpr95 in % (lower is better), band: 95 % interval"]
+
+
+def with_metric(cell: Result, name: str) -> Result:
+    recipe = {**cell.recipe, "exam": {**cell.exam, "metric": name}}
+    return Result(cell.learner, recipe, cell.scores)
+
+
+@pytest.mark.parametrize("name", [r"$\frac{1}$", r"\$x$", "$", "_hidden", "a\x00b\x1b[0m", "=cmd()", "^_{", "\ud800"])
+def test_no_name_breaks_a_report(name: str, tmp_path: Path) -> None:
+    odd = results(name)
+    figure = plot_shots(odd, tmp_path / "a.png")
+    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert len(legend.get_texts()) == 3
+    for text in (to_text(odd), to_html(odd), to_latex(odd), to_csv(odd)):
+        text.encode()
+        assert not {"\x00", "\x1b"} & set(text)
+    assert not any(row.startswith("=") for row in to_csv(odd).splitlines())
+
+
+def test_intervals_stay_within_what_is_possible() -> None:
+    exam = {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "query": 15}
+    figure = plot_shots(Results([Result("a", {"exam": exam}, np.ones(10), query_count=75)]))
+    (band,) = figure.axes[0].collections
+    assert band.get_paths()[0].vertices[:, 1].max() == 100
+
+
+def test_the_page_shows_answers_that_were_kept(tmp_path: Path) -> None:
+    from episodes import EpisodeSampler, TensorSource, evaluate
+
+    rows = np.random.default_rng(0).normal(size=(60, 4)) + np.repeat(np.eye(4)[:3] * 4, 20, 0)
+    source = TensorSource(rows, np.repeat([0, 1, 2], 20), ["<owl>", "cat", "dog"])
+    out = tmp_path / "r.jsonl"
+    evaluate("prototypes", source, EpisodeSampler(source.labels, 3, 1, 5), episodes=20, keep_predictions=True, out=out)
+    page = to_html(Results.load(out))
+    assert "&lt;owl&gt;" in page and "calibration error" in page
+    (kept,) = (tmp_path / "r.jsonl.predictions").iterdir()
+    kept.write_bytes(b"damaged")
+    page = to_html(Results.load(out))
+    assert "is damaged" in page and "&lt;owl&gt;" not in page

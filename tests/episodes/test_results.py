@@ -43,9 +43,9 @@ def test_saved_and_loaded_scores_are_equal_to_the_last_bit(tmp_path: Path) -> No
 def test_numbers_are_printed_in_percent() -> None:
     result = Result("a", cell().recipe, np.array([0.6, 0.8, 0.7, 0.7]), query_count=10)
     assert result.mean == pytest.approx(0.7)
-    assert str(result) == "70.00 ± 12.99 (95 %, 4 episodes)"
+    assert str(result) == "70.00 ± 19.43 (95 %, 4 episodes)"
     disjoint = Result("a", cell().recipe, np.full(1200, 0.5), query_count=10, interval="disjoint")
-    assert str(disjoint) == "50.00 ± 0.00 (95 %, 1,200 disjoint episodes)"
+    assert str(disjoint) == "50.00 ± 0.01 (95 %, 1,200 disjoint episodes)"
 
 
 def test_the_longest_run_of_a_recipe_is_kept(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_which_cell_is_meant() -> None:
     results = Results([cell(), cell(shot=5), cell("ridge")])
     assert list(results) == ["proto", "ridge"]
     assert len(results) == 2
-    with pytest.raises(KeyError, match=r"'proto' sat 2 exams \(toy 5-way 1-shot; toy 5-way 5-shot\)"):
+    with pytest.raises(KeyError, match=r"'proto' has 2 results \(toy 5-way 1-shot; toy 5-way 5-shot\)"):
         results["proto"]
     assert results.select(shot=5)["proto"].shot == 5
     assert len(results.select(dataset="other").cells) == 0

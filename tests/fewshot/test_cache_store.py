@@ -19,7 +19,7 @@ import torch
 
 from fewshot.cache import CacheWriteError, EmbeddingCache, MissingRowsError, StaleCacheError
 from fewshot.cache.index import KeyIndex
-from fewshot.cache.segment import write_segment
+from fewshot.cache.segment_writing import write_segment
 
 SPEC = {"dim": 6, "storage": "float32", "encoder": "test"}
 
@@ -358,7 +358,7 @@ def test_four_writers_with_overlapping_keys(cache: EmbeddingCache) -> None:
         process.communicate()
         assert process.returncode == 0
     space = cache.space(SPEC)
-    assert len(space) == 2400
+    assert 1200 <= len(space) <= 2400  # small segments are merged by whoever notices them
     assert torch.equal(space.read(keys_of(range(1200))), torch.from_numpy(rows_of(range(1200))))
 
 

@@ -21,6 +21,7 @@ class Honest(Learner):
     """Nearest class mean with a learned scale, written as plainly as can be."""
 
     name: ClassVar[str] = "honest"
+    invariant = ("offset", "scale")
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
@@ -75,10 +76,10 @@ class HonestWeights(Honest):
         self.matrix = torch.nn.Parameter(torch.eye(16) + 0.01 * torch.randn(16, 16))
 
     def means(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        return super().means(episode.replace(support=episode.support @ self.matrix))
+        return super().means(episode.replace(support=episode.support @ self.matrix.to(episode.support)))
 
     def predict(self, state: Any, query: Tensor) -> Tensor:
-        return super().predict(state, query @ self.matrix)
+        return super().predict(state, query @ self.matrix.to(query))
 
 
 class HonestInnerLoop(Honest):
@@ -122,6 +123,8 @@ class AveragesOverTheBatch(Honest):
 
 
 class PrefersClassZero(Honest):
+    invariant = ("offset",)
+
     def predict(self, state: Any, query: Tensor) -> Tensor:
         logits = super().predict(state, query)
         return logits + (torch.arange(logits.shape[-1]) == 0)
@@ -248,6 +251,21 @@ class MixesUnlabelledRows(Honest):
         if episode.unlabelled is not None:
             means = means + 0.01 * episode.unlabelled.mean((0, 1))
         return means, absent
+
+
+class MultipliesBeforeItSubtracts(Honest):
+    """``|q|² - 2 q·p + |p|²``, the usual way, which loses all digits far from zero."""
+
+    def predict(self, state: Any, query: Tensor) -> Tensor:
+        means, absent = state
+        cross = query.flatten(2) @ means.mT
+        squares = query.flatten(2).square().sum(-1)[..., None] + means.square().sum(-1)[:, None]
+        return (-self.factor * (squares - 2 * cross)).masked_fill(absent[:, None], -torch.inf)
+
+
+class LimitsTheDistance(Honest):
+    def predict(self, state: Any, query: Tensor) -> Tensor:
+        return super().predict(state, query).clamp(min=-1e5, max=-1e-5)
 
 
 class DividesByTheNorm(Honest):
@@ -411,6 +429,10 @@ class UnknownInputs(Honest):
     inputs = "feature"
 
 
+class UnknownInvariance(Honest):
+    invariant = ("rotation",)
+
+
 class UnknownNeeds(Honest):
     needs = ("supports",)
 
@@ -495,6 +517,8 @@ BROKEN: list[tuple[str, type[Honest]]] = [
     ("padding_is_ignored", ForgetsTheMask),
     ("padding_is_ignored", ForgetsTheMaskOfStatistics),
     ("padding_is_ignored", CentresOnPaddingWithText),
+    ("offset_does_not_matter", MultipliesBeforeItSubtracts),
+    ("scale_does_not_matter", LimitsTheDistance),
     ("is_deterministic", Unrepeatable),
     ("accelerator_equals_cpu", ComputesOnTheProcessor),
     ("gradients_reach_everything", CutsTheGraph),
@@ -520,6 +544,7 @@ BROKEN: list[tuple[str, type[Honest]]] = [
     ("nothing_is_kept", ServesTheLatestEpisode),
     ("declarations_are_valid", UnknownInputs),
     ("declarations_are_valid", UnknownNeeds),
+    ("declarations_are_valid", UnknownInvariance),
     ("declarations_are_valid", ExpectsAnUnknownFailure),
     ("hyperparameters_are_stored", ConvertsItsArgument),
     ("hyperparameters_are_stored", RenamesItsArgument),

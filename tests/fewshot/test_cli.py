@@ -54,7 +54,7 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "evaluate", *FAST, "--shot", "1", "--json")
     cell = json.loads(out)
-    assert (cell["learner"], cell["episodes"], cell["recipe"]["exam"]["shot"]) == ("prototypes", 40, 1)
+    assert (cell["learner"], cell["episodes"], cell["recipe"]["exam"]["shot"]) == ("l2 | logistic", 40, 1)
     assert "correct" not in cell
     out = run(capsys, "evaluate", *FAST, "--shot", "5", "--learner", "prototypes", "nearest", "--compare")
     assert "prototypes - nearest = " in out
@@ -164,6 +164,25 @@ def test_report(results: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_answers_that_are_kept_are_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, page = str(tmp_path / "runs.jsonl"), tmp_path / "report.html"
+    args = ["evaluate", *FAST, "--shot", "1", "--keep-predictions", "--out", out]
+    run(capsys, *args, "--learner", "prototypes")
+    run(capsys, *args, "--learner", "nearest", "--engine", "2", "--metric", "log-loss")
+    main(["report", out, "--html", str(page)])
+    assert "log-loss in nats (lower is better)" in capsys.readouterr().out
+    assert page.read_text().count("hardest of 10 classes") == 2
+    assert "--keep-predictions needs --out FILE" in run(capsys, "evaluate", "--keep-predictions", code=2)
+
+
+def test_a_file_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.jsonl").touch()
+    for verb in ("compare", "report"):
+        assert "r.jsonl holds no results; `fewshot evaluate --out" in run(
+            capsys, verb, str(tmp_path / "r.jsonl"), code=2
+        )
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Classifies by the nearest class mean" in run(capsys, "list", "learners")
     found = json.loads(run(capsys, "list", "--json"))
@@ -188,7 +207,7 @@ def test_samplers(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
 
 def test_open_set_marks(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", "--shot", "1", "--episodes", "20", "--quiet", "--metric", "auroc"]
-    assert "prototypes" in run(capsys, *args, "--sampler", "open-set")
+    assert "l2 | logistic" in run(capsys, *args, "--sampler", "open-set")
     assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
     assert "did you mean 'dirichlet'" in run(capsys, "evaluate", "--sampler", "dirichlett", "--quiet", code=2).lower()
     assert "sampler 'dirichlet' has no argument 'beta'; it takes: alpha, classes, episodes" in run(
@@ -241,3 +260,51 @@ def test_the_table_of_learners_is_current() -> None:
 
     written = (Path(__file__).parents[2] / "docs" / "learners.md").read_text(encoding="utf-8")
     assert written.endswith(learner_table()), "run: fewshot list learners --markdown, and put it into docs/learners.md"
+
+
+# whatever goes wrong
+
+
+def _mishap(kind: str) -> Exception:
+    from safetensors import SafetensorError
+
+    return {
+        "TypeError": TypeError("unsupported operand"), "ZeroDivisionError": ZeroDivisionError("division by zero"),
+        "FloatingPointError": FloatingPointError("the loss is nan at step 3; lower the learning rate"),
+        "OverflowError": OverflowError("int too large"), "MemoryError": MemoryError(),
+        "SafetensorError": SafetensorError("HeaderTooSmall"), "AttributeError": AttributeError("no attribute 'x'"),
+        "AssertionError": AssertionError(), "KeyError": KeyError("dim"), "RecursionError": RecursionError("too deep"),
+        "RuntimeError": RuntimeError("size mismatch for a:\n\tcopying a param\x1b[31m red"),
+        "EOFError": EOFError(), "UnicodeDecodeError": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "TypeError", "ZeroDivisionError", "FloatingPointError", "OverflowError", "MemoryError", "SafetensorError",
+        "AttributeError", "AssertionError", "KeyError", "RecursionError", "RuntimeError", "EOFError",
+        "UnicodeDecodeError",
+    ],
+)  # fmt: skip
+def test_every_mishap_is_one_line(
+    kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = _mishap(kind)
+
+    def fail(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr("fewshot.cli.doctor.run", fail)
+    assert main(["doctor"]) == (2 if isinstance(error, ValueError) else 1)
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), "\x1b" in err) == ("", 1, False)
+    assert err.startswith("fewshot: error: ")
+    named = kind in ("TypeError", "ZeroDivisionError", "OverflowError", "SafetensorError", "AttributeError", "KeyError")
+    assert ("--debug (or FEWSHOT_DEBUG=1)" in err) == (named or kind in ("AssertionError", "EOFError"))
+    assert (f"{kind}: " in err) == (named or kind in ("AssertionError", "EOFError"))
+    with pytest.raises(type(error)):
+        main(["doctor", "--debug"])
+    monkeypatch.setenv("FEWSHOT_DEBUG", "1")
+    with pytest.raises(type(error)):
+        main(["doctor"])

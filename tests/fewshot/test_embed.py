@@ -373,7 +373,9 @@ class TestFailures:
             ({"storage": "int8"}, "must be 'float16' or 'float32'"),
             ({"on_error": "ignore"}, "must be 'raise' or 'skip'"),
             ({"precision": "double"}, "must be one of auto, float32"),
-            ({"views": -1}, "must be 0"),
+            ({"views": -1}, "views=-1"),
+            ({"views": 1.5}, "views=1.5"),
+            ({"batch_size": 1.5}, "batch_size=1.5"),
             ({"augment": lambda image, generator: image}, "at least 1 where augment is given"),
             ({"batch_size": 0}, "batch_size=0"),
             ({"workers": "many"}, "workers='many'"),
@@ -436,7 +438,7 @@ class TestTexts:
     def test_longest_first_in_the_order_of_the_dataset(self) -> None:
         model, texts = Reader(), ["a", "bb b", "cccccc", "dd", "a"]
         source = embed(TextSource(texts, ["x", "x", "y", "y", "z"]), model, cache=False, batch_size=2)
-        assert [text for batch in model.batches[1:] for text in batch] == ["cccccc", "bb b", "dd", "a"]
+        assert [text for batch in model.batches for text in batch] == ["cccccc", "bb b", "dd", "a"]
         assert source.features[:, :4].tolist() == [
             [1, 0, 0, 0],
             [0, 3, 0, 0],
@@ -547,8 +549,8 @@ class TestDatasets:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            ([], "cannot embed"),
-            (torch.rand(2, 3, 8, 8) * 5, "pixels are torch.float32 from"),
+            ([], "dataset is empty"),
+            (torch.rand(2, 3, 8, 8) * 5, "pixels are float32 from"),
             (torch.rand(2, 7), "which is no image"),
             (torch.utils.data.TensorDataset(torch.rand(2, 3)), "none of .targets"),
         ],

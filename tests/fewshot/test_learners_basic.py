@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from learner_exams import DIM, expect, make, padded, up_to_a_constant
 from torch import Tensor
 
 from episodes import Episode
-from fewshot import load_learner
+from fewshot import ConvergenceWarning, load_learner
 from fewshot.learners import Logistic, Nearest, Prototypes, Ridge
 from fewshot.learners.scikit_learn import SklearnLearner
 
@@ -31,12 +32,14 @@ LEARNERS: dict[str, tuple[Callable[[], torch.nn.Module], Callable[..., Any]]] = 
         lambda: Nearest(k=3, weights="distance"),
         lambda *a: references.nearest(*a, k=3, weights="distance"),
     ),
-    "ridge": (Ridge, references.ridge),
+    "ridge": (lambda: Ridge(alpha=1.0), references.ridge),
+    "ridge-auto": (Ridge, lambda *a: references.ridge(*a, alpha=references.scatter(*a[:2], per_class=True))),
     "ridge-no-intercept": (
         lambda: Ridge(alpha=0.1, scale=3.0, fit_intercept=False),
         lambda *a: references.ridge(*a, alpha=0.1, scale=3.0, fit_intercept=False),
     ),
-    "logistic": (Logistic, references.logistic),
+    "logistic": (lambda: Logistic(C=1.0), references.logistic),
+    "logistic-auto": (Logistic, lambda *a: references.logistic(*a, C=3 / references.scatter(*a[:2]))),
     "logistic-weak": (lambda: Logistic(C=1e-3), lambda *a: references.logistic(*a, C=1e-3)),
     "logistic-strong": (lambda: Logistic(C=1e3), lambda *a: references.logistic(*a, C=1e3)),
 }
@@ -205,16 +208,15 @@ def test_logistic_is_bitwise_the_same_in_any_batch() -> None:
 
 
 def test_logistic_says_when_it_has_not_converged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import fewshot.maths.newton
 
     monkeypatch.setattr(fewshot.maths.newton, "_MOST_STEPS", 2)
     episode, _ = make([5] * 5)
-    with caplog.at_level(logging.WARNING, logger="fewshot"):
+    with pytest.warns(ConvergenceWarning, match="6 of 6 episodes had not converged after 2 steps; lower C"):
         logits = Logistic()(episode)
     assert logits.isfinite().all()
-    assert "6 of 6 episodes had not converged after 2 Newton steps" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -296,6 +298,27 @@ def test_sklearn_predicts_what_the_estimator_predicts(
         np.testing.assert_array_equal(logits[e].argmax(-1).numpy(), peer.predict(episode.query[e].numpy()))
 
 
+def test_sklearn_is_searched_for_a_name_when_it_is_given_and_not_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn.utils
+
+    from fewshot.learners import scikit_learn
+
+    episode, _ = make([3, 3, 3], episodes=3)
+    learner = SklearnLearner("LinearDiscriminantAnalysis")
+    expected = learner(episode)
+
+    def scan(*_: Any, **__: Any) -> Any:
+        raise AssertionError("scikit-learn was scanned again")
+
+    monkeypatch.setattr(sklearn.utils, "all_estimators", scan)
+    monkeypatch.setattr(scikit_learn, "_find", scan)
+    torch.testing.assert_close(learner(episode), expected)
+    torch.testing.assert_close(copy.deepcopy(learner)(episode), expected)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: learner(episode), range(8)))
+    assert all(torch.equal(answer, expected) for answer in answers)
+
+
 def test_sklearn_logits_of_two_classes_are_the_log_odds() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -336,7 +359,7 @@ def test_sklearn_with_a_single_class_present() -> None:
         (lambda: Nearest(k=0), r"k=0; it must be an integer of at least 1"),
         (lambda: Nearest(distance="manhattan"), "'euclidean' or 'cosine'"),
         (lambda: Nearest(weights="inverse"), "'uniform' or 'distance'"),
-        (lambda: Ridge(alpha=0), "alpha=0; it must be positive"),
+        (lambda: Ridge(alpha=0), "alpha=0; it must be 'auto' \\(relative to the features\\) or positive"),
         (lambda: Logistic(C=-1), "C=-1; it must be positive"),
         (lambda: Logistic(C=float("nan")), "C=nan; it must be positive"),
         (lambda: SklearnLearner("RidgeClasifier"), "did you mean 'RidgeClassifier'"),
@@ -359,10 +382,9 @@ def test_an_estimator_by_name_cannot_reach_other_packages() -> None:
 
 @pytest.mark.parametrize("shots", [[1, 1, 1], [4, 4, 4], [5] * 5, [3, 1, 2], [2, 3]])
 def test_logistic_without_information_knows_the_class_frequencies(
-    shots: list[int], caplog: pytest.LogCaptureFixture
+    shots: list[int],
 ) -> None:
     labels = torch.arange(len(shots)).repeat_interleave(torch.tensor(shots))[None]
     episode = Episode(torch.zeros(1, sum(shots), 8), labels, torch.zeros(1, 1, 8), way=len(shots))
     shares = torch.tensor(shots) / sum(shots)
     torch.testing.assert_close(Logistic()(episode)[0, 0].softmax(-1), shares)
-    assert not caplog.records

@@ -25,8 +25,10 @@ from fewshot.learners import CLIPAdapter, list_learners
 REFERENCES: dict[str, Callable[..., Any]] = {
     "zero-shot": references.zero_shot,
     "tip-adapter": references.tip_adapter,
+    "tip-adapter(alpha=1.0, beta=5.5)": partial(references.tip_adapter, alpha=1.0, beta=5.5),
     "tip-adapter-f": references.tip_adapter_f,
     "proker": references.proker,
+    "proker(beta=5.0, strength=1.0, scale=100.0)": partial(references.proker, beta=5.0, strength=1.0, scale=100.0),
     "gda": references.gda,
     "cross-modal": references.cross_modal,
     "zs-lp(steps=25)": partial(references.descend, steps=25, rate=0.1),
@@ -232,3 +234,32 @@ def test_real_features_give_the_published_order() -> None:
     }
     assert abs(score["zero-shot"] - 0.961) < 0.002
     assert score["tip-adapter"] > score["zero-shot"] and score["proker"] > score["zero-shot"] > score["prototypes"]
+
+
+def _with_a_gap(shot: int) -> tuple[Episode, Tensor]:
+    """Images lie nearer to one another than to any text, as CLIP's do: cosines near 0.8 and 0.3."""
+    random = torch.Generator().manual_seed(0)
+    way, dim, asked, most = 20, 128, 10, 8
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, dim, generator=random) / dim**0.5
+
+    common, classes, rows = noise(2), noise(way), noise(way, asked + most)
+    text = 0.5 * common[0] + common[1] + 0.9 * classes
+    images = 1.6 * common[0] + 0.5 * classes.unsqueeze(1) + rows
+    targets = torch.arange(way).repeat_interleave(asked)[None]
+    labels = torch.arange(way).repeat_interleave(shot)[None]
+    episode = Episode(
+        images[:, asked : asked + shot].reshape(1, -1, dim), labels, images[:, :asked].reshape(1, -1, dim),
+        way=way, text=text[None],
+    )  # fmt: skip
+    return episode, targets
+
+
+def test_zlap_loses_nothing_by_examples() -> None:
+    accuracy = []
+    for shot in (0, 1, 4, 8):
+        episode, targets = _with_a_gap(shot)
+        accuracy.append(float((load_learner("zlap")(episode).argmax(-1) == targets).double().mean()))
+    assert accuracy[0] > 0.9
+    assert min(accuracy) > accuracy[0] - 0.01, accuracy

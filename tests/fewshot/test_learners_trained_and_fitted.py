@@ -29,7 +29,7 @@ def test_calibrated_draws_have_the_papers_mean_and_covariance() -> None:
     source, n, alpha = base(), 2, 0.3
     learner = DistributionCalibration(neighbours=n, alpha=alpha, samples=200_000, power=1.0).fit(source)
     x = torch.tensor([[[0.5, -1.0, 0.2, 0.7]]])
-    drawn = learner._draws(x)[0, 0].double().numpy()
+    drawn = learner._draws(x, 200_000)[0, 0].double().numpy()
     rows, labels = source.features.double().numpy(), source.labels.numpy()
     means = np.stack([rows[labels == c].mean(0) for c in range(6)])
     near = np.argsort(((means - x.numpy()[0, 0]) ** 2).sum(1))[:n]
@@ -46,7 +46,7 @@ def test_calibration_fits_the_regression_to_support_and_draws() -> None:
     for e, one in enumerate(episode):
         known = one.labels[0] >= 0
         support = learner._transform(one.support)
-        rows = torch.cat([support.unsqueeze(2), learner._draws(support)], 2)[0, known]
+        rows = torch.cat([support.unsqueeze(2), learner._draws(support, 40)], 2)[0, known]
         y = one.labels[0, known].repeat_interleave(41).numpy()
         peer = LogisticRegression(C=0.7, tol=1e-9, max_iter=5000).fit(rows.flatten(0, 1).double().numpy(), y)
         wanted = peer.predict_log_proba(learner._transform(one.query[0]).double().numpy())

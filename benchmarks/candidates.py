@@ -1,0 +1,83 @@
+"""Settings among which the defaults of learners are chosen, and what they were before.
+
+``rescale |`` in front brings any features to a mean squared length of one around their mean, so that a number after it
+is relative to the data: a learner's ``"auto"`` is the number that was chosen here.
+"""
+
+from __future__ import annotations
+
+
+def _grid(pattern: str, *values: object) -> list[str]:
+    return [pattern.format(value) for value in values]
+
+
+LEARNERS = [
+    "alpha-tim", "baseline++", "bd-cspn", "fine-tune", "label-propagation",
+    "laplacian-shot", "lda", "logistic", "mahalanobis", "matching", "nearest", "prototypes", "pt-map", "ridge",
+    "scaled-prototypes", "simpleshot", "soft-kmeans", "subspace", "svm", "tim", "tim-adm", "transductive-finetune",
+]  # fmt: skip
+WORDED = [
+    "clap", "clip-adapter", "cross-modal", "gda", "lp++", "proker", "stata", "taskres", "tip-adapter", "tip-adapter-f",
+    "transclip", "zero-shot", "zlap", "zs-lp",
+]  # fmt: skip
+# What the defaults were; steps of TIM in a tenth of the number and ten times the length.
+BEFORE = {
+    "alpha-tim": "alpha-tim(scale=15.0)",
+    "baseline++": "baseline++(rate=0.01, scale=10.0)",
+    "fine-tune": "fine-tune(rate=0.01)",
+    "label-propagation": "label-propagation(neighbours=20, centred=False)",
+    "laplacian-shot": "laplacian-shot(regularisation=0.7)",
+    "lda": "lda(shrinkage='ledoit-wolf')",
+    "logistic": "logistic(C=1.0)",
+    "mahalanobis": "mahalanobis(regularisation=1.0)",
+    "matching": "matching(centred=False)",
+    "proker": "proker(beta=5.0, strength=1.0, scale=100.0)",
+    "ridge": "ridge(alpha=1.0)",
+    "soft-kmeans": "soft-kmeans(scale=1.0)",
+    "svm": "svm(C=0.1)",
+    "tim": "tim(scale=15.0)",
+    "tim-adm": "tim-adm(scale=15.0)",
+    "tip-adapter": "tip-adapter(alpha=1.0, beta=5.5)",
+    "transductive-finetune": "transductive-finetune(rate=1e-3, entropy=1.0)",
+}
+
+CANDIDATES = {
+    "alpha-tim": _grid("l2 | rescale | alpha-tim(scale={})", 10.0, 15.0, 30.0),
+    "baseline++": [*_grid("l2 | baseline++(rate={})", 0.01, 0.1), "l2 | baseline++(scale=10.0)"],
+    "fine-tune": _grid("l2 | rescale | fine-tune(rate={})", 0.3, 1.0, 3.0, 10.0),
+    "label-propagation": [
+        *_grid("l2 | label-propagation(neighbours={})", 3, 5, 10),
+        *_grid("l2 | label-propagation(neighbours={}, centred=False)", 5, 20),
+    ],
+    "laplacian-shot": _grid("l2 | laplacian-shot(regularisation={})", 0.1, 0.3, 0.7),
+    "lda": ["l2 | lda", "l2 | lda(shrinkage='ledoit-wolf')", *_grid("l2 | lda(shrinkage={})", 0.3, 0.8)],
+    "logistic": _grid("l2 | rescale | logistic(C={})", 1.0, 3.0, 10.0),
+    "mahalanobis": _grid("l2 | rescale | mahalanobis(regularisation={})", 0.1, 0.3, 1.0),
+    "matching": [*_grid("l2 | matching(scale={})", 5.0, 10.0, 20.0), "l2 | matching(centred=False)"],
+    "ridge": ["l2 | ridge", *_grid("l2 | rescale | ridge(alpha={})", 0.3, 1.0, 3.0)],
+    "soft-kmeans": _grid("l2 | rescale | soft-kmeans(scale={})", 1.0, 3.0, 5.0, 10.0),
+    "svm": _grid("l2 | rescale | svm(C={})", 0.1, 0.3, 1.0),
+    "tim": _grid("l2 | rescale | tim(scale={})", 5.0, 10.0, 15.0),
+    "tim-adm": _grid("l2 | rescale | tim-adm(scale={})", 5.0, 10.0, 15.0),
+    "transductive-finetune": [
+        *_grid("l2 | rescale | transductive-finetune(rate={})", 1e-4, 3e-4, 1e-3),
+        "l2 | rescale | transductive-finetune(rate=3e-4, entropy=1.0)",
+    ],
+    "of a classifier": [
+        "l2 | logistic", "l2 | logistic(C=10.0)", "power | cl2n | lda", "l2 | ridge(alpha=0.1)", "l2 | lda",
+    ],
+}  # fmt: skip
+
+WORDED_CANDIDATES = {
+    "proker": [
+        *_grid("proker(strength={})", 3.0, 10.0, 30.0),
+        "proker(scale=100.0)",
+        "proker(beta=5.0, strength=1.0, scale=100.0)",
+    ],
+    "tip-adapter": ["tip-adapter", "tip-adapter(alpha=1.0, beta=5.5)"],
+    "cross-modal": [
+        *_grid("cross-modal(alpha={})", 3.0, 10.0, 30.0),
+        *_grid("cross-modal(text_weight={})", 1.0, 10.0),
+        "cross-modal(solver='sgd')",
+    ],
+}

@@ -1,0 +1,158 @@
+"""Reading a saved classifier: two files that may be damaged or come from anywhere, each field checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from episodes.files import read_bounded
+from episodes.schema import field, read_json
+from fewshot.registry import parse_spec
+
+FORMAT = 1
+_MODEL_LIMIT = 2**36  # bytes; examples and the weights of a learner
+_DTYPE = re.compile(r"[<>|=]?([biufUO])(\d{0,6})")
+_LABELS = (str, int, float, bool)
+_WITHOUT_FILES = ("fewshot", "pixels", "torchvision")  # families whose models are names of this package
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The fields of ``config.json``, each of its type.
+
+    Raises:
+        ValueError: it is missing, damaged, or of a later version; the message names file and field.
+    """
+    path = folder / "config.json"
+    where = repr(str(path))
+    config = _present(folder, lambda: read_json(path))
+    if not isinstance(config, dict) or config.get("kind") != "FewShotClassifier":
+        raise ValueError(f"config.json in {str(folder)!r} is not that of a FewShotClassifier.")
+    if field(config, "format", int, where, least=1, most=10**6) != FORMAT:
+        raise ValueError(
+            f"{str(folder)!r} has format {config['format']}, written by fewshot "
+            f"{field(config, 'fewshot', str, where, default='?')[:40]}; this version reads format {FORMAT}. "
+            "Upgrade fewshot."
+        )
+    null = type(None)
+    return {
+        "learner": field(config, "learner", str, where),
+        "encoder": _encoder(field(config, "encoder", (str, dict, null), where), where),
+        "encoder_identity": field(config, "encoder_identity", (str, null), where),
+        "classes": _classes(config, where),
+        "temperature": field(config, "temperature", float, where, least=np.finfo(np.float64).tiny),
+        "reject": field(config, "reject", (float, null), where),
+        "reject_label": field(config, "reject_label", (*_LABELS, null), where),
+        "feature_names": field(config, "feature_names", list, where, each=str),
+        "model_sha256": field(config, "model_sha256", str, where),
+    }
+
+
+def read_model(folder: Path, config: dict[str, Any]) -> tuple[dict[str, Tensor], np.ndarray, np.ndarray]:
+    """The learner's weights, the examples ``[S, D]`` and their labels ``[S]`` from ``model.safetensors``.
+
+    Raises:
+        ValueError: it is missing, damaged, or does not belong to the config.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    path = folder / "model.safetensors"
+    content = _present(folder, lambda: read_bounded(path, _MODEL_LIMIT))
+    if hashlib.sha256(content).hexdigest() != config["model_sha256"]:
+        raise ValueError(
+            f"model.safetensors in {str(folder)!r} is not the one that config.json was written for; "
+            "one of them is damaged or from another save. Save the classifier again."
+        )
+    try:
+        tensors = from_bytes(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{str(path)!r} is no readable safetensors file: {error}") from None
+    where = f"{str(path)!r}: the tensor"
+    for name, kinds, ndim in (("support", (torch.float32, torch.float64), 2), ("labels", (torch.int64,), 1)):
+        if name not in tensors:
+            raise ValueError(f"{where} {name!r} is missing.")
+        if tensors[name].dtype not in kinds or tensors[name].ndim != ndim or not len(tensors[name]):
+            given = f"{str(tensors[name].dtype).removeprefix('torch.')} {list(tensors[name].shape)}"
+            raise ValueError(f"{where} {name!r} is {given}; it must be {' or '.join(map(str, kinds))} of {ndim} axes.")
+    support, labels = tensors["support"].numpy(), tensors["labels"].numpy()
+    if len(labels) != len(support) or labels.min() < 0 or labels.max() >= len(config["classes"]):
+        raise ValueError(f"{where} 'labels' does not number the {len(config['classes'])} classes of its examples.")
+    if not np.isfinite(support).all() or len(config["feature_names"]) not in (0, support.shape[1]):
+        raise ValueError(f"{where} 'support' is not finite, or has other columns than config.json names.")
+    weights = {name.removeprefix("learner."): value for name, value in tensors.items() if name.startswith("learner.")}
+    return weights, support, labels
+
+
+def refuse_local(encoder: Any, folder: Path) -> None:
+    """A saved spec may name an encoder, not a file: what lies at a path here is not known to be what was meant.
+
+    Raises:
+        ValueError: it names a path.
+    """
+    if not isinstance(encoder, str):
+        return
+    name, options = parse_spec(encoder)
+    family, _, model = name.partition(":")
+    texts = [value for value in options.values() if isinstance(value, str)]
+    local = "@" in model or "local-dir:" in model or "checkpoint" in options or any(map(_spelled_as_path, texts))
+    if family.strip() not in _WITHOUT_FILES:
+        local = local or _spelled_as_path(model) or any(_exists(text) for text in (model, *texts) if text)
+    if local:
+        raise ValueError(
+            f"{str(folder)!r} was saved with the encoder {encoder[:200]!r}, which names files of a machine. If they "
+            "are here and you trust them, say so: FewShotClassifier.load(path, encoder='...') with that spec."
+        )
+
+
+def _spelled_as_path(text: str) -> bool:
+    return text.startswith(("/", "~", ".", "\\")) or "\\" in text or bool(re.match(r"[A-Za-z]:[\\/]", text))
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _present(folder: Path, read: Any) -> Any:
+    try:
+        return read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(
+            f"{str(folder)!r} is not a saved classifier: {Path(error.filename).name} is missing; "
+            "give the folder that FewShotClassifier.save wrote."
+        ) from None
+    except OSError as error:
+        raise ValueError(f"{error.filename!r} cannot be read: {error.strerror}.") from None
+
+
+def _encoder(encoder: Any, where: str) -> Any:
+    return {"object": field(encoder, "object", str, where)} if isinstance(encoder, dict) else encoder
+
+
+def _classes(config: dict[str, Any], where: str) -> np.ndarray:
+    """The classes as an array of the type they were fitted with."""
+    classes = field(config, "classes", list, where, each=_LABELS, least=1)
+    name = field(config, "classes_dtype", str, where)
+    match = _DTYPE.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{where} says that classes are {name[:40]!r}, which labels never are.")
+    longest = max(len(one) if isinstance(one, str) else 1 for one in classes)
+    if match[1] == "U" and int(match[2] or 0) > max(longest, 1024):
+        raise ValueError(
+            f"{where}: the field 'classes_dtype' asks for {match[2]} characters, its classes have {longest}."
+        )
+    try:
+        found = np.array(classes, dtype=np.dtype(name))
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{where}: the field 'classes' cannot be {name[:40]!r}: {error}.") from None
+    if found.tolist() != classes or len(set(classes)) != len(classes):
+        raise ValueError(f"{where}: the field 'classes' holds a label twice, or one that is no {name[:40]!r}.")
+    return found

@@ -1,0 +1,68 @@
+"""Names are safe to show, and what is not the same does not look the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from episodes import Result, Results, compare_all
+from episodes.naming import learner_names, task_names
+from episodes.printable import printable, spreadsheet_cell
+from episodes.report import to_text
+
+
+def cell(name: str = "a", spec: str = "a", provenance: Any = None, identity: str = "0" * 32, **exam: Any) -> Result:
+    recipe = {
+        "learner": {"spec": spec, "identity": identity},
+        "exam": {"dataset": {"name": "toy", "fingerprint": "ab" * 16}, "way": 5, "shot": 1, "seed": 0, **exam},
+    }
+    return Result(name, recipe, np.full(20, 0.5), 10, provenance=provenance or {})
+
+
+def test_control_characters_are_spelled_out() -> None:
+    assert printable("a\x1b[2J\r\n\tb") == r"a\x1b[2J\r\n\tb"
+    assert printable("\u202egnp.exe \ud800 \x9b") == r"\u202egnp.exe \ud800 \x9b"
+    assert printable("ß é 猫 👩\u200d🔬 ") == "ß é 猫 👩\u200d🔬 "
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx"])
+def test_formulas_are_text(text: str) -> None:
+    assert spreadsheet_cell(text).startswith("'")
+    assert spreadsheet_cell("a=b") == "a=b"
+
+
+def test_tasks_are_told_apart_by_what_differs() -> None:
+    other = {"name": "toy", "fingerprint": "cd" * 16}
+    assert task_names([cell(), cell(shot=5)]) == ["5-way 1-shot", "5-way 5-shot"]
+    assert task_names([cell(), cell(seed=3)]) == ["5-way 1-shot [seed 0]", "5-way 1-shot [seed 3]"]
+    assert task_names([cell(query=5), cell(query=5, seed=3), cell(query=15)]) == [
+        "5-way 1-shot [seed 0, query 5]", "5-way 1-shot [seed 3, query 5]", "5-way 1-shot [seed 0, query 15]",
+    ]  # fmt: skip
+    assert task_names([cell(), cell(dataset=other)]) == [
+        "5-way 1-shot [fingerprint ababab]", "5-way 1-shot [fingerprint cdcdcd]",
+    ]  # fmt: skip
+    embedded = [cell(provenance={"embedding": {"encoder": name}}, dataset=data) for name, data in
+                (("resnet18", other), ("vit", {**other, "fingerprint": "ef" * 16}))]  # fmt: skip
+    assert task_names(embedded) == ["5-way 1-shot [encoder resnet18]", "5-way 1-shot [encoder vit]"]
+    assert task_names([cell(), cell(dataset={**other, "name": "birds"})]) == ["toy 5-way 1-shot", "birds 5-way 1-shot"]
+
+
+def test_learners_of_one_name_are_told_apart() -> None:
+    one, two = cell("mine", "Net(1)"), cell("mine", "Net(2)")
+    assert learner_names([one, two]) == ["mine [spec Net(1)]", "mine [spec Net(2)]"]
+    assert learner_names([one, cell("mine", "Net(1)", identity="f" * 32)]) == [
+        "mine [identity 000000]", "mine [identity ffffff]",
+    ]  # fmt: skip
+    # On other tasks a learner may have other weights; that is one row.
+    assert learner_names([one, cell("mine", "Net(1)", identity="f" * 32, shot=5)]) == ["mine", "mine"]
+    text = to_text([one, two])
+    assert "mine [spec Net(1)]" in text and "mine [spec Net(2)]" in text
+    assert str(compare_all([one, two])[0]).startswith("mine [spec Net(1)] - mine [spec Net(2)]")
+
+
+def test_no_name_reaches_the_terminal_raw() -> None:
+    results = Results([cell("a\x1b[31m", dataset={"name": "toy\x07"}), cell("b\x9b"), cell("b\x9b", shot=5)])
+    for shown in (str(results), repr(results), *map(str, compare_all(results))):
+        assert not {"\x1b", "\x07", "\x9b"} & set(shown)

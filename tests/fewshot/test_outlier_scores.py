@@ -1,0 +1,76 @@
+"""Outlier scores: open-set queries are told from the others by every inductive learner about as well as by distance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from episodes import Episode
+from episodes.outliers import auroc, log_odds_against_best, outlier_scores
+from fewshot import load_learner
+
+EPISODES, WAY, SHOT, EACH, DIM = 12, 5, 5, 8, 32
+LEARNERS = ["prototypes(distance='cosine')", "nearest", "nearest(k=3)", "matching", "lda", "lda(prior='empirical')",
+            "l2 | lda", "cl2n | lda", "mahalanobis", "subspace", "ridge", "l2 | ridge(alpha=0.1)", "logistic",
+            "l2 | logistic(C=10.0)", "fine-tune", "baseline++", "simpleshot", "r2d2", "scaled-prototypes", "soft-kmeans(queries=False)",
+            "metaoptnet", "svm", "sklearn"]  # fmt: skip
+
+
+def open_set() -> tuple[Episode, Tensor]:
+    """Episodes whose last queries are of other classes, and which are of the episode's ``[E, Q]``."""
+    random = torch.Generator().manual_seed(0)
+    centres = 0.8 * torch.randn(EPISODES, 2 * WAY, DIM, generator=random)
+
+    def rows(labels: Tensor) -> Tensor:
+        noise = torch.randn(EPISODES, len(labels), DIM, generator=random)
+        return normalize(centres[:, labels] + noise + 1.0, dim=-1)
+
+    labels = torch.arange(WAY).repeat_interleave(SHOT)
+    asked = torch.arange(2 * WAY).repeat_interleave(EACH)
+    episode = Episode(rows(labels), labels.expand(EPISODES, -1), rows(asked), way=WAY, ids=torch.arange(EPISODES))
+    return episode, (asked < WAY).expand(EPISODES, -1)
+
+
+def measured(spec: str) -> float:
+    episode, known = open_set()
+    learner = load_learner(spec)
+    with torch.no_grad():
+        scores = outlier_scores(learner, episode, learner(episode))
+    return 100 * float(auroc(scores, known, ~known).mean())
+
+
+@pytest.mark.parametrize("spec", LEARNERS)
+def test_open_queries_score_higher(spec: str) -> None:
+    """Within a few points of the distance to the nearest class mean; that to the nearest row is noisier by nature."""
+    assert measured(spec) > measured("prototypes") - (8 if "nearest" in spec else 5)
+
+
+def test_scores_do_not_saturate() -> None:
+    logits = torch.tensor([[[500.0, 0.0, 1.0], [400.0, 0.0, 1.0], [1.0, 0.0, 1.0]]])
+    assert (logits.softmax(-1)[0, :2].amax(-1) == 1).all()
+    scores = log_odds_against_best(logits)[0]
+    assert scores[0] < scores[1] < scores[2]
+    p = logits[0, 2].softmax(-1).max()
+    torch.testing.assert_close(scores[2], ((1 - p) / p).log())
+
+
+def test_a_learner_without_scores_of_its_own_is_scored_alike() -> None:
+    episode, _ = open_set()
+    learner = load_learner("logistic")
+    logits = learner(episode)
+    assert torch.equal(outlier_scores(lambda _: logits, episode, logits), outlier_scores(learner, episode, logits))
+
+
+def test_one_possible_class_says_nothing() -> None:
+    assert log_odds_against_best(torch.tensor([[[3.0, -torch.inf], [9.0, -torch.inf]]])).tolist() == [[0.0, 0.0]]
+
+
+def test_distances_do_not_depend_on_an_offset() -> None:
+    episode, known = open_set()
+    far = episode.replace(support=episode.support + 3e3, query=episode.query + 3e3)
+    for spec in ("prototypes", "lda", "mahalanobis"):
+        learner = load_learner(spec)
+        scores = outlier_scores(learner, far, learner(far))
+        assert abs(100 * float(auroc(scores, known, ~known).mean()) - measured(spec)) < 0.1
