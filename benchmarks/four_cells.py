@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from episodes import EpisodeSampler, ImageSource, TensorSource, compare, evaluate
 from fewshot import embed, load_encoder
+from fewshot.encoders import Encoder
 from fewshot.learners import load_learner
 from fewshot.transfer.learner import Tuned
 
@@ -45,6 +46,15 @@ def digits(data: Path) -> TensorSource:
     return TensorSource(rows.round().to(torch.uint8).contiguous(), labels, name="spoken digits")
 
 
+def network(data: Path) -> Encoder:
+    """MobileNetV2, pretrained on ImageNet, for pictures that have their size already."""
+    weights = data / "backbones" / "timm_mobilenetv2_100_same_imagenet_tf2.safetensors"
+    return load_encoder(
+        f"timm:mobilenetv2_100(checkpoint={str(weights)!r}, num_classes=1001, pad_type='same', mean=0.5, std=0.5, "
+        f"size={SIDE}, crop=1.0)"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
@@ -57,11 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.draws, options.query, options.epochs, options.shots = 2, 15, 15, [5]
-    weights = options.data / "backbones" / "timm_mobilenetv2_100_same_imagenet_tf2.safetensors"
-    encoder = load_encoder(
-        f"timm:mobilenetv2_100(checkpoint={str(weights)!r}, num_classes=1001, pad_type='same', mean=0.5, std=0.5, "
-        f"size={SIDE}, crop=1.0)"
-    )
+    encoder = network(options.data)
     chosen = QUICK if options.quick else STRATEGIES
     for images in (objects(options.data), digits(options.data)):
         pixels = embed(images, "pixels(size=32)", progress=False)

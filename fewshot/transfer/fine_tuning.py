@@ -30,7 +30,7 @@ from fewshot.transfer.settings import Settings
 from fewshot.transfer.strategies import LinearProbe, Strategy, load_strategies
 from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning import Tuning, accuracy
-from fewshot.transfer.tuning_plan import StageLine, TuningPlan
+from fewshot.transfer.tuning_plan import TuningPlan
 
 _LOG = logging.getLogger("fewshot")
 
@@ -120,7 +120,6 @@ def fine_tune(
     those of the strategies are in `fewshot.transfer.strategies`.
     """
     from episodes import load_dataset
-    from fewshot.embedding import embed
     from fewshot.embedding.any_dataset import as_items
     from fewshot.encoders import load_encoder
 
@@ -150,7 +149,7 @@ def fine_tune(
     }  # fmt: skip
     inputs = None if body is None else Inputs(items, model, progress)
     anatomy = Anatomy([], [])
-    example = None if inputs is None else inputs.take(torch.arange(min(2, len(labels))), place)
+    example = None if inputs is None else inputs.first(2, place)
     if body is not None:
         anatomy = examine(body, example)
         if anatomy.problem and any(phase.blocks for phase in phases):
@@ -159,14 +158,10 @@ def fine_tune(
     top = first_linear(start, source, model, labels, len(names), options).to(place)
     begun = clones(top)
 
-    shown: tuple[StageLine, ...] = ()
-    if body is None and model.module is not None:
-        size = sum(value.numel() for value in model.module.parameters())
-        shown = (StageLine(type(model.module).__name__, size, 0, (top.in_features,), 0.0),)
     planned = []
     for phase in phases:
         part = plan_phase(
-            phase, body, anatomy, how, len(labels), top.in_features, len(names), phases[0].pretrained, shown
+            phase, body, anatomy, how, len(labels), top.in_features, len(names), phases[0].pretrained, model
         )  # fmt: skip
         cut = None if body is None else find_cut(part, body, anatomy, example, len(labels), how)
         kept = cut is not None or (not part.names and how.still and len(part.lines) > 1)
@@ -187,19 +182,15 @@ def fine_tune(
             body, top, anatomy.parts, part.names, part.batch_norm, cut, features=not part.names and how.still
         ).to(place)
 
-        def rows_of(data: Any, of: Any, kept: Inputs | None, cut: Cut | None = cut, alone: bool = tuning.alone) -> Any:
-            if alone:
-                return Activations(embed(data, model, **options).features, (top.in_features,))
-            if cut is not None and body is not None:
-                return Activations(embed(data, PrefixEncoder(body, cut), **options).features, cut.shape)
-            return kept or Inputs(of, model, progress)
-
+        rows_of = partial(_phase_rows, body, cut, tuning.alone, model, options)
         check = None
         if held_out is not None and wanted is not None:
-            check = partial(accuracy, tuning, rows_of(validation, held_out, None), wanted, batch_size, place)
+            check = partial(
+                accuracy, tuning, rows_of(validation, Inputs(held_out, model, progress)), wanted, batch_size, place
+            )
         history.append(
             train_phase(
-                tuning, phase, part, anatomy, how, rows_of(source, items, inputs), labels, origin,
+                tuning, phase, part, anatomy, how, rows_of(source, inputs), labels, origin,
                 {**identity, "phase": number}, check=check, patience=patience,
                 out=None if out is None else Path(out) / f"{number}-{phase.name}", device=place,
                 callbacks=callbacks, progress=progress,
@@ -210,18 +201,38 @@ def fine_tune(
 
     if wise is not None:
         top.load_state_dict(interpolate(begun, top.state_dict(), wise))
-        if model.module is not None:
-            model.module.load_state_dict(interpolate(before, model.module.state_dict(), wise))
-    changed: list[str] = []
-    if model.module is not None:
-        model.module.eval()
-        for value, mode in zip(model.module.parameters(), learned, strict=True):
-            value.requires_grad_(mode)
-        changed = [name for name, value in model.module.state_dict().items() if not torch.equal(value, before[name])]
+    changed = _finished(model, before, learned, wise)
     return TunedEncoder(
         model, top.requires_grad_(False), names, base=base, changed=changed, strategy=written, plan=plan,
         history=history,
     )  # fmt: skip
+
+
+def _phase_rows(
+    body: Body | None, cut: Cut | None, alone: bool, model: Encoder, options: dict[str, Any], data: Any, inputs: Any
+) -> Any:
+    """What a phase runs on: features, activations at the cut, or the inputs themselves."""
+    from fewshot.embedding import embed
+
+    if alone:
+        features = embed(data, model, **options).features
+        return Activations(features, features.shape[1:])
+    if cut is not None and body is not None:
+        return Activations(embed(data, PrefixEncoder(body, cut), **options).features, cut.shape)
+    return inputs
+
+
+def _finished(model: Encoder, before: dict[str, Tensor], learned: list[bool], wise: float | None) -> list[str]:
+    """Interpolate, and put modes back; returns the names of the tensors that are not as before."""
+    network = model.module
+    if network is None:
+        return []
+    if wise is not None:
+        network.load_state_dict(interpolate(before, network.state_dict(), wise))
+    network.eval()
+    for value, mode in zip(network.parameters(), learned, strict=True):
+        value.requires_grad_(mode)
+    return [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
 
 
 def checked_classes(items: Items) -> tuple[Tensor, list[str]]:

@@ -31,29 +31,41 @@ class Inputs:
     """
 
     def __init__(self, items: Items, encoder: Encoder, progress: bool = False) -> None:
-        self.items, self.encoder = items, encoder
-        self.kept: Tensor | None = None
-        if items.kind == "texts":
-            return
-        if encoder.transform is None and items.tag == "tensor":
-            self.kept = as_float(items.features)  # type: ignore[attr-defined]
-            return
-        first = self._load(0)
-        if first.nbytes * len(items) > _MEMORY:
-            return
-        self.kept = first.new_empty(len(items), *first.shape)
-        with progress_bar(len(items), 0, "pictures", show=progress) as bar:
-            for part in torch.arange(len(items)).split(256):
-                self.kept[part] = self._decoded(part.tolist(), first.shape)
-                bar.update(len(part))
+        self.items, self.encoder, self.progress = items, encoder, progress
+        self._kept: Tensor | None = None
+        self._streams = items.kind == "texts"  # whether rows are read whenever they are needed
+
+    def first(self, count: int, device: torch.device) -> Any:
+        """The first rows, without reading the others."""
+        if self.items.kind == "texts":
+            return [self.items.payload(row) for row in range(min(count, len(self.items)))]
+        return self._decoded(range(min(count, len(self.items)))).to(device)
 
     def take(self, index: Tensor, device: torch.device) -> Any:
         """Rows ``[B]`` -> what the encoder is given: ``[B, *x]``, or B strings."""
+        if self._kept is None and not self._streams:
+            self._keep()
+        if self._kept is not None:
+            return self._kept[index.to(self._kept.device)].to(device)
         if self.items.kind == "texts":
             return [self.items.payload(row) for row in index.tolist()]
-        if self.kept is not None:
-            return self.kept[index.to(self.kept.device)].to(device)
         return self._decoded(index.tolist()).to(device)
+
+    def _keep(self) -> None:
+        """Decode all rows, if they fit."""
+        if self.encoder.transform is None and self.items.tag == "tensor":
+            self._kept = as_float(self.items.features)  # type: ignore[attr-defined]
+            return
+        first = self._load(0)
+        if first.nbytes * len(self.items) > _MEMORY:
+            self._streams = True
+            return
+        kept = first.new_empty(len(self.items), *first.shape)
+        with progress_bar(len(self.items), 0, "pictures", show=self.progress) as bar:
+            for part in torch.arange(len(self.items)).split(256):
+                kept[part] = self._decoded(part.tolist(), first.shape)
+                bar.update(len(part))
+        self._kept = kept
 
     def _decoded(self, rows: Sequence[int], shape: torch.Size | None = None) -> Tensor:
         with ThreadPoolExecutor(max(1, min(processors(), len(rows)))) as pool:

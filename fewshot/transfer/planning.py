@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any
 
+from fewshot.encoders.encoder import Encoder
 from fewshot.transfer.body import Anatomy, Body
 from fewshot.transfer.cut import Cut
 from fewshot.transfer.settings import Settings
@@ -19,7 +20,7 @@ _PREFIX_BYTES = 4 * 2**30  # activations that are kept rather than computed agai
 def plan_phase(
     phase: Strategy, body: Body | None, anatomy: Anatomy, how: Settings, rows: int, width: int, classes: int,
     pretrained: bool,
-    frozen: tuple[StageLine, ...] = (),
+    model: Encoder,
 ) -> PhasePlan:  # fmt: skip
     """What one strategy will train.
 
@@ -32,7 +33,7 @@ def plan_phase(
         width: features D.
         classes: C.
         pretrained: whether the sequence began with the encoder's weights.
-        frozen: what to show of a network where a probe leaves it out.
+        model: the encoder, whose network is shown as a whole where a probe leaves it out.
 
     Raises:
         ValueError: the strategy finds nothing to train in this network.
@@ -41,7 +42,10 @@ def plan_phase(
     head = StageLine("head", width * classes + classes, width * classes + classes, None, head_rate)
     names: frozenset[str] = frozenset()
     rates: dict[str, float] = {}
-    lines = (*frozen, head)
+    lines: tuple[StageLine, ...] = (head,)
+    if body is None and model.module is not None:
+        size = sum(value.numel() for value in model.module.parameters())
+        lines = (StageLine(type(model.module).__name__, size, 0, (width,), 0.0), head)
     if body is not None:
         network = copy.deepcopy(body.network)
         phase.prepare(network, how.seed)
