@@ -27,6 +27,7 @@ class Learner(nn.Module):
         needs: ``("support",)``, ``("text",)`` for zero-shot, or both; with
             ``"unlabelled"`` if it uses such rows.
         transductive: True if a query's logits depend on the other queries of its episode.
+        weighted: True if `adapt` makes support rows count as `Episode.weights` says: a row of weight 2 is two rows.
         tolerance: the difference that contract checks forgive, relative to the largest logit; iterative
             solvers may need more than the default.
         expected_failures: contract checks that it fails by nature, each with the reason.
@@ -36,6 +37,7 @@ class Learner(nn.Module):
     inputs: str = "features"
     needs: tuple[str, ...] = ("support",)
     transductive: bool = False
+    weighted: bool = False
     tolerance: ClassVar[float] = 1e-4
     expected_failures: ClassVar[Mapping[str, str]] = {}
 

@@ -116,7 +116,10 @@ class _Fitted(Transform):
         if self.mean.numel():
             return self.mean.to(episode.support).expand(len(episode), 1, -1)
         known = (episode.labels >= 0).to(episode.support.dtype).unsqueeze(1)  # [E, 1, S]
-        return product(known, episode.support) / known.sum(-1, keepdim=True).clamp(min=1)
+        if episode.weights is not None:
+            known = known * episode.weights.to(known.dtype).unsqueeze(1)
+        total = known.sum(-1, keepdim=True)  # [E, 1, 1]
+        return product(known, episode.support) / torch.where(total > 0, total, 1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         for name in self._buffers:  # their size is that of the base data, unknown before
@@ -203,7 +206,7 @@ class Chain(Learner):
         super().__init__()
         self.transforms = nn.ModuleList(transforms)
         self.learner = learner
-        self.needs, self.transductive = learner.needs, learner.transductive
+        self.needs, self.transductive, self.weighted = learner.needs, learner.transductive, learner.weighted
         first = transforms[0] if transforms else learner
         self.inputs = getattr(first, "inputs", learner.inputs)
         self.tolerance = learner.tolerance  # type: ignore[misc]

@@ -16,12 +16,13 @@ from fewshot.learner import Learner
 from fewshot.learners import load_learner
 
 if TYPE_CHECKING:
-    from fewshot.classifier.few_shot import FewShotClassifier
+    from fewshot.classifier.base import LearnerEstimator
 
 FORMAT = 1
+KINDS = ("FewShotClassifier", "ZeroShotClassifier")
 
 
-def save(classifier: FewShotClassifier, folder: Path) -> Path:
+def save(classifier: LearnerEstimator, folder: Path) -> Path:
     """Write a fitted classifier; each file appears whole or not at all.
 
     Raises:
@@ -34,12 +35,12 @@ def save(classifier: FewShotClassifier, folder: Path) -> Path:
 
     learner, encoder = classifier.learner_, classifier.encoder
     tensors = {f"learner.{name}": value.cpu().contiguous() for name, value in learner.state_dict().items()}
-    tensors["support"] = torch.from_numpy(np.ascontiguousarray(classifier.support_))
-    tensors["labels"] = torch.from_numpy(classifier.support_labels_)
+    more, own = classifier._saved_state()
+    tensors |= own
     model = to_bytes(tensors)
     config = {
         "format": FORMAT,
-        "kind": "FewShotClassifier",
+        "kind": type(classifier).__name__,
         "fewshot": __version__,
         "learner": _spec(learner),
         "encoder": encoder if encoder is None or isinstance(encoder, str) else {"object": repr(encoder)},
@@ -47,9 +48,9 @@ def save(classifier: FewShotClassifier, folder: Path) -> Path:
         "classes": classifier.classes_.tolist(),
         "classes_dtype": classifier.classes_.dtype.str,
         "temperature": classifier.temperature_,
-        "reject": classifier.reject,
-        "reject_label": classifier.reject_label,
+        **{name: getattr(classifier, name) for name in classifier.saved_parameters},
         "feature_names": getattr(classifier, "feature_names_in_", np.array([])).tolist(),
+        **more,
         "model_sha256": hashlib.sha256(model).hexdigest(),
     }
     # Only a numpy scalar among the parameters needs `default`.
@@ -61,7 +62,7 @@ def save(classifier: FewShotClassifier, folder: Path) -> Path:
     return folder
 
 
-def load(cls: type[FewShotClassifier], folder: Path, changes: Mapping[str, Any]) -> FewShotClassifier:
+def load(cls: type[Any], folder: Path, changes: Mapping[str, Any]) -> Any:
     """Read what `save` wrote.
 
     Raises:
@@ -69,12 +70,12 @@ def load(cls: type[FewShotClassifier], folder: Path, changes: Mapping[str, Any])
     """
     from safetensors.torch import load as from_bytes
 
-    config, model = _read(folder)
+    config, model = _read(folder, cls.__name__)
     encoder = changes.get("encoder", config["encoder"])
     if isinstance(encoder, dict):
         raise ValueError(
             f"{str(folder)!r} was saved with an encoder made in Python, {encoder['object']}; "
-            "make it again and pass it: FewShotClassifier.load(path, encoder=...)."
+            f"make it again and pass it: {cls.__name__}.load(path, encoder=...)."
         )
     tensors = from_bytes(model)
     weights = {name.removeprefix("learner."): value for name, value in tensors.items() if name.startswith("learner.")}
@@ -82,15 +83,11 @@ def load(cls: type[FewShotClassifier], folder: Path, changes: Mapping[str, Any])
     if weights:
         learner = load_learner(learner)
         learner.load_state_dict(weights)
-    saved = {name: config[name] for name in ("reject", "reject_label")}
+    saved = {name: config[name] for name in cls.saved_parameters if name in config}  # older files have fewer
     classifier = cls(**{**saved, "learner": learner, **changes, "encoder": encoder})
     classes = np.array(config["classes"], dtype=_label_type(config["classes_dtype"], folder))
     classifier._restore(
-        tensors["support"].numpy(),
-        tensors["labels"].numpy(),
-        classes,
-        temperature=float(config["temperature"]),
-        columns=config["feature_names"],
+        tensors, classes, temperature=float(config["temperature"]), columns=config["feature_names"], more=config
     )
     if _identity(classifier.encoder_) != config["encoder_identity"]:
         raise ValueError(
@@ -119,19 +116,21 @@ def _spec(learner: Learner) -> str:
     return repr(learner)
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
+def _read(folder: Path, kind: str) -> tuple[dict[str, Any], bytes]:
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         model = (folder / "model.safetensors").read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(
             f"{str(folder)!r} is not a saved classifier: {Path(error.filename).name} is missing; "
-            "give the folder that FewShotClassifier.save wrote."
+            f"give the folder that {kind}.save wrote."
         ) from None
     except ValueError:
         raise ValueError(f"config.json in {str(folder)!r} is damaged: it is not JSON. Save it again.") from None
-    if not isinstance(config, dict) or config.get("kind") != "FewShotClassifier":
-        raise ValueError(f"config.json in {str(folder)!r} is not that of a FewShotClassifier.")
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        found = config.get("kind") if isinstance(config, dict) else None
+        other = f" It is that of a {found}: use {found}.load." if found in KINDS else ""
+        raise ValueError(f"config.json in {str(folder)!r} is not that of a {kind}.{other}")
     if config["format"] != FORMAT:
         raise ValueError(
             f"{str(folder)!r} has format {config['format']}, written by fewshot {config['fewshot']}; "
