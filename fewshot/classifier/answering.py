@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 from fewshot.classifier.base import LearnerEstimator
 from fewshot.classifier.calibration import fit_temperature, own_temperature
 from fewshot.classifier.labels import as_labels, reject_label
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class AnsweringEstimator(LearnerEstimator):

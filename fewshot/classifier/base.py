@@ -6,7 +6,7 @@ import copy
 import os
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -18,6 +18,10 @@ from fewshot.classifier.adapted import Adapted
 from fewshot.classifier.parameters import nested_parameters, with_parameters
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 _PREFIX = "learner__"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from fewshot.classifier.explanation import Explanation, Neighbour, nearest
 from fewshot.classifier.labels import as_labels, merge_labels, reject_label
 from fewshot.classifier.rows import as_items, check_array, embed_items, item_names
 from fewshot.learner import Learner
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class FewShotClassifier(AnsweringEstimator):

@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with a text tower: open_clip:MODEL/TAG, open_clip:local-dir:PATH, text:minilm, fewshot:tiny-clip",
     )  # fmt: skip
     parser.add_argument("--reject", type=float, metavar="P", help="answer 'unknown' below this probability")
+    parser.add_argument(
+        "--none", nargs="?", const=True, metavar="SENTENCE",
+        help="answer 'unknown' for what fits no class better than this sentence (default: words for anything)",
+    )  # fmt: skip
     parser.add_argument("--multi-label", action="store_true", help="each class for itself")
     parser.add_argument("--threshold", type=float, default=0.5, help="of --multi-label (default 0.5)")
     parser.add_argument("--top", type=int, default=1, help="classes shown per row (default 1)")
@@ -51,11 +55,12 @@ def run(options: argparse.Namespace) -> int:
     classifier = ZeroShotClassifier(
         options.encoder, options.task, templates=read_templates(options), descriptions=options.descriptions,
         cache=options.cache, device=options.device, reject=options.reject, multi_label=options.multi_label,
-        threshold=options.threshold,
+        threshold=options.threshold, none=options.none,
     ).fit(None, classes)  # fmt: skip
     wanted = "texts" if options.text else "images"
     if not classifier.encoder_.encodes(wanted):
         raise ValueError(f"{options.encoder!r} reads no {wanted}; choose another --encoder.")
+    classes = [str(name) for name in classifier.classes_]  # in the order of the probabilities
     if options.csv:
         csv.writer(sys.stdout).writerow(["item", "label", *classes])
     from episodes.progress import progress_bar
