@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 
 def as_labels(y: Any) -> np.ndarray:
@@ -25,6 +25,8 @@ def as_labels(y: Any) -> np.ndarray:
         if len(kinds) > 1:
             raise ValueError(f"Unknown label type: a mixture of {', '.join(kinds)}; give numbers or names.")
         labels = labels if is_named(labels) else np.array(labels.tolist())
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
     whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all()))
     if not whole and not is_named(labels):
         raise ValueError(f"Unknown label type: {labels[:3].tolist()}...; classes are whole numbers or names.")

