@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,14 @@ from fewshot.learner import Learner
 
 # Numbers held by one step: 64 MB in float32, more than any processor cache and less than any memory.
 _STEP_NUMBERS = 2**24
+
+
+class HeldOut(NamedTuple):
+    """Examples that were held out of their fold."""
+
+    logits: Tensor  # [R, N]
+    labels: Tensor  # [R]
+    gap: Tensor  # [R], the `own_gap` of the learner that was asked; 1 where it is transductive
 
 
 class Adapted:
@@ -58,8 +67,8 @@ class Adapted:
                 raise ValueError(f"{self.learner!r} answers NaN; look at the range of X, or choose another learner.")
             yield logits[0] if tasks == 1 else logits.transpose(0, 1)
 
-    def held_out(self) -> tuple[Tensor, Tensor]:
-        """Logits ``[R, N]`` and classes ``[R]`` of examples, each asked of the learner adapted without it.
+    def held_out(self) -> HeldOut:
+        """Examples, each asked of the learner adapted without it.
 
         Examples are held out one of each class at a time (see `held_out_folds`), and the folds are episodes of
         one batch. A transductive learner is asked about all rows of a fold together.
@@ -69,7 +78,7 @@ class Adapted:
         """
         episode, learner = self.episode, self.learner
         labels = episode.labels[0]  # [S]
-        logits, classes = [torch.zeros(0, episode.way)], [torch.zeros(0, dtype=torch.int64)]
+        logits, classes, gaps = [torch.zeros(0, episode.way)], [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
         folds = held_out_folds(labels)
         for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
             alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
@@ -79,10 +88,22 @@ class Adapted:
                 without = labels.repeat(many, 1).scatter(1, asked, -1)  # padding: they are not there
                 task = _repeated(episode, many).replace(labels=without)
                 with torch.no_grad():
-                    answers = learner.predict(learner.adapt(task), episode.support[0][asked])  # [F, R, N]
+                    state = learner.adapt(task)
+                    answers = learner.predict(state, episode.support[0][asked])  # [F, R, N]
+                    gap = torch.ones(many) if learner.transductive else own_gap(learner, state, task).cpu()  # [F]
+                gaps.append(gap.repeat_interleave(size))
                 logits.append(answers.flatten(0, 1).cpu())
                 classes.append(labels[asked].flatten().cpu())
-        return torch.cat(logits), torch.cat(classes)
+        return HeldOut(torch.cat(logits), torch.cat(classes), torch.cat(gaps))
+
+
+def own_gap(learner: Learner, state: Any, episode: Episode) -> Tensor:
+    """By how much the logit of an example's own class lies above the mean of the others ``[E]``, over all examples."""
+    logits, own = learner.predict(state, episode.support), episode.one_hot.bool()  # [E, S, N]
+    known = own.any(-1, keepdim=True)  # [E, S, 1]
+    other = known & ~own & own.any(1, keepdim=True)
+    mean = torch.where(own, logits, 0).sum((1, 2)) / own.sum((1, 2)).clamp(min=1)
+    return mean - torch.where(other, logits, 0).sum((1, 2)) / other.sum((1, 2)).clamp(min=1)
 
 
 def task(

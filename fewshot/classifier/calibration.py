@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from fewshot.classifier.adapted import Adapted
+from fewshot.classifier.adapted import Adapted, own_gap
 
 _FEW = 10  # fewer held-out rows say less than `expected_temperature`
 _SHIFTS = 4  # neighbours in the order of examples, whose differences displace
@@ -20,12 +18,21 @@ _GAP = 10.0
 def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
     """The temperature that the fitted examples ask for, each held out in turn with one of every other class.
 
+    A learner that has seen fewer examples may be surer of itself (class means of few rows lie further apart, a
+    covariance is smaller). Where the `own_gap` of the fold exceeds that of all examples, its logits are shrunk by as
+    much, so that the temperature is one for the learner that has seen all.
+
     Args:
         adapted: the learner and its examples.
         otherwise: the answer where too few can be held out; None guesses one (`expected_temperature`).
     """
-    logits, labels = adapted.held_out()
+    logits, labels, gap = adapted.held_out()
     if len(labels) >= _FEW:
+        if not adapted.learner.transductive:
+            with torch.no_grad():
+                whole = own_gap(adapted.learner, adapted.state, adapted.episode).cpu()  # [1]
+            shrunk = (whole / gap).nan_to_num(1.0).clamp(0.01, 1.0).unsqueeze(1)  # [R, 1]
+            logits = logits * shrunk
         return fit_temperature(logits, labels)
     return expected_temperature(adapted) if otherwise is None else otherwise
 
@@ -93,11 +100,8 @@ def expected_temperature(adapted: Adapted) -> float:
     asked = [support + _DISPLACED * (support.roll(-first, 0) - support.roll(-second, 0)) for first, second in pairs]
     displaced = torch.cat([part for rows in asked for part in adapted.logits(rows.cpu().numpy())])
     found = fit_temperature(displaced, labels.repeat(len(pairs)))
-    logits = torch.cat(list(adapted.logits(support.cpu().numpy()))).double()  # [S, N]
-    own = logits.gather(1, labels.unsqueeze(1)).squeeze(1)  # [S]
-    present = torch.bincount(labels, minlength=logits.shape[1]) > 0
-    others = (logits[:, present].sum(1) - own) / (int(present.sum()) - 1)
-    gap = float((own - others).mean())
+    with torch.no_grad():
+        gap = float(own_gap(adapted.learner, adapted.state, episode))
     if not 0 < gap < math.inf:
         return found
     return math.sqrt(found * gap / _GAP)
