@@ -71,7 +71,8 @@ class Adapted:
         """Examples, each asked of the learner adapted without it.
 
         Examples are held out one of each class at a time (see `held_out_folds`), and the folds are episodes of
-        one batch. A transductive learner is asked about all rows of a fold together.
+        one batch. A transductive learner is asked about all rows of a fold together, and of two folds: with more
+        queries its answers are more like those it will give.
 
         Returns:
             R = 0 where every class has one example only.
@@ -79,7 +80,7 @@ class Adapted:
         episode, learner = self.episode, self.learner
         labels = episode.labels[0]  # [S]
         logits, classes, gaps = [torch.zeros(0, episode.way)], [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
-        folds = held_out_folds(labels)
+        folds = held_out_folds(labels, 2) if learner.transductive else held_out_folds(labels)
         for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
             alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
             cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way

@@ -41,7 +41,8 @@ class FewShotClassifier(AnsweringEstimator):
         cache: of embeddings, as in `fewshot.embed`: None is the default one, False none.
         batch_size: rows per step of `predict`; ``"auto"`` bounds a step to about 64 MB.
         calibrated: `fit` also sets the temperature of probabilities, by holding out examples (see `calibrate`). It
-            costs some more adaptations; False leaves the scale of the learner's logits.
+            costs some more adaptations, and says less of a transductive learner, whose answers depend on how many rows
+            it is asked about; False leaves the scale of the learner's logits.
         reject: the least probability of a class that `predict` answers, 0..1; below it, `reject_label`.
             None answers always. A rejected example counts as wrong in `score`.
         reject_label: None is -1 where classes are numbers, ``"unknown"`` where they are names.
@@ -194,9 +195,12 @@ class FewShotClassifier(AnsweringEstimator):
                 f"{self.learner_!r} cannot weigh its examples; leave sample_weight out, or take a learner that can, "
                 "such as 'prototypes', 'ridge' or 'logistic'."
             )
+        if not np.any(sample_weight):
+            raise ValueError(
+                "Sample weights must contain at least one non-zero number, but all are zero; give at least one example "
+                "a positive weight."
+            )
         weights = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every example; give at least one a positive weight.")
         return np.asarray(weights)
 
     def _adapt(

@@ -9,7 +9,7 @@ _MOST_FOLDS = 10
 _ENOUGH = 200  # held-out rows that tell one temperature well
 
 
-def held_out_folds(labels: Tensor) -> list[Tensor]:
+def held_out_folds(labels: Tensor, most_folds: int = _MOST_FOLDS) -> list[Tensor]:
     """Rows to hold out in each fold, as few folds as tell enough: one row of every class at a time.
 
     Classes lose rows together: a fold that takes rows of one class alone would make that class rarer among
@@ -18,6 +18,7 @@ def held_out_folds(labels: Tensor) -> list[Tensor]:
 
     Args:
         labels: class of each example ``[S]``.
+        most_folds: 2 holds out half of the examples at a time.
 
     Returns:
         Row numbers ``[R]`` of each fold; none where no class has two examples.
@@ -30,7 +31,7 @@ def held_out_folds(labels: Tensor) -> list[Tensor]:
     able = shots[labels] > 1  # [S]
     if not able.any():
         return []
-    fold = rank % min(int(shots.max()), _MOST_FOLDS)  # [S]
+    fold = rank % min(int(shots.max()), most_folds)  # [S]
     found: list[Tensor] = []
     for number in range(int(fold.max()) + 1):
         found.append((able & (fold == number)).nonzero().squeeze(-1))
