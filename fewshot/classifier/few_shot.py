@@ -195,7 +195,7 @@ class FewShotClassifier(AnsweringEstimator):
                 f"{self.learner_!r} cannot weigh its examples; leave sample_weight out, or take a learner that can, "
                 "such as 'prototypes', 'ridge' or 'logistic'."
             )
-        if not np.any(sample_weight):
+        if not np.asarray(sample_weight).any():
             raise ValueError(
                 "Sample weights must contain at least one non-zero number, but all are zero; give at least one example "
                 "a positive weight."
