@@ -96,6 +96,7 @@ def main() -> None:
     heads = [f"{name} {ways or 'all'}-way {shots}" for name in sets for ways, shots in columns]
     print("| learner | " + " | ".join(heads) + " | seconds of fit, before / after |")
     print("|---" * (len(heads) + 2) + "|")
+    bar = "\\|"
     for name in names:
         cells, seconds = [], {False: 0.0, True: 0.0}
         for rows in sets.values():
@@ -112,7 +113,10 @@ def main() -> None:
                         truth.append(y_new)
                     errors[calibrated] = calibration_error(chance, truth)
                 cells.append(f"{errors[False]:.0f} > {errors[True]:.1f}")
-        print(f"| `{name}` | " + " | ".join(cells) + f" | {seconds[False]:.2f} / {seconds[True]:.2f} |", flush=True)
+        print(
+            f"| `{name.replace('|', bar)}` | " + " | ".join(cells) + f" | {seconds[False]:.2f} / {seconds[True]:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -60,23 +60,26 @@ def run(options: argparse.Namespace) -> int:
     wanted = "texts" if options.text else "images"
     if not classifier.encoder_.encodes(wanted):
         raise ValueError(f"{options.encoder!r} reads no {wanted}; choose another --encoder.")
-    classes = [str(name) for name in classifier.classes_]  # in the order of the probabilities
     if options.csv:
         csv.writer(sys.stdout).writerow(["item", "label", *classes])
     from episodes.progress import progress_bar
 
     with progress_bar(len(items), 0, "rows", show=not options.quiet and len(items) > _STEP) as bar:
-        for row in _rows(classifier, items, options):
+        for row in _rows(classifier, items, classes, options):
             _print(row, classes, options)
             bar.update(1)
     return 0
 
 
-def _rows(classifier: Any, items: list[Any], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _rows(
+    classifier: Any, items: list[Any], classes: list[str], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    known = classifier.classes_.tolist()
+    columns = [known.index(name) for name in classes]  # as they were given, not sorted
     for start in range(0, len(items), _STEP):
         part = items[start : start + _STEP]
         features = classifier.features(part)  # once, whatever is asked of them
-        answers, chances = classifier.predict(features), classifier.predict_proba(features)
+        answers, chances = classifier.predict(features), classifier.predict_proba(features)[:, columns]
         reasons = classifier.explain(features) if options.explain else [None] * len(part)
         for item, answer, chance, reason in zip(part, answers, chances, reasons, strict=True):
             order = (-chance).argsort(kind="stable")[: max(1, options.top)]

@@ -594,6 +594,17 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         FewShotClassifier.load(folder)
 
 
+def test_files_of_earlier_versions_open(tmp_path: Path) -> None:
+    """Before probabilities were calibrated in `fit`, a file said nothing of it, and its temperature was 1."""
+    fitted = FewShotClassifier(calibrated=False).fit(np.eye(2), ["a", "b"])
+    config = json.loads((fitted.save(tmp_path) / "config.json").read_text())
+    del config["calibrated"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(
+        FewShotClassifier.load(tmp_path).predict_proba(np.eye(2)), fitted.predict_proba(np.eye(2))
+    )
+
+
 def test_saving_over_a_folder_replaces_it(tmp_path: Path) -> None:
     FewShotClassifier().fit(np.eye(2), ["a", "b"]).save(tmp_path)
     FewShotClassifier(reject=np.float32(0), reject_label="none").fit(np.eye(3), ["x", "y", "z"]).save(tmp_path)
