@@ -96,7 +96,6 @@ def main() -> None:
     heads = [f"{name} {ways or 'all'}-way {shots}" for name in sets for ways, shots in columns]
     print("| learner | " + " | ".join(heads) + " | seconds of fit, before / after |")
     print("|---" * (len(heads) + 2) + "|")
-    bar = "\\|"
     for name in names:
         cells, seconds = [], {False: 0.0, True: 0.0}
         for rows in sets.values():
