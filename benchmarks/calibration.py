@@ -97,6 +97,7 @@ def main() -> None:
     print("| learner | " + " | ".join(heads) + " | seconds of fit, before / after |")
     print("|---" * (len(heads) + 2) + "|")
     for name in names:
+        shown = name.replace("|", r"\|")
         cells, seconds = [], {False: 0.0, True: 0.0}
         for rows in sets.values():
             for ways, shots in columns:
@@ -113,7 +114,7 @@ def main() -> None:
                     errors[calibrated] = calibration_error(chance, truth)
                 cells.append(f"{errors[False]:.0f} > {errors[True]:.1f}")
         print(
-            f"| `{name.replace('|', bar)}` | " + " | ".join(cells) + f" | {seconds[False]:.2f} / {seconds[True]:.2f} |",
+            f"| `{shown}` | " + " | ".join(cells) + f" | {seconds[False]:.2f} / {seconds[True]:.2f} |",
             flush=True,
         )
 
