@@ -38,6 +38,8 @@ class Episode:
             absent; None where classes have no names.
         ids: episode numbers ``[E]``; stochastic learners seed themselves with them.
         unlabelled: extra rows of unknown class ``[E, U, *x]`` for semi-supervised learners, or None.
+        weights: how much each support row counts ``[E, S]``, at least 0, or None: all alike. A learner that
+            takes them says so (`fewshot.Learner.weighted`).
 
     Raises:
         ValueError: shapes disagree, a label lies outside ``-1..way-1``, or a tensor is sparse or complex.
@@ -55,6 +57,7 @@ class Episode:
     text: Tensor | None = None
     ids: Tensor | None = None
     unlabelled: Tensor | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         support, labels, query = self.support, self.labels, self.query
@@ -84,6 +87,8 @@ class Episode:
             raise ValueError(
                 f"unlabelled is {list(more.shape)}; it must be [E, U, *x] with E={len(support)} and items like support."
             )
+        if self.weights is not None and self.weights.shape != labels.shape:
+            raise ValueError(f"weights is {list(self.weights.shape)}; it must be [E, S], {list(labels.shape)}.")
         if self.ids is not None and self.ids.shape != (len(support),):
             raise ValueError(f"ids is {list(self.ids.shape)}; it must be [E] with E={len(support)}.")
         # Reading values off an accelerator would stall it, so only labels in host memory are checked.
@@ -101,6 +106,12 @@ class Episode:
         classes = torch.arange(self.way, device=self.labels.device)
         dtype = self.support.dtype if self.support.is_floating_point() else torch.get_default_dtype()
         return (self.labels.unsqueeze(-1) == classes).to(dtype)  # [E, S, N]
+
+    @property
+    def weighted_one_hot(self) -> Tensor:
+        """Labels as indicator rows times the weight of each row ``[E, S, N]``."""
+        one_hot = self.one_hot
+        return one_hot if self.weights is None else one_hot * self.weights.unsqueeze(-1).to(one_hot.dtype)
 
     @property
     def shots(self) -> Tensor:

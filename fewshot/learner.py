@@ -34,6 +34,7 @@ class Learner(nn.Module):
             an episode (distances do not see it, cosines do), or ``"scale"``, a positive factor on all of them. With
             ``"scale"`` it must compute in the precision of its rows, whatever that of its parameters: float32 rows
             whose squares leave the range come as float64.
+        weighted: True if `adapt` makes support rows count as `Episode.weights` says: a row of weight 2 is two rows.
         tolerance: the difference that contract checks forgive, relative to the largest logit; iterative
             solvers may need more than the default.
         expected_failures: contract checks that it fails by nature, each with the reason.
@@ -44,6 +45,7 @@ class Learner(nn.Module):
     needs: tuple[str, ...] = ("support",)
     transductive: bool = False
     invariant: tuple[str, ...] = ()
+    weighted: bool = False
     tolerance: ClassVar[float] = 1e-4
     expected_failures: ClassVar[Mapping[str, str]] = {}
 

@@ -140,7 +140,10 @@ class _Fitted(Transform):
         if self.mean.numel():
             return self.mean.to(episode.support).expand(len(episode), 1, -1)
         known = (episode.labels >= 0).to(episode.support.dtype).unsqueeze(1)  # [E, 1, S]
-        count = known.sum(-1, keepdim=True).clamp(min=1)
+        if episode.weights is not None:
+            known = known * episode.weights.to(known.dtype).unsqueeze(1)
+        total = known.sum(-1, keepdim=True)  # [E, 1, 1]
+        count = torch.where(total > 0, total, 1)
         mean = product(known, episode.support) / count
         # Where rows lie far from zero, the sum has lost digits that what is left of it has not.
         return mean + product(known, episode.support - mean) / count
@@ -232,7 +235,7 @@ class Chain(Learner):
         super().__init__()
         self.transforms = nn.ModuleList(transforms)
         self.learner = learner
-        self.needs, self.transductive = learner.needs, learner.transductive
+        self.needs, self.transductive, self.weighted = learner.needs, learner.transductive, learner.weighted
         first = transforms[0] if transforms else learner
         self.inputs = getattr(first, "inputs", learner.inputs)
         self.invariant = first.removes if isinstance(first, Transform) else learner.invariant

@@ -1,14 +1,16 @@
-"""A learner that has adapted to one episode, and answers queries in steps of bounded memory."""
+"""A learner that has adapted to one task, and answers queries in steps of bounded memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from episodes.episode import Episode
+from fewshot.classifier.folds import held_out_folds
 from fewshot.learner import Learner
 from fewshot.maths.precision import readable
 
@@ -16,28 +18,29 @@ from fewshot.maths.precision import readable
 _STEP_NUMBERS = 2**24
 
 
+class HeldOut(NamedTuple):
+    """Examples that were held out of their fold."""
+
+    logits: Tensor  # [R, N]
+    labels: Tensor  # [R]
+    gap: Tensor  # [R], the `own_gap` of the learner that was asked; 1 where it is transductive
+
+
 class Adapted:
-    """A learner and its state for one episode.
+    """A learner and its state for one task.
 
     Args:
-        learner: moved to `device` and to the precision of the rows, so it must be a copy of its own.
-        support: the examples ``[S, *x]``.
-        labels: number of the class of each ``[S]``, ``0..way-1``.
-        way: number of classes N; one without examples gets logit ``-inf``.
-        device: where to compute.
+        learner: moved to the device and precision of the episodes, so it must be a copy of its own.
+        episode: the task: examples, labels and class text ``[E, S, *x]``, without queries. E is 1, or the number
+            of classes where each is a task of its own (class against not that class).
 
     Raises:
-        ValueError: the learner needs more than examples.
+        ValueError: the learner needs something that the episode lacks.
     """
 
-    def __init__(
-        self, learner: Learner, support: np.ndarray, labels: np.ndarray, way: int, device: torch.device
-    ) -> None:
-        self.support = _on_device(support, device)  # [S, *x]
-        self.labels = torch.from_numpy(labels).to(device)
-        self.way = way
-        self.learner = learner.to(device, self.support.dtype).eval()
-        episode = self._episode(self.support[None], self.labels[None])
+    def __init__(self, learner: Learner, episode: Episode) -> None:
+        self.episode = episode
+        self.learner = learner.to(episode.support.device, episode.support.dtype).eval()
         with torch.no_grad():
             self.learner.check(episode)
             episode = readable(episode, self.learner)
@@ -45,7 +48,7 @@ class Adapted:
             self.state = self.learner.adapt(episode)
 
     def logits(self, rows: np.ndarray, step: int | None = None) -> Iterator[Tensor]:
-        """Logits ``[n, N]`` of all rows, some at a time, in host memory.
+        """Logits of all rows ``[n, N]`` (``[n, E, N]`` for several tasks), some at a time, in host memory.
 
         Args:
             rows: ``[n, *x]``; a transductive learner takes all of them as the queries of one episode.
@@ -54,50 +57,99 @@ class Adapted:
         Raises:
             ValueError: the learner answers NaN.
         """
+        tasks, support, way = len(self.episode), self.episode.support, self.episode.way
         if self.learner.transductive:
             step = len(rows)
         elif step is None:
-            step = max(1, _STEP_NUMBERS // (self.way * rows[0].size + len(self.support)))
+            step = max(1, _STEP_NUMBERS // (tasks * (way * rows[0].size + support.shape[1])))
         for start in range(0, len(rows), step):
-            query = _on_device(rows[start : start + step], self.support.device)[None]  # [1, n, *x]
+            query = on_device(rows[start : start + step], support.device).to(support.dtype)
             with torch.no_grad():
-                logits = self.learner.predict(self.state, query.to(self.support.dtype))[0].cpu()  # [n, N]
+                logits = self.learner.predict(self.state, query.expand(tasks, *query.shape)).cpu()  # [E, n, N]
             if logits.isnan().any():
                 raise ValueError(f"{self.learner!r} answers NaN; look at the range of X, or choose another learner.")
-            yield logits
+            yield logits[0] if tasks == 1 else logits.transpose(0, 1)
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
-        """Logits ``[R, N]`` and classes ``[R]`` of the examples, each asked of all the others.
+    def held_out(self) -> HeldOut:
+        """Examples, each asked of the learner adapted without it.
 
-        Examples that are alone in their class are asked of nobody.
+        Examples are held out one of each class at a time (see `held_out_folds`), and the folds are episodes of
+        one batch. A transductive learner is asked about all rows of a fold together, and of two folds: with more
+        queries its answers are more like those it will give.
 
-        Raises:
-            ValueError: every class has one example only, or the learner is transductive.
+        Returns:
+            R = 0 where every class has one example only.
         """
-        if self.learner.transductive:
-            raise ValueError(
-                f"{self.learner!r} is transductive: its answers to one example at a time say nothing "
-                "about its answers to many; give held-out X and y."
-            )
-        asked = (self.labels.bincount()[self.labels] > 1).nonzero().squeeze(-1)  # [R]
-        if not len(asked):
-            raise ValueError("every class has one example only, so none can be left out; give held-out X and y.")
-        support, found = self.support, []
-        for rows in asked.split(max(1, _STEP_NUMBERS // support.numel())):
-            labels = self.labels.repeat(len(rows), 1)  # [E, S]
-            labels[torch.arange(len(rows)), rows] = -1  # padding: the example is not there
-            with torch.no_grad():
-                state = self.learner.adapt(self._episode(support.expand(len(rows), *support.shape), labels))
-                found.append(self.learner.predict(state, support[rows].unsqueeze(1))[:, 0].cpu())  # [E, N]
-        return torch.cat(found), self.labels[asked].cpu()
+        episode, learner = self.episode, self.learner
+        labels = episode.labels[0]  # [S]
+        logits, classes, gaps = [torch.zeros(0, episode.way)], [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
+        folds = held_out_folds(labels, 2) if learner.transductive else held_out_folds(labels)
+        for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
+            alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
+            cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way
+            for asked in alike.split(max(1, _STEP_NUMBERS // cost)):
+                many = len(asked)
+                without = labels.repeat(many, 1).scatter(1, asked, -1)  # padding: they are not there
+                task = _repeated(episode, many).replace(labels=without)
+                with torch.no_grad():
+                    state = learner.adapt(task)
+                    answers = learner.predict(state, episode.support[0][asked])  # [F, R, N]
+                    gap = torch.ones(many) if learner.transductive else own_gap(learner, state, task).cpu()  # [F]
+                gaps.append(gap.repeat_interleave(size))
+                logits.append(answers.flatten(0, 1).cpu())
+                classes.append(labels[asked].flatten().cpu())
+        return HeldOut(torch.cat(logits), torch.cat(classes), torch.cat(gaps))
 
-    def _episode(self, support: Tensor, labels: Tensor) -> Episode:
-        ids = torch.arange(len(support), device=support.device)
-        return Episode(support, labels, query=support[:, :0], way=self.way, ids=ids)
+
+def own_gap(learner: Learner, state: Any, episode: Episode) -> Tensor:
+    """By how much the logit of an example's own class lies above the mean of the others ``[E]``, over all examples."""
+    logits, own = learner.predict(state, episode.support), episode.one_hot.bool()  # [E, S, N]
+    known = own.any(-1, keepdim=True)  # [E, S, 1]
+    other = known & ~own & own.any(1, keepdim=True)
+    mean = torch.where(own, logits, 0).sum((1, 2)) / own.sum((1, 2)).clamp(min=1)
+    return mean - torch.where(other, logits, 0).sum((1, 2)) / other.sum((1, 2)).clamp(min=1)
 
 
-def _on_device(rows: np.ndarray, device: torch.device) -> Tensor:
+def task(
+    support: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
+    way: int,
+    device: torch.device,
+    text: Tensor | None = None,
+    weights: np.ndarray | None = None,
+) -> Episode:
+    """Examples ``[S, *x]``, their classes ``[S]`` and weights ``[S]``, and class text ``[N, ...]``, as one episode."""
+    rows = on_device(support, device)[None]  # [1, S, *x]
+    return Episode(
+        rows,
+        torch.as_tensor(labels, dtype=torch.int64).to(device)[None],
+        query=rows[:, :0],
+        way=way,
+        text=None if text is None else text.to(rows)[None],
+        ids=torch.zeros(1, dtype=torch.int64, device=device),
+        weights=None if weights is None else on_device(weights, device).to(rows.dtype)[None],
+    )
+
+
+def on_device(rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """Rows as a tensor there."""
+    if isinstance(rows, Tensor):
+        return rows.to(device)
     # torch refuses negative strides, and warns about memory that it could write to but must not.
     rows = np.ascontiguousarray(rows)
     tensor = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
     return tensor.to(device, torch.float32 if device.type == "mps" else tensor.dtype)  # mps has no float64
+
+
+def _repeated(episode: Episode, many: int) -> Episode:
+    def repeat(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.expand(many, *value.shape[1:])
+
+    return episode.replace(
+        support=repeat(episode.support),
+        query=repeat(episode.query),
+        text=repeat(episode.text),
+        weights=repeat(episode.weights),
+        ids=torch.arange(many, device=episode.support.device),
+        labels=repeat(episode.labels),
+    )

@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from fewshot.classifier.adapted import Adapted, own_gap
+
+_FEW = 10  # fewer held-out rows say less than `expected_temperature`
+_SHIFTS = 4  # neighbours in the order of examples, whose differences displace
+_DISPLACED = 0.5
+_GAP = 10.0
+
+
+def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
+    """The temperature that the fitted examples ask for, each held out in turn with one of every other class.
+
+    A learner that has seen fewer examples may be surer of itself (class means of few rows lie further apart, a
+    covariance is smaller). Where the `own_gap` of the fold exceeds that of all examples, its logits are shrunk by as
+    much, so that the temperature is one for the learner that has seen all.
+
+    Args:
+        adapted: the learner and its examples.
+        otherwise: the answer where too few can be held out; None guesses one (`expected_temperature`).
+    """
+    logits, labels, gap = adapted.held_out()
+    if len(labels) >= _FEW:
+        if not adapted.learner.transductive:
+            with torch.no_grad():
+                whole = own_gap(adapted.learner, adapted.state, adapted.episode).cpu()  # [1]
+            shrunk = (whole / gap).nan_to_num(1.0).clamp(0.01, 1.0).unsqueeze(1)  # [R, 1]
+            logits = logits * shrunk
+        return fit_temperature(logits, labels)
+    return expected_temperature(adapted) if otherwise is None else otherwise
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -46,3 +77,31 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     scale = float(torch.tensor(spread).double().log())
     found = minimize_scalar(loss, bounds=(scale - 15, scale + 15), method="bounded", options={"xatol": 1e-6})
     return float(torch.tensor(found.x).double().exp())
+
+
+def expected_temperature(adapted: Adapted) -> float:
+    """A temperature for examples of which no class has two, so that none can be held out.
+
+    The geometric mean of two guesses, each made of the examples alone:
+
+    - that under which the true class of displaced examples ``x_n + ρ (x_a - x_b)`` is most likely, ρ = 0.5: rows of
+      a class scatter by about half the difference of two classes;
+    - that under which the logit of an example's own class lies 10 above the mean of the others.
+
+    ρ and 10 were chosen leave-one-dataset-out on six sets of image and text features. It orders nothing anew, and
+    its error is several times that of `fit_temperature` on held-out rows.
+    """
+    episode = adapted.episode
+    support, labels = episode.support[0], episode.labels[0].cpu()  # [S, *x], [S]
+    if len(labels.unique()) < 2:
+        return 1.0
+    shifts = range(min(len(support), _SHIFTS))
+    pairs = [(first, second) for first in shifts for second in shifts if first != second]
+    asked = [support + _DISPLACED * (support.roll(-first, 0) - support.roll(-second, 0)) for first, second in pairs]
+    displaced = torch.cat([part for rows in asked for part in adapted.logits(rows.cpu().numpy())])
+    found = fit_temperature(displaced, labels.repeat(len(pairs)))
+    with torch.no_grad():
+        gap = float(own_gap(adapted.learner, adapted.state, episode))
+    if not 0 < gap < math.inf:
+        return found
+    return math.sqrt(found * gap / _GAP)

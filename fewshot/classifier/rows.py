@@ -128,10 +128,21 @@ def feature_rows(X: Any, encoder: Any) -> np.ndarray | None:
     if rows.shape[1] == 0 or (width is not None and rows.shape[1] != width):
         raise ValueError(f"X has {rows.shape[1]} features, but {encoder.name!r} gives {width or 'at least one'}.")
     rows = rows.astype(np.float32)
-    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(wrong):
-        raise ValueError(f"row {wrong[0]} of X contains NaN or infinity; drop or impute such rows.")
+    refuse_missing(rows)
     return rows
+
+
+def refuse_missing(X: Any) -> None:
+    """Refuse features that are not finite.
+
+    Raises:
+        ValueError: the first such row is named.
+    """
+    rows = np.asarray(X) if not isinstance(X, np.ndarray) else X
+    if rows.ndim == 2 and rows.dtype.kind == "f":
+        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(wrong):
+            raise ValueError(f"row {wrong[0]} of X contains NaN or infinity; drop or impute such rows.")
 
 
 def kind_of_rows(X: Any, encoder: Any) -> str | None:

@@ -15,46 +15,79 @@ from episodes.files import read_bounded
 from episodes.schema import field, read_json
 from fewshot.registry import parse_spec
 
-FORMAT = 1
+FORMAT = 2  # 1 did not keep what the encoder's identity consists of
+KINDS = ("FewShotClassifier", "ZeroShotClassifier")
 _MODEL_LIMIT = 2**36  # bytes; examples and the weights of a learner
 _DTYPE = re.compile(r"[<>|=]?([biufUO])(\d{0,6})")
+_LINE = ((str,), (int,), (int, float))  # text, number of the class, weight
 _LABELS = (str, int, float, bool)
 _WITHOUT_FILES = ("fewshot", "pixels", "torchvision")  # families whose models are names of this package
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The fields of ``config.json``, each of its type.
+def read_config(folder: Path, kind: str = KINDS[0]) -> dict[str, Any]:
+    """The fields of ``config.json`` of a classifier of that kind, each of its type.
 
     Raises:
         ValueError: it is missing, damaged, or of a later version; the message names file and field.
     """
     path = folder / "config.json"
     where = repr(str(path))
-    config = _present(folder, lambda: read_json(path))
-    if not isinstance(config, dict) or config.get("kind") != "FewShotClassifier":
-        raise ValueError(f"config.json in {str(folder)!r} is not that of a FewShotClassifier.")
-    if field(config, "format", int, where, least=1, most=10**6) != FORMAT:
+    config = _present(folder, kind, lambda: read_json(path))
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        found = config.get("kind") if isinstance(config, dict) else None
+        other = f" It is that of a {found}: use {found}.load." if found in KINDS else ""
+        raise ValueError(f"config.json in {str(folder)!r} is not that of a {kind}.{other}")
+    number = field(config, "format", int, where, least=1, most=10**6)
+    if number > FORMAT:
         raise ValueError(
-            f"{str(folder)!r} has format {config['format']}, written by fewshot "
-            f"{field(config, 'fewshot', str, where, default='?')[:40]}; this version reads format {FORMAT}. "
+            f"{str(folder)!r} has format {number}, written by fewshot "
+            f"{field(config, 'fewshot', str, where, default='?')[:40]}; this version reads formats up to {FORMAT}. "
             "Upgrade fewshot."
         )
     null = type(None)
-    return {
+    found = {
+        "format": number,
         "learner": field(config, "learner", str, where),
         "encoder": _encoder(field(config, "encoder", (str, dict, null), where), where),
         "encoder_identity": field(config, "encoder_identity", (str, null), where),
+        "encoder_fingerprint": field(config, "encoder_fingerprint", (dict, null), where, default=None),
         "classes": _classes(config, where),
         "temperature": field(config, "temperature", float, where, least=np.finfo(np.float64).tiny),
         "reject": field(config, "reject", (float, null), where),
         "reject_label": field(config, "reject_label", (*_LABELS, null), where),
+        "calibrated": field(config, "calibrated", bool, where, default=True),
         "feature_names": field(config, "feature_names", list, where, each=str),
         "model_sha256": field(config, "model_sha256", str, where),
     }
+    return found if kind == KINDS[0] else {**found, **_words(config, where, len(found["classes"]))}
 
 
-def read_model(folder: Path, config: dict[str, Any]) -> tuple[dict[str, Tensor], np.ndarray, np.ndarray]:
-    """The learner's weights, the examples ``[S, D]`` and their labels ``[S]`` from ``model.safetensors``.
+def _words(config: dict[str, Any], where: str, classes: int) -> dict[str, Any]:
+    """What a zero-shot classifier keeps besides."""
+    null = type(None)
+    lines = field(config, "lines", list, where, each=list)
+    for line in lines:
+        if len(line) != 3 or [type(part) in kinds for part, kinds in zip(line, _LINE, strict=True)] != [True] * 3:
+            raise ValueError(f"{where}: the field 'lines' holds {str(line)[:80]}; it must be [text, class, weight].")
+        if not 0 <= line[1] < classes or not np.isfinite(line[2]):
+            raise ValueError(f"{where}: the field 'lines' holds a class or weight out of range: {str(line)[:80]}.")
+    return {
+        "task": field(config, "task", (str, null), where),
+        "weighting": field(config, "weighting", (str, null), where),
+        "correct_bias": field(config, "correct_bias", bool, where),
+        "multi_label": field(config, "multi_label", bool, where),
+        "threshold": field(config, "threshold", float, where),
+        "none": field(config, "none", (str, list, bool, null), where),
+        "templates": field(config, "templates", (str, list, null), where),
+        "descriptions": field(config, "descriptions", (dict, null), where),
+        "words": field(config, "words", list, where, each=str, least=classes, most=classes),
+        "lines": lines,
+        "least_fit": field(config, "least_fit", list, where, each=float, least=2, most=2),
+    }
+
+
+def read_model(folder: Path, config: dict[str, Any], kind: str = KINDS[0]) -> dict[str, Tensor]:
+    """The tensors of ``model.safetensors``: examples ``support [S, D]``, their ``labels``, the learner's weights.
 
     Raises:
         ValueError: it is missing, damaged, or does not belong to the config.
@@ -63,7 +96,7 @@ def read_model(folder: Path, config: dict[str, Any]) -> tuple[dict[str, Tensor],
     from safetensors.torch import load as from_bytes
 
     path = folder / "model.safetensors"
-    content = _present(folder, lambda: read_bounded(path, _MODEL_LIMIT))
+    content = _present(folder, kind, lambda: read_bounded(path, _MODEL_LIMIT))
     if hashlib.sha256(content).hexdigest() != config["model_sha256"]:
         raise ValueError(
             f"model.safetensors in {str(folder)!r} is not the one that config.json was written for; "
@@ -74,19 +107,29 @@ def read_model(folder: Path, config: dict[str, Any]) -> tuple[dict[str, Tensor],
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{str(path)!r} is no readable safetensors file: {error}") from None
     where = f"{str(path)!r}: the tensor"
-    for name, kinds, ndim in (("support", (torch.float32, torch.float64), 2), ("labels", (torch.int64,), 1)):
+    several = bool(config.get("multi_label"))  # labels of each class apart
+    floats = (torch.float32, torch.float64)
+    wanted = [("support", floats, 2), ("labels", (torch.int64,), 2 if several else 1)]
+    wanted += [("text", floats, 2)] if kind == KINDS[1] else []
+    for name, types, ndim in wanted:
         if name not in tensors:
             raise ValueError(f"{where} {name!r} is missing.")
-        if tensors[name].dtype not in kinds or tensors[name].ndim != ndim or not len(tensors[name]):
-            given = f"{str(tensors[name].dtype).removeprefix('torch.')} {list(tensors[name].shape)}"
-            raise ValueError(f"{where} {name!r} is {given}; it must be {' or '.join(map(str, kinds))} of {ndim} axes.")
-    support, labels = tensors["support"].numpy(), tensors["labels"].numpy()
-    if len(labels) != len(support) or labels.min() < 0 or labels.max() >= len(config["classes"]):
+        held = tensors[name]
+        if held.dtype not in types or held.ndim != ndim or (kind == KINDS[0] and not len(held)):
+            given = f"{str(held.dtype).removeprefix('torch.')} {list(held.shape)}"
+            raise ValueError(f"{where} {name!r} is {given}; it must be {' or '.join(map(str, types))} of {ndim} axes.")
+    support, labels = tensors["support"], tensors["labels"]
+    ways = 2 if several else len(config["classes"])
+    low = -1 if several else 0  # -1: what is not known of an example
+    outside = labels.numel() > 0 and bool(labels.min() < low or labels.max() >= ways)
+    if labels.shape[-1] != len(support) or outside:
         raise ValueError(f"{where} 'labels' does not number the {len(config['classes'])} classes of its examples.")
-    if not np.isfinite(support).all() or len(config["feature_names"]) not in (0, support.shape[1]):
+    named = len(config["feature_names"])
+    if any(value.is_floating_point() and not value.isfinite().all() for value in tensors.values()) or (
+        named not in (0, support.shape[1])
+    ):
         raise ValueError(f"{where} 'support' is not finite, or has other columns than config.json names.")
-    weights = {name.removeprefix("learner."): value for name, value in tensors.items() if name.startswith("learner.")}
-    return weights, support, labels
+    return tensors
 
 
 def refuse_local(encoder: Any, folder: Path) -> None:
@@ -121,13 +164,13 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _present(folder: Path, read: Any) -> Any:
+def _present(folder: Path, kind: str, read: Any) -> Any:
     try:
         return read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(
             f"{str(folder)!r} is not a saved classifier: {Path(error.filename).name} is missing; "
-            "give the folder that FewShotClassifier.save wrote."
+            f"give the folder that {kind}.save wrote."
         ) from None
     except OSError as error:
         raise ValueError(f"{error.filename!r} cannot be read: {error.strerror}.") from None

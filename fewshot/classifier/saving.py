@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from episodes.files import write_atomically
-from fewshot.classifier.saved_files import FORMAT, read_config, read_model, refuse_local
+from fewshot.classifier.saved_files import FORMAT, KINDS, read_config, read_model, refuse_local
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
 
 if TYPE_CHECKING:
-    from fewshot.classifier.few_shot import FewShotClassifier
+    from fewshot.classifier.base import LearnerEstimator
 
 
-def save(classifier: FewShotClassifier, folder: Path) -> Path:
+def save(classifier: LearnerEstimator, folder: Path) -> Path:
     """Write a fitted classifier; each file appears whole or not at all.
 
     Raises:
@@ -34,22 +34,23 @@ def save(classifier: FewShotClassifier, folder: Path) -> Path:
 
     learner, encoder = classifier.learner_, classifier.encoder
     tensors = {f"learner.{name}": value.cpu().contiguous() for name, value in learner.state_dict().items()}
-    tensors["support"] = torch.from_numpy(np.ascontiguousarray(classifier.support_))
-    tensors["labels"] = torch.from_numpy(classifier.support_labels_)
+    more, own = classifier._saved_state()
+    tensors |= own
     model = to_bytes(tensors)
     config = {
         "format": FORMAT,
-        "kind": "FewShotClassifier",
+        "kind": next(base.__name__ for base in type(classifier).__mro__ if base.__name__ in KINDS),
         "fewshot": __version__,
         "learner": _spec(learner),
         "encoder": encoder if encoder is None or isinstance(encoder, str) else {"object": repr(encoder)},
         "encoder_identity": _identity(classifier.encoder_),
+        "encoder_fingerprint": None if classifier.encoder_ is None else classifier.encoder_.fingerprint,
         "classes": classifier.classes_.tolist(),
         "classes_dtype": classifier.classes_.dtype.str,
         "temperature": classifier.temperature_,
-        "reject": classifier.reject,
-        "reject_label": classifier.reject_label,
+        **{name: getattr(classifier, name) for name in classifier.saved_parameters},
         "feature_names": getattr(classifier, "feature_names_in_", np.array([])).tolist(),
+        **more,
         "model_sha256": hashlib.sha256(model).hexdigest(),
     }
     # Only a numpy scalar among the parameters needs `default`.
@@ -61,40 +62,71 @@ def save(classifier: FewShotClassifier, folder: Path) -> Path:
     return folder
 
 
-def load(cls: type[FewShotClassifier], folder: Path, changes: Mapping[str, Any]) -> FewShotClassifier:
+def load(cls: type[Any], folder: Path, changes: Mapping[str, Any]) -> Any:
     """Read what `save` wrote.
 
     Raises:
         ValueError: missing, damaged or later files, an encoder that is not the same, or one that names files of
             this machine and was not confirmed by ``encoder=``.
     """
-    config = read_config(folder)
+    kind = (
+        cls.__name__ if cls.__name__ in KINDS else next(base.__name__ for base in cls.__mro__ if base.__name__ in KINDS)
+    )
+    config = read_config(folder, kind)
     encoder = changes.get("encoder", config["encoder"])
     if isinstance(encoder, dict):
         raise ValueError(
             f"{str(folder)!r} was saved with an encoder made in Python, {encoder['object'][:200]}; "
-            "make it again and pass it: FewShotClassifier.load(path, encoder=...)."
+            f"make it again and pass it: {kind}.load(path, encoder=...)."
         )
     if "encoder" not in changes:
         refuse_local(encoder, folder)
-    weights, support, labels = read_model(folder, config)
+    tensors = read_model(folder, config, kind)
+    weights = {name.removeprefix("learner."): value for name, value in tensors.items() if name.startswith("learner.")}
     with _naming(folder, "learner"):
         learner = load_learner(config["learner"])
         if weights:
             learner.load_state_dict(weights)
-    saved = {name: config[name] for name in ("reject", "reject_label")}
+    saved = {name: config[name] for name in cls.saved_parameters}
     given = {**saved, "learner": learner if weights else config["learner"], **changes, "encoder": encoder}
-    with _naming(folder, "learner, encoder or reject"):
+    with _naming(folder, "learner, encoder or another parameter"):
         classifier = cls(**given)
         classifier._restore(
-            support, labels, config["classes"], temperature=config["temperature"], columns=config["feature_names"]
+            tensors, config["classes"], temperature=config["temperature"], columns=config["feature_names"], more=config
         )
-    if _identity(classifier.encoder_) != config["encoder_identity"]:
-        raise ValueError(
-            f"the encoder {encoder!r} is not the one that {str(folder)!r} was fitted with: its weights or "
-            "preprocessing differ. Give the same encoder, or fit again."
-        )
+    _check_encoder(classifier.encoder_, config, folder)
     return classifier
+
+
+def _check_encoder(encoder: Any, config: Mapping[str, Any], folder: Path) -> None:
+    """The encoder must be the one of `fit`; code around the same weights and preprocessing may have changed.
+
+    Raises:
+        ValueError: it has other weights or another preprocessing.
+    """
+    before = config["encoder_identity"]
+    if _identity(encoder) == before:
+        return
+    if encoder is not None and before is not None:
+        was, now = config["encoder_fingerprint"], json.loads(json.dumps(encoder.fingerprint))
+        if config["format"] == 1:
+            warnings.warn(
+                f"{str(folder)!r} was saved by a version whose record of the encoder cannot be compared any more; "
+                "if the encoder is the same, save the classifier again.",
+                stacklevel=4,
+            )
+            return
+        if was is not None and {**was, "architecture": None} == {**now, "architecture": None}:
+            warnings.warn(
+                f"the encoder of {str(folder)!r} has the same weights and preprocessing as in fit, but other code or "
+                "settings around them (another version?); check its answers.",
+                stacklevel=4,
+            )
+            return
+    raise ValueError(
+        f"the encoder {encoder!r} is not the one that {str(folder)!r} was fitted with: its weights or "
+        "preprocessing differ. Give the same encoder, or fit again."
+    )
 
 
 @contextmanager

@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from episodes.episode import Episode
-from episodes.labels import name_list
+from episodes.precision import is_sparse, refuse_unusual
+from fewshot.classifier.adapted import Adapted, on_device, task
+from fewshot.classifier.base import warn_uncalibrated
+from fewshot.classifier.calibration import own_temperature
+from fewshot.classifier.class_words import classes_and_words, places_of
+from fewshot.classifier.features import are_features
 from fewshot.classifier.labels import as_labels, reject_label
-from fewshot.classifier.rows import as_items, embed_items, feature_rows, kind_of_rows
+from fewshot.classifier.multi_label import as_indicators, known_labels, margins, one_against_nothing
+from fewshot.classifier.none_of_these import UNKNOWN_FIT, encode_anything, fit_of, least_fit
+from fewshot.classifier.rows import as_items, embed_items, refuse_missing
+from fewshot.classifier.sentences import Sentence, ZeroShotExplanation
+from fewshot.classifier.worded import WEIGHTINGS, WordedEstimator, as_tensors
 from fewshot.learner import Learner
-from fewshot.learners import load_learner
-from fewshot.prompts.prompts import Line, Prompts, encode_strings
-from fewshot.prompts.unlabelled import class_weights, without_label_bias, zero_shot_weights
+from fewshot.prompts.prompts import encode_strings
+from fewshot.prompts.unlabelled import without_label_bias
 
-WEIGHTINGS = ("task", "zpe", "class-aware")
-_CHUNK = 4096
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A prompt of the class that was answered.
-
-    Attributes:
-        text: the very string that was encoded.
-        weight: its share in the class vector, 0..1.
-        score: its cosine with the row.
-    """
-
-    text: str
-    weight: float
-    score: float
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-@dataclass(frozen=True)
-class ZeroShotExplanation:
-    """One prediction and the sentences that speak for it, heaviest first."""
-
-    label: str
-    probability: float
-    runner_up: str | None
-    margin: float
-    rejected: bool
-    sentences: tuple[Sentence, ...]
-
-    def __str__(self) -> str:
-        lines = [f"{self.label} {100 * self.probability:.1f} %{' (rejected)' if self.rejected else ''}"]
-        if self.runner_up is not None:
-            lines[0] += f", before {self.runner_up} {100 * (self.probability - self.margin):.1f} %"
-        return "\n".join([*lines, *(f"  {100 * s.weight:4.1f} %  {s.score:.3f}  {s.text}" for s in self.sentences)])
-
-
-class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
+class ZeroShotClassifier(WordedEstimator):
     """Classifies images or texts by class names, without a single example; a task description says what they mean.
 
     ``fit(None, class_names)`` encodes the prompts; `predict` takes image files, PIL images, 8-bit arrays, texts, or
-    features of the same model (a float array ``[n, D]``). With examples, ``fit(X, y)``, any learner that uses class
-    text adapts to them: ``learner="proker"``. Every item and every sentence is embedded once, ever.
+    features of the same model (an array of numbers ``[n, D]``). With examples, ``fit(X, y)``, any learner that uses
+    class text adapts to them: ``learner="proker"``. Every item and every sentence is embedded once, ever.
 
     Args:
         encoder: spec string or encoder with a text tower: ``"open_clip:ViT-B-32/laion2b_s34b_b79k"``,
@@ -79,18 +52,33 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
             ``"class-aware"``: by the unlabelled rows given to `fit`.
         correct_bias: take out the model's preference among the classes, estimated on the rows of one `predict`
             call, so answers depend on the others.
-        multi_label: each class for itself: probabilities are sigmoids, and `predict` gives a 0/1 matrix.
+        multi_label: each class for itself, against words that name nothing (``a photo of something``): probabilities
+            are sigmoids, and `predict` gives a 0/1 matrix. Examples may have several labels, as such a matrix.
         threshold: of a sigmoid, for `predict` with multi_label.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
         cache: of embeddings, as in `fewshot.embed`.
-        reject: the least probability of a class that `predict` answers; below it, `reject_label`.
-        reject_label: by default ``"unknown"``.
+        batch_size: rows per step of `predict`; ``"auto"`` bounds a step to about 64 MB.
+        calibrated: with examples, `fit` also sets the temperature of probabilities by holding some out. Without any
+            they have the encoder's own scale.
+        reject: the least probability of a class that `predict` answers; below it, `reject_label` (with multi_label, a
+            row without classes).
+        reject_label: None is -1 where classes are numbers, ``"unknown"`` where they are names.
+        none: answers `reject_label` for what fits words for anything about as well as the best class, however probable
+            that is among the classes: True for such words, or sentences of one's own (``"a blank page"``). Give
+            `fit` typical rows as well (examples, or ``unlabelled=``): what fits less well than 98 % of them do is
+            then refused. Words alone find little: a model may think noise like a colour.
 
     Attributes:
-        classes_: the class names, in the order given ``[C]``.
+        classes_: distinct labels, sorted (with multi_label in the order given) ``[C]``.
+        words_: what names each class in the prompts.
         text_: unit vector of each class ``[C, D]``.
         prompts_: the `Prompts`.
         lines_: all sentences with class and weight.
+        temperature_: what logits are divided by in `predict_proba`.
+        learner_: the learner used (a copy), with the model's scale.
+        encoder_: the encoder used.
+        none_: unit vectors of the words for anything, or None.
+        least_fit_: the least cosine with the best class, and by how much it must fit better than those words.
 
     >>> from episodes import load_dataset
     >>> scenes = load_dataset("scenes:shape", count=3)
@@ -100,6 +88,10 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _seen: str | None = None  # the kind of the examples, where there are any
+    saved_parameters: ClassVar[tuple[str, ...]] = (
+        "task", "weighting", "correct_bias", "multi_label", "threshold", "calibrated", "reject", "reject_label", "none",
+        "templates", "descriptions",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -115,8 +107,11 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         threshold: float = 0.5,
         device: torch.device | str = "auto",
         cache: Any = None,
+        batch_size: int | str = "auto",
+        calibrated: bool = True,
         reject: float | None = None,
         reject_label: Any = None,
+        none: Any = None,
     ) -> None:
         self.encoder = encoder
         self.task = task
@@ -129,183 +124,271 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         self.threshold = threshold
         self.device = device
         self.cache = cache
+        self.batch_size = batch_size
+        self.calibrated = calibrated
         self.reject = reject
         self.reject_label = reject_label
+        self.none = none
 
-    def fit(
-        self, X: Any, y: ArrayLike, *, class_names: Sequence[str] | None = None, unlabelled: Any = None
-    ) -> ZeroShotClassifier:
+    def fit(self, X: Any, y: Any, *, class_names: Any = None, unlabelled: Any = None) -> Self:
         """Encode the classes, and learn from examples where there are any.
 
         Args:
             X: None, or labelled examples.
-            y: without X the class names ``[C]``; with X the label of each example ``[n]``.
-            class_names: with X, all classes, if some have no examples; by default those of `y`.
-            unlabelled: rows that the weighting of templates looks at.
+            y: without X the class names ``[C]``, or a mapping label -> words; with X the label of each example
+                ``[n]``: names, or numbers (with multi_label also a 0/1 matrix ``[n, C]``).
+            class_names: with X, all classes, if some have no examples; or what numbers are called: ``["owl", "crow"]``
+                for labels 0 and 1, or a mapping label -> words. By default the labels name themselves.
+            unlabelled: typical rows, which the weighting of templates and `none` look at.
 
         Raises:
-            ValueError: two classes of one name, an empty name, an unknown learner or encoder, or a parameter out
-                of range.
+            ValueError: two classes of one name, an empty name, an unknown learner or encoder, a parameter out of
+                range, or examples for a learner that does not look at them.
         """
-        from fewshot.encoders import load_encoder
+        before = dict(self.__dict__)
+        for name in ("_adapted", "n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+        try:
+            return self._fit(X, y, class_names, unlabelled)
+        except BaseException:  # an error leaves an earlier fit as it was
+            self.__dict__ = before
+            raise
 
+    def _fit(self, X: Any, y: Any, class_names: Any, unlabelled: Any) -> Self:
         self._check()
         self._seen = None
-        given = y if X is None else np.unique(as_labels(y)) if class_names is None else class_names
-        names = name_list(given, "class names")
-        self.prompts_ = Prompts(names, self.templates, descriptions=self.descriptions, task=self.task)
-        self.encoder_ = load_encoder(self.encoder)
-        self.learner_ = self._learner()
-        embedding = {"cache": self.cache, "device": self.device}
-        self.lines_ = self.prompts_.lines(self.encoder_, **embedding)
-        if self.weighting != "task":
-            self.lines_ = self._reweighed(unlabelled, embedding)
-        self.text_ = self.prompts_.encode(self.encoder_, lines=self.lines_, **embedding)  # [C, D]
-        self.classes_ = np.array(names, dtype=object)
-        text = self.text_
-        if getattr(self.learner_, "combine", "vectors") != "vectors":
-            text = self.prompts_.encode_each(self.encoder_, **embedding)[0]
-        support, labels = self._support(X, y)
-        self._episode = Episode(support[None], labels[None], self.text_[None, :1], len(names), text[None])
-        if self.reject is not None:
-            reject_label(self.reject_label, np.array(names))
+        answers = indicators = None
+        if X is None:
+            classes, words = classes_and_words(None, y, keep_order=self.multi_label)
+        else:
+            if y is None:
+                raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+            indicators = as_indicators(y) if self.multi_label else None
+            answers = np.arange(indicators.shape[1]) if indicators is not None else as_labels(y)
+            keep_order = indicators is not None or (self.multi_label and class_names is not None)
+            classes, words = classes_and_words(answers, class_names, keep_order=keep_order)
+            if indicators is not None and len(classes) != indicators.shape[1]:
+                raise ValueError(f"y has {indicators.shape[1]} columns, but there are {len(classes)} class names.")
+        self._make_prompts(words)
+        if self.reject is not None or self.none is not None:
+            reject_label(self.reject_label, classes)
+        self.encoder_ = self._own_encoder()
+        self.learner_ = self._own_learner()
+        rows = None if X is None else self._read_examples(X, y)
+        text = self._read_words(unlabelled)
+        if rows is not None and rows.shape[1] != self.text_.shape[1]:
+            raise ValueError(f"X has {rows.shape[1]} features, but {self.encoder_.name!r} gives {self.text_.shape[1]}.")
+        places = None if answers is None or indicators is not None else places_of(answers, classes)
+        self.classes_ = classes
+        support = torch.zeros(0, text.shape[-1]) if rows is None else rows
+        if self.multi_label:
+            labels = known_labels(indicators, places, len(classes))  # [C, S]
+        else:
+            labels = torch.from_numpy(np.zeros(0, np.int64) if places is None else places)  # [S]
+        self._learn(support, labels, text, self._nothing() if self.multi_label else None)
+        self.temperature_ = self._own_temperature() if self.calibrated else 1.0
+        self._look_at_typical(rows, unlabelled)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The most likely class of each row ``[n]``; with multi_label, which classes hold ``[n, C]`` as 0 and 1."""
-        chance = self.predict_proba(X)
-        if self.multi_label:
-            return (chance >= self.threshold).astype(np.int64)
-        answers = self.classes_[chance.argmax(1)]
-        if self.reject is None:
-            return answers
-        return np.where(
-            chance.max(1) >= self.reject, answers, reject_label(self.reject_label, self.classes_.astype(str))
-        )
+        if not self.multi_label:
+            return super().predict(X)
+        rows = self._rows_to_ask(X)
+        chance = torch.cat([logits.sigmoid() for logits in self._answer(rows)]).numpy()
+        refused = self._refused_sets(rows, chance)
+        return ((chance >= self.threshold) & ~refused[:, None]).astype(np.int64)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities ``[n, C]``: a softmax over the classes, or with multi_label a sigmoid for each.
 
-        A model trained with a sigmoid (SigLIP) brings its bias. One trained with a softmax has none: its sigmoid is
-        of how much more the class's words fit than words that name nothing (``a photo of something``).
+        Without examples they have the encoder's own scale, with examples that of `calibrate`. With multi_label, a model
+        trained with a sigmoid (SigLIP) brings its bias. One trained with a softmax has none: its sigmoid is of how
+        much more the class's words fit than words that name nothing.
         """
-        rows = self.features(X)
-        if self.multi_label:
-            cosine = normalize(rows, dim=-1) @ self.text_.T
-            bias = getattr(self.encoder_, "logit_bias", None)
-            if bias is None:
-                cosine, bias = cosine - (normalize(rows, dim=-1) @ self._nothing()).unsqueeze(1), 0.0
-            return torch.sigmoid(self._scale() * cosine + bias).numpy()
-        return self._logits(rows).softmax(-1).numpy()
+        if not self.multi_label:
+            return super().predict_proba(X)
+        return torch.cat([logits.sigmoid() for logits in self._answer(self._rows_to_ask(X))]).numpy()
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The learner's logits ``[n, C]``."""
-        return self._logits(self.features(X)).numpy()
+        """The learner's logits ``[n, C]``, or second minus first ``[n]``; of the sigmoids with multi_label."""
+        if not self.multi_label:
+            return super().decision_function(X)
+        return torch.cat(list(self._answer(self._rows_to_ask(X)))).numpy()
+
+    def calibrate(self, X: Any = None, y: ArrayLike | None = None) -> Self:
+        """Set `temperature_` so that `predict_proba` fits how often predictions are right.
+
+        Args:
+            X: labelled rows that were not fitted; by default fitted examples are held out, as `fit` does.
+            y: their labels.
+
+        Raises:
+            ValueError: there are no fitted examples and no X, or classes are each for themselves.
+        """
+        if self.multi_label:
+            raise ValueError("calibrate is of one class per row; with multi_label=True choose a threshold instead.")
+        if X is None and y is None and hasattr(self, "_adapted") and not self._adapted.episode.labels.numel():
+            raise ValueError("no examples were fitted, so none can be held out; give X and y.")
+        return super().calibrate(X, y)
 
     def explain(self, X: Any, sentences: int = 5) -> list[ZeroShotExplanation]:
         """Predictions with the exact sentences of the class, their weights, and the cosine of each with the row."""
-        rows = self.features(X)
-        chance = self._logits(rows).softmax(-1)
-        units = normalize(rows, dim=-1)
+        rows = self._rows_to_ask(X)
+        squash = torch.sigmoid if self.multi_label else self._softmax
+        chance = torch.cat([squash(logits) for logits in self._answer(rows)])
+        refused = self._refused_sets(rows, chance.numpy())
+        units = normalize(on_device(rows, torch.device("cpu")).float(), dim=-1)
         texts = list(dict.fromkeys(line.text for line in self.lines_))
-        vectors = normalize(encode_strings(texts, self.encoder_, cache=self.cache, device=self.device), dim=-1)
+        vectors = normalize(encode_strings(texts, self.encoder_, **self._embedding), dim=-1)
         place = {text: number for number, text in enumerate(texts)}
         found = []
-        for row, likely in zip(units, chance, strict=True):
-            best, *others = likely.argsort(descending=True).tolist()
+        for row, likely, out in zip(units, chance, refused.tolist(), strict=True):
+            best, *others = likely.argsort(descending=True, stable=True).tolist()
             top, second = float(likely[best]), float(likely[others[0]]) if others else 0.0
             own = sorted((line for line in self.lines_ if line.label == best), key=lambda line: -line.weight)
             said = [
                 Sentence(line.text, line.weight, float(row @ vectors[place[line.text]])) for line in own[:sentences]
             ]
-            found.append(
-                ZeroShotExplanation(
-                    str(self.classes_[best]), top, str(self.classes_[others[0]]) if others else None, top - second,
-                    self.reject is not None and top < self.reject,
-                    tuple(said),
-                )
-            )  # fmt: skip
+            runner_up = self.classes_.tolist()[others[0]] if others else None
+            label = self.classes_.tolist()[best]
+            found.append(ZeroShotExplanation(label, top, runner_up, top - second, out, tuple(said)))
         return found
 
+    def features(self, X: Any) -> Tensor:
+        """Rows as the encoder sees them ``[n, D]``, each embedded once; all methods take them instead of `X`.
+
+        Raises:
+            ValueError: features that are not finite, or of another width than the encoder's.
+        """
+        if not hasattr(self, "encoder_"):
+            check_is_fitted(self, "_adapted")
+        return on_device(self._read(X), torch.device("cpu"))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True  # features of the same model, besides items
+        return tags
+
     def _check(self) -> None:
+        super()._check()
         if self.weighting not in WEIGHTINGS:
             raise ValueError(f"weighting={self.weighting!r}; it must be one of {', '.join(WEIGHTINGS)}.")
-        for name in ("reject", "threshold"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name}={value!r}; it is a probability 0..1.")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold!r}; it is a probability 0..1.")
+        if self.multi_label and self.correct_bias:
+            raise ValueError("correct_bias is of one class per row; leave it out, or multi_label.")
+        warn_uncalibrated(None if self.learner == "zero-shot" else self.reject, self.calibrated or self.multi_label)
 
-    def _learner(self) -> Learner:
-        learner = copy.deepcopy(load_learner(self.learner))
-        if "text" not in learner.needs:
+    def _read_examples(self, X: Any, y: Any) -> Tensor:
+        if self.learner_.needs == ("text",):
             raise ValueError(
-                f"{learner!r} does not use class text; take one that does, such as 'zero-shot', 'proker' or "
-                "'tip-adapter', or FewShotClassifier."
+                f"{self.learner_!r} does not look at examples; name a learner that does, such as learner='proker' or "
+                "'tip-adapter', or give class names alone: fit(None, class_names)."
             )
-        scale = getattr(self.encoder_, "logit_scale", None)
-        unsaid = isinstance(self.learner, str) and "scale=" not in self.learner
-        if unsaid and scale is not None and getattr(learner, "scale", None) == 100.0:  # CLIP's: of cosines
-            learner.scale = scale
-        return learner.eval()
+        rows = self._read(X, y, reset=True)
+        check_consistent_length(rows, y)
+        return on_device(rows, torch.device("cpu"))
 
-    def _reweighed(self, unlabelled: Any, embedding: dict[str, Any]) -> list[Line]:
-        if unlabelled is None:
-            raise ValueError(f"weighting={self.weighting!r} looks at unlabelled rows; give fit(..., unlabelled=rows).")
-        each, templates = self.prompts_.encode_each(self.encoder_, **embedding)  # [C, T, D]
-        rows = self.features(unlabelled)
-        if self.weighting == "zpe":
-            weights = zero_shot_weights(rows, each, self._scale()).expand(len(each), -1)
+    def _read(self, X: Any, y: Any = None, *, reset: bool = False) -> np.ndarray:
+        """X as rows ``[n, D]``."""
+        if isinstance(X, Tensor) or is_sparse(X):
+            refuse_unusual(X, "X")
+        if isinstance(X, Tensor):
+            X = X.detach().cpu()
+            X = (X.float() if X.dtype in (torch.float16, torch.bfloat16) else X).numpy()
+        if not are_features(X):
+            items = as_items(X, self.encoder_, None if reset else self._seen)
+            self._seen = items.kind if reset else self._seen
+            return embed_items(items, self.encoder_, self.cache, self.device).astype(np.float32)
+        refuse_missing(X)
+        rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        width = self.text_.shape[1] if hasattr(self, "_adapted") else self.encoder_.dim
+        if width is not None and rows.shape[1] != width:
+            raise ValueError(f"X has {rows.shape[1]} features, but {self.encoder_.name!r} gives {width}.")
+        return rows
+
+    def _rows_to_ask(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "_adapted")
+        return self._read(X)
+
+    def _learn(self, support: Tensor, labels: Tensor, text: Tensor, nothing: Tensor | None) -> None:
+        """Adapt to examples ``[S, D]`` with labels ``[S]``, or ``[C, S]`` where each class is a task of its own."""
+        device = self._chosen_device()
+        if nothing is not None:
+            episode: Episode = one_against_nothing(support.to(device), labels, text, nothing)
         else:
-            weights = class_weights(rows, each, self._scale())
-        known = {(line.label, line.text): line.weight for line in self.lines_}
-        lines = []
-        for label, name in enumerate(self.prompts_.class_names):
-            texts = [template.replace("{label}", name) for template in templates]
-            values = [float(w) * known[label, text] for w, text in zip(weights[label], texts, strict=True)]
-            lines += [Line(text, label, value / sum(values)) for text, value in zip(texts, values, strict=True)]
-        return lines
+            episode = task(support, labels, len(text), device, text=text)
+        self._class_text, self._nothing_text = text, nothing
+        self._adapted = Adapted(self.learner_, episode)
 
-    def _support(self, X: Any, y: Any) -> tuple[Tensor, Tensor]:
-        if X is None:
-            return torch.zeros(0, self.text_.shape[1]), torch.zeros(0, dtype=torch.int64)
-        labels = as_labels(y)
-        self._seen = kind_of_rows(X, self.encoder_)
-        rows = self.features(X)
-        check_consistent_length(rows, labels)
-        place = {str(name): number for number, name in enumerate(self.classes_)}
-        stray = [label for label in labels if str(label) not in place]
-        if stray:
-            raise ValueError(f"y contains {str(stray[0])!r}, which is none of the classes {list(place)[:8]}.")
-        return rows, torch.tensor([place[str(label)] for label in labels])
+    def _own_temperature(self) -> float:
+        if self.multi_label or not self._adapted.episode.labels.numel():
+            return 1.0  # the scale is the encoder's own
+        return own_temperature(self._adapted, otherwise=1.0)
 
-    def features(self, X: Any) -> Tensor:
-        """Rows as the encoder sees them ``[n, D]``, each embedded once; all methods take them instead of `X`."""
-        if not hasattr(self, "encoder_"):
-            check_is_fitted(self, "text_")
-        rows = feature_rows(X, self.encoder_)
-        if rows is None:
-            rows = embed_items(as_items(X, self.encoder_, self._seen), self.encoder_, self.cache, self.device)
-        return torch.from_numpy(rows).float()
+    def _known_classes(self) -> np.ndarray:
+        return np.arange(len(self.classes_))  # all have words
 
-    def _logits(self, rows: Tensor) -> Tensor:
-        check_is_fitted(self, "text_")
-        self.learner_.check(self._episode)
-        with torch.no_grad():
-            if self.learner_.transductive:
-                logits = self.learner_(self._episode.replace(query=rows[None]))[0]
-            else:
-                state = self.learner_.adapt(self._episode)
-                parts = [self.learner_.predict(state, part[None])[0] for part in rows.split(_CHUNK)]
-                logits = torch.cat(parts)
-        return without_label_bias(logits) if self.correct_bias else logits
+    def _answer(self, rows: np.ndarray) -> Iterator[Tensor]:
+        if self.multi_label:
+            bias = getattr(self.encoder_, "logit_bias", None) if self.learner_.needs == ("text",) else None
+            for logits in super()._answer(rows):
+                logits = logits.reshape(-1, len(self.classes_), 2)
+                yield margins(logits) if bias is None else logits[..., 1] + bias
+        elif self.correct_bias:
+            yield without_label_bias(torch.cat(list(super()._answer(rows))))
+        else:
+            yield from super()._answer(rows)
 
-    def _scale(self) -> float:
-        return float(getattr(self.encoder_, "logit_scale", None) or 100.0)
+    def _look_at_typical(self, rows: Tensor | None, unlabelled: Any) -> None:
+        self.none_, self.least_fit_ = None, UNKNOWN_FIT
+        if self.none is None or self.none is False:
+            return
+        self.none_ = encode_anything(self.none, self.encoder_, **self._embedding)
+        typical = [rows] if rows is not None else []
+        typical += [self.features(unlabelled)] if unlabelled is not None else []
+        if typical:
+            self.least_fit_ = least_fit(torch.cat([fit_of(part.float(), self.text_, self.none_) for part in typical]))
 
-    def _nothing(self) -> Tensor:
-        """Unit vector of words that name nothing in particular."""
-        texts = ["a photo of something", "a picture", "an image", "something"]
-        if not self.encoder_.encodes("images"):
-            texts = ["This is a text.", "a sentence", "some words", "something"]
-        vectors = encode_strings(texts, self.encoder_, cache=self.cache, device=self.device)
-        return normalize(normalize(vectors, dim=-1).mean(0), dim=-1)
+    def _none_of_these(self, rows: np.ndarray) -> np.ndarray | None:
+        if self.none_ is None:
+            return None
+        found = fit_of(on_device(rows, torch.device("cpu")).float(), self.text_, self.none_)  # [n, 2]
+        return (found < torch.tensor(self.least_fit_)).any(1).numpy()
+
+    def _refused_sets(self, rows: np.ndarray, chance: np.ndarray) -> np.ndarray:
+        """Which rows are answered by none of the classes ``[n]``."""
+        refused = np.zeros(len(rows), bool) if self.reject is None else chance.max(1) < self.reject
+        strange = self._none_of_these(rows)
+        return refused if strange is None else refused | strange
+
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        support = self._adapted.episode.support[0]
+        labels = self._adapted.episode.labels
+        tensors = as_tensors({
+            "support": support, "labels": labels if self.multi_label else labels[0], "text": self.text_,
+            "class_text": None if self._class_text is self.text_ else self._class_text,
+            "nothing": self._nothing_text, "none": self.none_,
+        })  # fmt: skip
+        return {**self._saved_words(), "least_fit": list(self.least_fit_)}, tensors
+
+    def _restore(
+        self, tensors: Mapping[str, Tensor], classes: np.ndarray, temperature: float, columns: list[str], more: Any
+    ) -> Self:
+        self._check()
+        self.encoder_ = self._own_encoder()
+        self.learner_ = self._own_learner()
+        self._restore_words(more, tensors)
+        self.classes_, self.temperature_ = classes, temperature
+        self._learn(
+            tensors["support"], tensors["labels"], tensors.get("class_text", tensors["text"]), tensors.get("nothing")
+        )
+        self.none_ = tensors.get("none")
+        best, better = more["least_fit"]
+        self.least_fit_ = (float(best), float(better))
+        if len(tensors["support"]):
+            self.n_features_in_ = tensors["support"].shape[1]
+        if columns:
+            self.feature_names_in_ = np.array(columns, dtype=object)
+        return self

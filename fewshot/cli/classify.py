@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with a text tower: open_clip:MODEL/TAG, open_clip:local-dir:PATH, text:minilm, fewshot:tiny-clip",
     )  # fmt: skip
     parser.add_argument("--reject", type=float, metavar="P", help="answer 'unknown' below this probability")
+    parser.add_argument(
+        "--none", nargs="?", const=True, metavar="SENTENCE",
+        help="answer 'unknown' for what fits no class better than this sentence (default: words for anything)",
+    )  # fmt: skip
     parser.add_argument("--multi-label", action="store_true", help="each class for itself")
     parser.add_argument("--threshold", type=float, default=0.5, help="of --multi-label (default 0.5)")
     parser.add_argument("--top", type=int, default=1, help="classes shown per row (default 1)")
@@ -51,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     classifier = ZeroShotClassifier(
         options.encoder, options.task, templates=read_templates(options), descriptions=options.descriptions,
         cache=options.cache, device=options.device, reject=options.reject, multi_label=options.multi_label,
-        threshold=options.threshold,
+        threshold=options.threshold, none=options.none,
     ).fit(None, classes)  # fmt: skip
     wanted = "texts" if options.text else "images"
     if not classifier.encoder_.encodes(wanted):
@@ -61,17 +65,21 @@ def run(options: argparse.Namespace) -> int:
     from episodes.progress import progress_bar
 
     with progress_bar(len(items), 0, "rows", show=not options.quiet and len(items) > _STEP) as bar:
-        for row in _rows(classifier, items, options):
+        for row in _rows(classifier, items, classes, options):
             _print(row, classes, options)
             bar.update(1)
     return 0
 
 
-def _rows(classifier: Any, items: list[Any], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _rows(
+    classifier: Any, items: list[Any], classes: list[str], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    known = classifier.classes_.tolist()
+    columns = [known.index(name) for name in classes]  # as they were given, not sorted
     for start in range(0, len(items), _STEP):
         part = items[start : start + _STEP]
         features = classifier.features(part)  # once, whatever is asked of them
-        answers, chances = classifier.predict(features), classifier.predict_proba(features)
+        answers, chances = classifier.predict(features), classifier.predict_proba(features)[:, columns]
         reasons = classifier.explain(features) if options.explain else [None] * len(part)
         for item, answer, chance, reason in zip(part, answers, chances, reasons, strict=True):
             order = (-chance).argsort(kind="stable")[: max(1, options.top)]

@@ -22,7 +22,7 @@ class Encoder:
         transform: PIL image (RGB) -> tensor ``[3, H, W]``, as `encode_images` wants it. None: images are
             given as float pixels 0..1, and rows that are tensors already are given as they are.
         dim: features D of a row, or None where only the data tells.
-        logit_scale: factor on image-text cosines under which the two were trained, or None.
+        logit_scale: factor on cosines with class text under which they were trained, or None.
     """
 
     name: str = "encoder"
@@ -65,6 +65,10 @@ class Encoder:
         """Move it to a device, in place as modules do, and return it."""
         if self.module is not None:
             self.module.to(device)
+        return self
+
+    def __sklearn_clone__(self) -> Encoder:
+        """Itself: it is frozen, and may weigh gigabytes."""
         return self
 
     def _instead(self) -> str:

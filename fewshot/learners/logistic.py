@@ -68,6 +68,7 @@ class Logistic(Learner):
             raise ValueError(f"folds={folds}; there must be at least 2.")
         self.C = C
         self.folds = folds
+        self.weighted = C != "cv"  # a row of weight 2 would be one row to the folds
 
     def adapt(self, episode: Episode) -> LogisticState:
         """Solve for the weights of each episode."""
@@ -92,7 +93,12 @@ class Logistic(Learner):
         classes = present.sum(1, keepdim=True)  # [E, 1, 1]
         inverse = inverse.to(exact).view(-1, 1, 1)
         strength = torch.where(classes == 2, inverse / 2, inverse)  # [E, 1, 1]
-        weights = target.sum(1, keepdim=True) / target.sum((1, 2), keepdim=True).clamp(min=1)  # [E, 1, S]
+        counts = target.sum(1, keepdim=True)  # [E, 1, S]
+        if episode.weights is not None:
+            counts = counts * episode.weights.unsqueeze(1).to(exact)
+            strength = strength * counts  # [E, 1, S]
+        total = counts.sum(-1, keepdim=True)
+        weights = counts / torch.where(total > 0, total, 1)  # [E, 1, S]
         mean = product(weights.to(support.dtype), support).to(exact)  # [E, 1, D]
         rows = support.to(exact, copy=True).sub_(mean)  # [E, S, D], in place: fresh memory is what costs
 

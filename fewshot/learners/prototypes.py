@@ -41,6 +41,7 @@ class Prototypes(Learner):
     """
 
     name: ClassVar[str] = "prototypes"
+    weighted = True
 
     def __init__(self, distance: str = "euclidean", scale: float = 1.0) -> None:
         super().__init__()

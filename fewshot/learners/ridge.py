@@ -55,6 +55,7 @@ class Ridge(Learner):
     """
 
     name: ClassVar[str] = "ridge"
+    weighted = True
 
     def __init__(self, alpha: float | str = AUTO, scale: float = 1.0, fit_intercept: bool = True) -> None:
         super().__init__()
@@ -76,18 +77,23 @@ class Ridge(Learner):
         target = episode.one_hot.mT.to(exact)  # [E, N, S]
         absent = ~target.any(-1)  # [E, N]
         mask = target.sum(1, keepdim=True)  # [E, 1, S]
+        if episode.weights is not None:
+            mask = mask * episode.weights.unsqueeze(1).to(exact)  # how often each row is there
         rows = support.to(exact, copy=True)  # [E, S, D]
         if self.fit_intercept:
-            weights = mask / mask.sum(-1, keepdim=True).clamp(min=1)
+            total = mask.sum(-1, keepdim=True)
+            weights = mask / torch.where(total > 0, total, 1)
             mean = product(weights, rows)  # [E, 1, D]
             bias = product(target, weights.mT)  # [E, N, 1]
             rows.sub_(mean)  # in place: fresh memory is what costs
-            target = (target - bias) * mask
+            target = target - bias
+        root = mask.sqrt()  # least squares of rows that are there so often
+        target = target * root
         if rows.shape[1] <= rows.shape[2]:
-            gram = product(rows, rows.mT) * mask * mask.mT  # [E, S, S]
-            weight = product(_solve(gram, target, self._penalty(gram, mask, absent)), rows)  # [E, N, D]
+            gram = product(rows, rows.mT) * root * root.mT  # [E, S, S]
+            weight = product(_solve(gram, target, self._penalty(gram, mask, absent)) * root, rows)  # [E, N, D]
         else:
-            rows = rows * mask.mT
+            rows = rows * root.mT
             gram = product(rows.mT, rows)  # [E, D, D]
             weight = _solve(gram, product(target, rows), self._penalty(gram, mask, absent))
         bias = (bias - product(weight, mean.mT)).squeeze(-1) if self.fit_intercept else weight.new_zeros(())

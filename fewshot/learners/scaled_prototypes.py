@@ -34,6 +34,7 @@ class ScaledPrototypes(Learner):
 
     name: ClassVar[str] = "scaled-prototypes"
     invariant = ("scale",)
+    weighted = True
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()

@@ -43,6 +43,7 @@ class SimpleShot(Learner):
     """
 
     name: ClassVar[str] = "simpleshot"
+    weighted = True
 
     def __init__(self, normalisation: str = "cl2n") -> None:
         super().__init__()

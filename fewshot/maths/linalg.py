@@ -51,10 +51,13 @@ def _lengths(rows: Tensor, dim: int) -> Tensor:
 
 
 def class_means(episode: Episode) -> tuple[Tensor, Tensor]:
-    """Mean support row of each class ``[E, N, D]`` (zeros where there is none), and the shots ``[E, N]``."""
-    one_hot = episode.one_hot  # [E, S, N]
+    """Mean support row of each class ``[E, N, D]`` (zeros where there is none), and the shots ``[E, N]``.
+
+    Where rows have weights, the means are weighted, and the shots are sums of weights.
+    """
+    one_hot = episode.weighted_one_hot  # [E, S, N]
     shots = one_hot.sum(1)  # [E, N]
-    weights = one_hot / shots.clamp(min=1).unsqueeze(1)  # [E, S, N]
+    weights = one_hot / torch.where(shots > 0, shots, 1).unsqueeze(1)  # [E, S, N]
     return product(weights.mT, episode.support), shots
 
 

@@ -30,7 +30,7 @@ def softmax_regression(
         rows: examples, preferably centred, which only b depends on ``[E, S, D]``; float64 (float32 reaches
             three digits).
         target: one-hot labels, zero where the row is padding ``[E, N, S]``.
-        strength: weight of the data against the penalty ``[E, 1, 1]``.
+        strength: weight of the data against the penalty ``[E, 1, 1]``, or of each row ``[E, 1, S]``.
         tolerance: a Newton step that moves no decision value further than this is the last.
         tentative: the answer only helps to choose a strength, so nobody is warned.
 
@@ -59,7 +59,7 @@ class SoftmaxProblem:
     Args:
         rows: examples, zero where they are padding ``[E, S, D]``; they get an intercept.
         target: one-hot labels, zero where the row is padding ``[E, N, S]``.
-        strength: weight of the data against the penalty ``[E, 1, 1]``.
+        strength: weight of the data against the penalty ``[E, 1, 1]``, or of each row ``[E, 1, S]``.
     """
 
     def __init__(self, rows: Tensor, target: Tensor, strength: Tensor) -> None:
@@ -76,9 +76,9 @@ class SoftmaxProblem:
         logits = product(solution, self.columns)  # [E, N, S]
         log_p = logits.masked_fill(self.absent, _ABSENT).log_softmax(1)
         penalty = (solution.square() * self.penalised).sum((1, 2), keepdim=True) / 2
-        loss = penalty - self.strength * (self.target * log_p).sum((1, 2), keepdim=True)
+        loss = penalty - (self.strength * self.target * log_p).sum((1, 2), keepdim=True)
         # A small difference of large logits, times the strength.
-        largest = logits.abs().amax((1, 2), keepdim=True) * self.strength * logits.shape[2]
+        largest = logits.abs().amax((1, 2), keepdim=True) * self.strength.amax(-1, keepdim=True) * logits.shape[2]
         return log_p.exp() * self.mask, loss, 4 * torch.finfo(loss.dtype).eps * (loss + largest)
 
     def gradient(self, solution: Tensor, p: Tensor) -> Tensor:

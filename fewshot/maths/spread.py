@@ -27,22 +27,29 @@ class Spread(NamedTuple):
         return self if chosen else Spread(torch.zeros_like(self.mean), torch.ones_like(self.root))
 
 
-def spread(rows: Tensor, known: Tensor) -> Spread:
-    """``m = mean_s x_s`` and ``sqrt(Σ_s |x_s - m|² / (S - 1))``, rows ``[E, S, D]``, `known` ``[E, S]``."""
-    known = known.unsqueeze(-1)  # [E, S, 1]
+def spread(rows: Tensor, shares: Tensor) -> Spread:
+    """``m = mean_s x_s`` and ``sqrt(Σ_s |x_s - m|² / (S - 1))``.
+
+    Args:
+        rows: ``[E, S, D]``.
+        shares: how often each is there ``[E, S]``: 1, 0 for padding, or a weight.
+    """
+    shares = shares.to(rows.dtype).unsqueeze(-1)  # [E, S, 1]
+    known = shares > 0
     rows = torch.where(known, rows, torch.zeros_like(rows))
-    count = known.sum(1, keepdim=True).to(rows.dtype)  # [E, 1, 1]
-    mean = rows.sum(1, keepdim=True) / count.clamp(min=1)  # [E, 1, D]
+    count = shares.sum(1, keepdim=True)  # [E, 1, 1]
+    mean = (shares * rows).sum(1, keepdim=True) / torch.where(count > 0, count, torch.ones_like(count))  # [E, 1, D]
     away = torch.where(known, rows - mean, torch.zeros_like(rows))
-    square = away.square().sum((1, 2), keepdim=True) / (count - 1).clamp(min=1)
+    square = (shares * away.square()).sum((1, 2), keepdim=True) / (count - 1).clamp(min=1)
     # Equal rows are apart by rounding only, and have no size to be relative to.
     least = (torch.finfo(rows.dtype).eps * mean.abs()).square().sum(-1, keepdim=True)
     return Spread(mean, torch.where(square > 16 * least, square, torch.ones_like(square)).sqrt())
 
 
 def spread_of_support(episode: Episode) -> Spread:
-    """That of an episode's support; padding rows do not count."""
-    return spread(episode.support, episode.labels >= 0)
+    """That of an episode's support; padding rows do not count, and weights do."""
+    known = episode.labels >= 0
+    return spread(episode.support, known if episode.weights is None else known * episode.weights)
 
 
 def check_auto(name: str, value: Any) -> None:

@@ -45,6 +45,7 @@ def test_there_is_no_answer_key() -> None:
         ({"labels": torch.full((2, 6), -2)}, r"range from -2"),
         ({"text": torch.zeros(2, 4, 4)}, r"text is \[2, 4, 4\]; it must be \[E, N, D\] with E=2, N=3"),
         ({"ids": torch.zeros(3).long()}, r"ids is \[3\]"),
+        ({"weights": torch.ones(3)}, r"weights is \[3\]"),
     ],
 )
 def test_bad_shapes_are_named(changes: dict[str, object], message: str) -> None:

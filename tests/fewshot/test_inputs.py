@@ -203,10 +203,10 @@ class TestFeatures:
             (np.array([[1, 0, 0], [0, np.nan, 0]]), "row 1 of X contains NaN"),
             (np.array([[1, 0, 0], [0, np.inf, 0]]), "row 1 of X contains NaN or infinity"),
             (np.eye(4), "X has 4 features, but 'both' gives 3"),
-            (np.zeros((2, 0)), "X has 0 features, but 'both' gives 3"),
+            (np.zeros((2, 0)), r"0 feature\(s\)"),
             (scipy.sparse.eye(3).tocsr(), r"X is sparse .*toarray"),
             (torch.eye(3).to_sparse(), r"X is sparse .*to_dense"),
-            (np.eye(3) * 1j, "complex"),
+            (np.eye(3) * 1j, "[Cc]omplex"),
         ],
     )
     def test_features_that_are_refused(self, X: Any, message: str) -> None:
@@ -239,9 +239,9 @@ class TestClassNames:
     @pytest.mark.parametrize(
         ("names", "message"),
         [
-            ("owl", r"one string, 'owl'; give a list of names, such as \['owl'\]"),
+            ("owl", r"single string 'owl'; give a list of them, such as \['owl'\]"),
             (None, "None"),
-            (["owl", None], "name 1"),
+            (["owl", None], "row 1 of y is missing"),
         ],
     )
     def test_refused(self, names: Any, message: str) -> None:
@@ -250,10 +250,10 @@ class TestClassNames:
 
     def test_of_every_kind(self) -> None:
         for names in (["owl", "crow"], ("owl", "crow"), np.array(["owl", "crow"]), pd.Series(["owl", "crow"])):
-            assert ZeroShotClassifier(Both(), cache=False).fit(None, names).classes_.tolist() == ["owl", "crow"]
+            assert ZeroShotClassifier(Both(), cache=False).fit(None, names).classes_.tolist() == ["crow", "owl"]
         X, names = [colour(255, 0, 0)], np.array(["r", "b"])
         classifier = ZeroShotClassifier(Both(), learner="tip-adapter", cache=False).fit(X, ["r"], class_names=names)
-        assert classifier.classes_.tolist() == ["r", "b"]
+        assert classifier.classes_.tolist() == ["b", "r"]
 
 
 def keep_size(image: Any) -> Tensor:

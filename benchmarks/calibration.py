@@ -1,0 +1,123 @@
+"""How far probabilities can be trusted after `fit`: calibration error before and after, for every learner.
+
+    python benchmarks/calibration.py --data ../shared/data
+
+Features of Caltech-101 and DTD (CLIP ViT-B/32), office objects (MobileNetV2) and banking77 (MiniLM). For each draw of
+classes and examples the whole rest of those classes (at most 15 rows each) is asked in one call. The number is the
+expected calibration error in points over ten bins, all draws together: with calibrated=False, then as `fit` does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fewshot import FewShotClassifier, embed, list_learners, load_learner
+
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+def clip(name: str) -> Callable[[Path], Rows]:
+    """Test features of a set of `clip_vitb32`."""
+
+    def read(folder: Path) -> Rows:
+        stored = np.load(folder / "clip_vitb32" / f"{name}.npz")
+        return stored["test_X"].astype(np.float32), stored["test_y"].astype(np.int64)
+
+    return read
+
+
+def office(folder: Path) -> Rows:
+    """Ten office objects in pictures of a shop."""
+    stored = np.load(folder / "transfer" / "office_caltech10" / "mobilenetv2_1280.npz")
+    return stored["amazon_X"].astype(np.float32), stored["amazon_y"].astype(np.int64)
+
+
+def banking(folder: Path) -> Rows:
+    """Test part of the 77 intents."""
+    import csv
+
+    with open(folder / "text" / "banking77" / "banking_data" / "test.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted({row["category"] for row in rows})
+    source = embed([row["text"] for row in rows], "text:minilm", progress=False)
+    return source.features.float().numpy(), np.array([names.index(row["category"]) for row in rows])
+
+
+SETS = {"caltech101": clip("caltech101"), "dtd": clip("dtd"), "office": office, "banking77": banking}
+
+
+def draw(rows: Rows, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Examples and queries of some classes; `ways` 0 is all."""
+    X, y = rows
+    random = np.random.default_rng([seed, ways, shots])
+    able = np.flatnonzero(np.bincount(y) >= shots + 5)
+    chosen = random.permutation(able)[: ways or None]
+    picked = [random.permutation(np.flatnonzero(y == c))[: shots + 15] for c in chosen]
+    fitted, asked = [p[:shots] for p in picked], [p[shots:] for p in picked]
+    number = {c: place for place, c in enumerate(chosen)}
+    parts = []
+    for chunk in (np.concatenate(fitted), np.concatenate(asked)):
+        parts += [X[chunk], np.array([number[c] for c in y[chunk]])]
+    return tuple(parts)
+
+
+def calibration_error(chance: list[np.ndarray], y: list[np.ndarray]) -> float:
+    """Mean gap between stated and true accuracy over ten bins, in points."""
+    stated = np.concatenate([part.max(1) for part in chance])
+    right = np.concatenate([part.argmax(1) == labels for part, labels in zip(chance, y, strict=True)])
+    place = np.minimum((stated * 10).astype(int), 9)
+    return float(100 * sum(abs((stated - right)[place == number].sum()) for number in range(10)) / len(stated))
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
+    parser.add_argument("--learners", nargs="+", help="default: all that need labelled features alone")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--ways", nargs="+", type=int, default=[5, 0], help="0: all classes at once")
+    parser.add_argument("--shots", nargs="+", type=int, default=[1, 5])
+    parser.add_argument("--draws", type=int, default=20, help="of 5 ways; of all classes a tenth as many")
+    options = parser.parse_args()
+    made = {name: load_learner(name) for name in list_learners()}
+    names = options.learners or [
+        name
+        for name, learner in made.items()
+        if learner.inputs == "features" and learner.needs[0] == "support" and not hasattr(learner, "item_shape")
+        and "text" not in learner.needs
+    ]  # fmt: skip
+    sets = {name: SETS[name](options.data) for name in options.sets}
+    columns = [(ways, shots) for ways in options.ways for shots in options.shots]
+    heads = [f"{name} {ways or 'all'}-way {shots}" for name in sets for ways, shots in columns]
+    print("| learner | " + " | ".join(heads) + " | seconds of fit, before / after |")
+    print("|---" * (len(heads) + 2) + "|")
+    for name in names:
+        shown = name.replace("|", r"\|")
+        cells, seconds = [], {False: 0.0, True: 0.0}
+        for rows in sets.values():
+            for ways, shots in columns:
+                errors = {}
+                for calibrated in (False, True):
+                    chance, truth = [], []
+                    for seed in range(options.draws if ways else max(1, options.draws // 10)):
+                        X, y, X_new, y_new = draw(rows, ways, shots, seed)
+                        started = time.process_time()
+                        classifier = FewShotClassifier(learner=name, calibrated=calibrated).fit(X, y)
+                        seconds[calibrated] += time.process_time() - started
+                        chance.append(classifier.predict_proba(X_new))
+                        truth.append(y_new)
+                    errors[calibrated] = calibration_error(chance, truth)
+                cells.append(f"{errors[False]:.0f} > {errors[True]:.1f}")
+        print(
+            f"| `{shown}` | " + " | ".join(cells) + f" | {seconds[False]:.2f} / {seconds[True]:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

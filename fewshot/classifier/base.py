@@ -1,0 +1,142 @@
+"""What both classifiers are to scikit-learn: their parameters, their copies, the learner and the device."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from fewshot.classifier.adapted import Adapted
+from fewshot.classifier.parameters import nested_parameters, with_parameters
+from fewshot.learner import Learner
+from fewshot.learners import load_learner
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+_PREFIX = "learner__"
+
+
+class LearnerEstimator(ClassifierMixin, BaseEstimator):
+    """An estimator around a learner that adapts once, in `fit`, and around a frozen encoder, which is never copied."""
+
+    saved_parameters: ClassVar[tuple[str, ...]] = ("reject", "reject_label", "calibrated")  # besides encoder, learner
+
+    encoder: Any
+    learner: str | Learner
+    device: torch.device | str
+    cache: Any
+    batch_size: int | str
+    calibrated: bool
+    reject: float | None
+    reject_label: Any
+
+    _adapted: Adapted  # what `fit` makes; its presence says that the classifier is fitted
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted classifier into a folder: ``config.json`` and ``model.safetensors``, no pickle.
+
+        File names of examples are not written, as they may say more than one wants to share.
+
+        Raises:
+            ValueError: the learner's spec string does not make it again.
+        """
+        from fewshot.classifier.saving import save
+
+        check_is_fitted(self, "_adapted")
+        return save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **changes: Any) -> Self:
+        """Read a classifier that `save` wrote; nothing in the folder is ever executed.
+
+        Args:
+            path: the folder.
+            changes: parameters that are not saved or shall differ: ``device``, ``cache``, ``reject``, or an
+                ``encoder`` that was made in Python.
+
+        Raises:
+            ValueError: not such a folder, a damaged one, or one of a later version.
+        """
+        from fewshot.classifier.saving import load
+
+        return load(cls, Path(path), changes)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters, with `deep` also the learner's as ``learner__name``."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            try:
+                nested = nested_parameters(self.learner) if isinstance(self.learner, str | Learner) else {}
+            except ValueError:  # a wrong spec is for `fit` to complain about
+                nested = {}
+            params |= {f"{_PREFIX}{name}": value for name, value in nested.items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``learner__name`` makes a new learner, and leaves one given as an object alone."""
+        nested = {name.removeprefix(_PREFIX): params[name] for name in params if name.startswith(_PREFIX)}
+        super().set_params(**{name: value for name, value in params.items() if not name.startswith(_PREFIX)})
+        if nested:
+            self.learner = with_parameters(self.learner, nested)
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        # The default copies every object deeply; a frozen encoder may weigh gigabytes and never changes.
+        params = self.get_params(deep=False)
+        shared = ("encoder", "cache")
+        return type(self)(**{k: v if k in shared else clone(v, safe=False) for k, v in params.items()})
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self.encoder is not None:
+            tags.input_tags.two_d_array = False
+            tags.input_tags.string = True
+        return tags
+
+    def _check(self) -> None:
+        """Refuse parameters that are out of range."""
+        if not isinstance(self.learner, str | Learner):
+            raise ValueError(f"learner={self.learner!r}; give a spec string like 'ridge(alpha=0.1)', or a Learner.")
+        if self.reject is not None and not 0 <= self.reject <= 1:
+            raise ValueError(f"reject={self.reject!r}; it is a probability 0..1, or None to answer always.")
+        if self.batch_size != "auto" and (not isinstance(self.batch_size, int) or self.batch_size < 1):
+            raise ValueError(f"batch_size={self.batch_size!r}; it must be 'auto' or at least 1.")
+
+    def _own_learner(self) -> Learner:
+        """A copy: moving a learner to a device or precision changes it."""
+        return copy.deepcopy(load_learner(self.learner))
+
+    def _own_encoder(self) -> Any:
+        if self.encoder is None:
+            return None
+        from fewshot.encoders import load_encoder
+
+        return load_encoder(self.encoder)
+
+    def _chosen_device(self) -> torch.device:
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(automatic if self.device == "auto" else self.device)
+
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What else `save` writes: JSON values, and tensors."""
+        return {}, {}
+
+
+def warn_uncalibrated(reject: float | None, calibrated: bool) -> None:
+    """Say that a threshold is one of numbers that mean little."""
+    if reject is not None and not calibrated:
+        warnings.warn(
+            f"reject={reject!r} with calibrated=False compares with probabilities of whatever scale the learner's "
+            "logits have, and may reject everything or nothing; leave calibrated=True, or call calibrate.",
+            stacklevel=4,
+        )

@@ -1,0 +1,116 @@
+"""Class names, prompts and task description as the class text that learners see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fewshot.classifier.answering import AnsweringEstimator
+from fewshot.classifier.none_of_these import encode_anything
+from fewshot.learner import Learner
+from fewshot.prompts.prompts import Line, Prompts
+from fewshot.prompts.unlabelled import class_weights, zero_shot_weights
+
+WEIGHTINGS = ("task", "zpe", "class-aware")
+_CLIP_SCALE = 100.0  # what learners assume where no model says its own
+
+
+class WordedEstimator(AnsweringEstimator):
+    """An estimator whose classes have words, encoded once in `fit`."""
+
+    task: str | None
+    templates: Any
+    descriptions: Any
+    weighting: str
+    none: Any
+
+    encoder_: Any
+    learner_: Learner
+    words_: list[str]
+    prompts_: Prompts
+    lines_: list[Line]
+    text_: Tensor
+
+    @property
+    def _embedding(self) -> dict[str, Any]:
+        return {"cache": self.cache, "device": self.device}
+
+    def _own_learner(self) -> Learner:
+        learner = super()._own_learner()
+        if "text" not in learner.needs:
+            raise ValueError(
+                f"{learner!r} does not use class text; take one that does, such as 'zero-shot', 'proker' or "
+                "'tip-adapter', or FewShotClassifier."
+            )
+        scale = getattr(self.encoder_, "logit_scale", None)
+        unsaid = isinstance(self.learner, str) and "scale=" not in self.learner
+        if unsaid and scale is not None and getattr(learner, "scale", None) == _CLIP_SCALE:
+            learner.scale = scale
+        return learner
+
+    def _scale(self) -> float:
+        return float(getattr(self.encoder_, "logit_scale", None) or _CLIP_SCALE)
+
+    def _read_words(self, unlabelled: Any) -> Tensor:
+        """Set `lines_` and `text_`; the class text for the learner ``[C, D]``, or ``[C, T, D]`` where it combines."""
+        self.lines_ = self.prompts_.lines(self.encoder_, **self._embedding)
+        if self.weighting != "task":
+            self.lines_ = self._reweighed(unlabelled)
+        self.text_ = self.prompts_.encode(self.encoder_, lines=self.lines_, **self._embedding)  # [C, D]
+        if getattr(self.learner_, "combine", "vectors") == "vectors":
+            return self.text_
+        return self.prompts_.encode_each(self.encoder_, **self._embedding)[0]
+
+    def _reweighed(self, unlabelled: Any) -> list[Line]:
+        if unlabelled is None:
+            raise ValueError(f"weighting={self.weighting!r} looks at unlabelled rows; give fit(..., unlabelled=rows).")
+        each, templates = self.prompts_.encode_each(self.encoder_, **self._embedding)  # [C, T, D]
+        rows = self.features(unlabelled).float()
+        if self.weighting == "zpe":
+            weights = zero_shot_weights(rows, each, self._scale()).expand(len(each), -1)
+        else:
+            weights = class_weights(rows, each, self._scale())
+        known = {(line.label, line.text): line.weight for line in self.lines_}
+        lines = []
+        for label, name in enumerate(self.prompts_.class_names):
+            texts = [template.replace("{label}", name) for template in templates]
+            values = [float(w) * known[label, text] for w, text in zip(weights[label], texts, strict=True)]
+            lines += [Line(text, label, value / sum(values)) for text, value in zip(texts, values, strict=True)]
+        return lines
+
+    def _nothing(self) -> Tensor:
+        """Unit vector of words that name nothing in particular ``[D]``."""
+        return normalize(encode_anything(True, self.encoder_, **self._embedding).mean(0), dim=-1)
+
+    def _make_prompts(self, words: list[str]) -> None:
+        self.words_ = words
+        self.prompts_ = Prompts(words, self.templates, descriptions=self.descriptions, task=self.task)
+
+    def features(self, X: Any) -> Tensor:
+        """Rows as the encoder sees them."""
+        raise NotImplementedError
+
+    def _saved_words(self) -> dict[str, Any]:
+        prompts = self.prompts_
+        described = zip(self.words_, prompts.descriptions or [], strict=prompts.descriptions is not None)
+        return {
+            "words": self.words_,
+            "lines": [list(line) for line in self.lines_],
+            "templates": prompts.templates,
+            "descriptions": {word: own for word, own in described if own} or None,
+        }
+
+    def _restore_words(self, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self._make_prompts([str(word) for word in saved["words"]])
+        self.lines_ = [Line(str(text), int(label), float(weight)) for text, label, weight in saved["lines"]]
+        self.text_ = tensors["text"]
+
+
+def as_tensors(values: Mapping[str, np.ndarray | Tensor | None]) -> dict[str, Tensor]:
+    """Those that are there, ready to be written."""
+    return {name: torch.as_tensor(value).contiguous().cpu() for name, value in values.items() if value is not None}
