@@ -103,9 +103,10 @@ def test_explain_names_the_sentences(pictures: list[Any], cache: EmbeddingCache)
 
 def test_examples_help_through_any_learner_with_text(scenes: Any, pictures: list[Any], cache: EmbeddingCache) -> None:
     names = np.array(scenes.class_names)[scenes.labels]
-    classifier = ZeroShotClassifier(TINY, learner="proker(scale=100.0)", cache=cache).fit(pictures[:60], names[:60])
+    classifier = ZeroShotClassifier(TINY, learner="proker", cache=cache).fit(pictures[:60], names[:60])
     assert (classifier.predict(pictures[60:]) == names[60:]).mean() > 0.9
-    assert classifier.learner_.scale == pytest.approx(load_encoder(TINY).logit_scale)
+    adapter = ZeroShotClassifier(TINY, learner="tip-adapter", cache=cache).fit(pictures[:60], names[:60])
+    assert adapter.learner_.scale == pytest.approx(load_encoder(TINY).logit_scale)
     with pytest.raises(ValueError, match="does not use class text"):
         ZeroShotClassifier(TINY, learner="ridge").fit(None, ["a", "b"])
     with pytest.raises(ValueError, match="'green', which is none"):
