@@ -110,7 +110,7 @@ def train(options: argparse.Namespace) -> None:
     validation = None if options.all else (held, EpisodeSampler(held.labels, way, 1, 5, seed=2))
     begin = time.process_time()
     common: dict[str, Any] = {
-        "rate": options.rate or rate, "schedule": "cosine", "clip": 10.0, "validation": validation,
+        "lr": options.rate or rate, "schedule": "cosine", "clip": 10.0, "validation": validation,
         "validation_episodes": 100, "every": options.every, "out": options.out, "augment": shaken,
         "callbacks": [lambda report: print({k: round(float(v), 4) for k, v in report.items()}, flush=True)],
     }  # fmt: skip

@@ -307,8 +307,11 @@ def _environment(device: torch.device) -> dict[str, Any]:
 
 
 def _name(learner: Learns | str) -> str:
-    if isinstance(learner, (str, torch.nn.Module)):
-        return learner if isinstance(learner, str) else repr(learner)
+    if isinstance(learner, str):
+        return learner
+    if isinstance(learner, torch.nn.Module):
+        text = repr(learner)
+        return text if "\n" not in text else f"{type(learner).__name__}(...)"
     return getattr(learner, "__name__", type(learner).__name__)
 
 

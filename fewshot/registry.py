@@ -72,12 +72,15 @@ def argument_names(cls: type) -> list[str]:
 
 
 def spec_string(name: str, thing: Any) -> str:
-    """The spec of an object: its name, and the arguments that differ from their defaults."""
+    """The spec of an object: its name, and the arguments that differ from their defaults.
+
+    An argument that no line can spell, such as a network, stands there as its class: ``maml(net=Sequential(...))``.
+    """
     import inspect
 
     defaults = inspect.signature(type(thing).__init__).parameters
     changed = [
-        f"{argument}={getattr(thing, argument)!r}"
+        f"{argument}={_one_line(getattr(thing, argument))}"
         for argument in argument_names(type(thing))
         if not _same(getattr(thing, argument), defaults[argument].default)
     ]
@@ -122,6 +125,11 @@ class _NonFinite(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return ast.Constant(float(node.id)) if node.id in ("inf", "nan") else node
+
+
+def _one_line(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__}(...)" if "\n" in text or " object at 0x" in text else text
 
 
 def _same(value: Any, default: Any) -> bool:

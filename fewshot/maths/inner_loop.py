@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad
 from torch.nn import functional as F
 
 from fewshot.maths.linalg import product
+from fewshot.maths.strategy import all_at_once, differentiable, with_parameters
 from fewshot.nets.norm import TaskNorm, statistics_from
 
 Params = dict[str, Tensor]
-STRATEGIES = ("auto", "loop", "vmap")
+Net = Callable[[Params, Tensor], Tensor]  # parameters and rows -> logits
 _ABSENT = -1e9  # logit of a class that an episode does not have
 
 
@@ -42,18 +43,6 @@ class Task(NamedTuple):
     real: Tensor  # [S], 1 or 0
 
 
-def choose_strategy(strategy: str, net: nn.Module, device: torch.device) -> str:
-    """``"auto"``: one episode after the other for convolutions on a CPU, all at once everywhere else.
-
-    Under `vmap` each episode has its own filters, and convolutions become grouped ones: on a CPU two to four times
-    slower than a loop.
-    """
-    if strategy != "auto":
-        return strategy
-    convolves = any(isinstance(part, nn.modules.conv._ConvNd) for part in net.modules())
-    return "loop" if convolves and device.type == "cpu" else "vmap"
-
-
 def adapt(
     net: nn.Module,
     shared: Params,
@@ -72,18 +61,24 @@ def adapt(
         own: parameters with which each begins for itself ``[E, ...]``.
         task: of the batch.
         how: the descent.
-        strategy: ``"loop"`` or ``"vmap"``.
+        strategy: ``"loop"``, ``"vmap"``, or ``"auto"``: the second, and the first where it cannot run.
         chunk: episodes at a time under `vmap`; it bounds memory and changes nothing.
         trace: keep what every step leads to.
+
+    Raises:
+        ValueError: the strategy is ``"vmap"``, and it cannot run this net.
     """
+    run, twice = with_parameters(net), torch.is_grad_enabled() and not how.first_order
 
     def one(own: Params, task: Task) -> tuple[Params, ...]:
-        return tuple(_descend(net, {**shared, **own}, task, how, trace))
+        return tuple(_descend(run, {**shared, **own}, task, how, trace))
 
-    if strategy == "vmap":
-        return list(vmap(one, chunk_size=chunk)(own, task))
-    tasks = zip(_apart(own, len(task.rows)), *(field.unbind() for field in task), strict=True)
-    each = [_descend_alone(net, {**shared, **mine}, Task(*fields), how, trace) for mine, *fields in tasks]
+    with differentiable(net, twice):
+        found = all_at_once(one, (own, task), net, strategy, chunk, twice)
+        if found is not None:
+            return list(found)
+        tasks = zip(_apart(own, len(task.rows)), *(field.unbind() for field in task), strict=True)
+        each = [_descend_alone(run, {**shared, **mine}, Task(*fields), how, trace) for mine, *fields in tasks]
     return [{name: torch.stack([parts[k][name] for parts in each]) for name in each[0][k]} for k in range(len(each[0]))]
 
 
@@ -93,13 +88,13 @@ def _apart(batch: Params, count: int) -> list[Params]:
     return [{name: values[e] for name, values in parts.items()} for e in range(count)]
 
 
-def _descend(net: nn.Module, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
+def _descend(run: Net, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
     fixed = {name: value for name, value in start.items() if name not in how.names}
     moving = {name: start[name] for name in how.names}
 
     def loss(moving: Params) -> Tensor:
         with statistics_from(task.real.unsqueeze(0)):
-            logits = functional_call(net, {**fixed, **moving}, (task.rows,))
+            logits = run({**fixed, **moving}, task.rows)
         return cross_entropy(logits, task.one_hot)
 
     found = []
@@ -113,7 +108,7 @@ def _descend(net: nn.Module, start: Params, task: Task, how: Descent, trace: boo
     return found or [moving]
 
 
-def _descend_alone(net: nn.Module, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
+def _descend_alone(run: Net, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
     """The same by `torch.autograd`, which is quicker for one episode and keeps no graph that nobody asks for."""
     outer = torch.is_grad_enabled()
     loss_of = _loss_of(task.one_hot)
@@ -127,7 +122,7 @@ def _descend_alone(net: nn.Module, start: Params, task: Task, how: Descent, trac
         found = []
         for step in range(how.steps):
             with statistics_from(task.real.unsqueeze(0)):
-                logits = functional_call(net, {**fixed, **moving}, (task.rows,))
+                logits = run({**fixed, **moving}, task.rows)
             # A frozen head, say, gives some parameters nothing to do with the loss.
             gradients = torch.autograd.grad(
                 loss_of(logits), list(moving.values()), create_graph=outer and not how.first_order, allow_unused=True
@@ -155,20 +150,19 @@ def answer(
     Where the net normalises by statistics of the task, they are those of the support, so a query's answer does not
     depend on the other queries.
     """
-    by_task = any(isinstance(part, TaskNorm) for part in net.modules())
+    by_task, run = any(isinstance(part, TaskNorm) for part in net.modules()), with_parameters(net)
 
     def one(own: Params, task: Task, query: Tensor) -> Tensor:
         if not by_task:
-            logits: Tensor = functional_call(net, {**shared, **own}, (query,))
-            return logits
+            return run({**shared, **own}, query)
         rows = torch.cat([task.rows, query])
         weights = torch.cat([task.real, torch.zeros_like(task.real[:1]).expand(len(query))])
         with statistics_from(weights.unsqueeze(0)):
-            logits = functional_call(net, {**shared, **own}, (rows,))
+            logits = run({**shared, **own}, rows)
         return logits[len(task.rows) :]
 
-    if strategy == "vmap":
-        answers: Tensor = vmap(one, chunk_size=chunk)(own, task, query)
+    answers: Tensor | None = all_at_once(one, (own, task, query), net, strategy, chunk, twice=False)
+    if answers is not None:
         return answers
     tasks = zip(_apart(own, len(query)), query.unbind(), *(field.unbind() for field in task), strict=True)
     return torch.stack([one(mine, Task(*fields), rows) for mine, rows, *fields in tasks])
@@ -177,7 +171,7 @@ def answer(
 def cross_entropy(logits: Tensor, one_hot: Tensor) -> Tensor:
     """Mean cross-entropy of labelled rows ``[..., S, N]``; classes without rows take no part."""
     absent = one_hot.sum(-2, keepdim=True) == 0
-    likely = logits.masked_fill(absent, _ABSENT).log_softmax(-1)
+    likely = _full(logits).masked_fill(absent, _ABSENT).log_softmax(-1)
     return -(likely * one_hot).sum() / one_hot.sum().clamp(min=1)
 
 
@@ -186,7 +180,12 @@ def _loss_of(one_hot: Tensor) -> Callable[[Tensor], Tensor]:
     if not bool((one_hot.sum(0) > 0).all()):
         return lambda logits: cross_entropy(logits, one_hot)
     labels = torch.where(one_hot.sum(-1) > 0, one_hot.argmax(-1), -1)
-    return lambda logits: F.cross_entropy(logits, labels, ignore_index=-1)
+    return lambda logits: F.cross_entropy(_full(logits), labels, ignore_index=-1)
+
+
+def _full(logits: Tensor) -> Tensor:
+    """Logits of a net in half precision in float32, in which their softmax is taken."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def adapt_head(

@@ -1,107 +1,151 @@
-"""Checkpoints: weights and optimiser as safetensors, the rest as JSON; each file appears whole or not at all."""
+"""`Checkpoints`: the folder of a training, of which only the training's own files are touched."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from episodes.files import read_bounded, write_atomically
+from episodes.identity import digest
+from fewshot.meta.state_file import read_state, write_state
+from fewshot.meta.weights import (
+    LARGEST,
+    load_weights,
+    put_tensors,
+    read_tensors,
+    save_weights,
+    serialised,
+    tensors_of,
+)
 
-def save_weights(learner: nn.Module, path: str | os.PathLike[str], **notes: str) -> None:
-    """Write a learner's weights, with its spec string and notes in the header."""
-    state = {name: value.detach().cpu().contiguous() for name, value in learner.state_dict().items()}
-    # One note: the writer puts several in any order, and the same weights shall make the same file.
-    _write(Path(path), state, {"fewshot": json.dumps({"learner": repr(learner), **notes})})
+LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.jsonl"
+_MARK = "a checkpoint of fewshot"
 
 
-def load_weights(learner: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Read weights that `save_weights` wrote; returns the learner.
+class Checkpoints:
+    """``state.json`` says where a training stands and names ``state-STEP.safetensors`` with its digest.
 
-    Raises:
-        ValueError: they are of another learner.
-        FileNotFoundError: there is no such file.
+    The checkpoint is written first, then ``state.json``, which makes it count; ``last.safetensors``,
+    ``best.safetensors`` and ``log.jsonl`` follow from these, and are mended where a kill came between.
     """
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there are no weights {str(path)!r}.")
-    with safe_open(path, "pt") as file:
-        made = json.loads((file.metadata() or {}).get("fewshot", "{}")).get("learner", "another learner")
-    try:
-        learner.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        raise ValueError(f"{str(path)!r} holds weights of {made}, which do not fit {learner!r}: {error}") from None
-    return learner
-
-
-class State:
-    """Where a training stands: ``last.safetensors``, ``state-STEP.safetensors``, ``state.json``, ``log.jsonl``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.content: dict[str, Any] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(
-        self, trained: nn.Module, learner: nn.Module, optimiser: torch.optim.Optimizer, content: dict[str, Any]
-    ) -> None:
-        """Write all of them; the JSON comes last, and names what it belongs to."""
-        step = int(content["step"])
+    def read(self) -> dict[str, Any] | None:
+        """Where the training of this folder stands; None if there is none.
+
+        Raises:
+            ValueError: the state is damaged, or the folder holds files of something else that would be overwritten.
+        """
+        found = read_state(self.folder)
+        if found is None:
+            for name in (LOG, LAST, BEST):
+                if (path := self.folder / name).exists() or path.is_symlink():
+                    raise ValueError(
+                        f"{str(self.folder)!r} holds a file {name!r} that belongs to no training (there is no "
+                        "state.json beside it); it is left alone. Take another folder."
+                    )
+        self.content = found or {}
+        return found
+
+    def begin(self, identity: dict[str, Any], steps: int, learner: nn.Module) -> None:
+        """Take the folder, so that files of these names are known for the training's own."""
+        self.content = {
+            "identity": identity, "step": 0, "steps": steps, "best": None, "best_step": None, "stale": 0,
+            "start": digest(tensors_of(learner)), "last_weights": None, "best_weights": None, "scaler": {},
+            "history": [], "checkpoint": None,
+        }  # fmt: skip
+        write_state(self.folder, self.content)
+
+    def save(self, trained: nn.Module, learner: nn.Module, optimizer: torch.optim.Optimizer, **now: Any) -> None:
+        """Keep where the training stands; `now` holds the fields of ``state.json`` that change."""
         slots = {
             f"{number}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
-            for number, values in optimiser.state_dict()["state"].items()
+            for number, values in optimizer.state_dict()["state"].items()
             for name, value in values.items()
+            if value is not None
         }
-        weights = {f"model.{name}": value for name, value in trained.state_dict().items()}
-        everything = {name: value.detach().cpu().contiguous().clone() for name, value in {**weights, **slots}.items()}
-        _write(self.folder / f"state-{step}.safetensors", everything, {})
-        save_weights(learner, self.folder / "last.safetensors", step=str(step))
-        text = json.dumps(content, indent=1).encode()
-        log = "".join(json.dumps(entry) + "\n" for entry in content["history"])
-        replace_file(self.folder / "log.jsonl", log.encode())
-        replace_file(self.folder / "state.json", text)
-        for old in self.folder.glob("state-*.safetensors"):
-            if old.name != f"state-{step}.safetensors":
-                old.unlink()
+        weights = {f"model.{name}": value for name, value in tensors_of(trained).items()}
+        tensors = {**weights, **{name: value.detach().cpu().contiguous() for name, value in slots.items()}}
+        checkpoint, before = serialised(tensors, {"format": _MARK}), self.content["checkpoint"]
+        name = self._free_name(now["step"])
+        write_atomically(self.folder / name, checkpoint)
+        written = digest(tensors_of(learner))
+        self.content = {
+            **self.content, **now, "last_weights": written,
+            "checkpoint": {"file": name, "digest": digest(checkpoint), "before": before and before["file"]},
+        }  # fmt: skip
+        if now["best_step"] == now["step"]:
+            self.content["best_weights"] = written
+        write_state(self.folder, self.content)
+        self._write_what_follows(learner)
 
-    def read(self) -> dict[str, Any] | None:
-        """What the JSON holds; None if nothing was saved yet."""
-        path = self.folder / "state.json"
-        if not path.exists():
-            return None
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+    def restore(self, trained: nn.Module, learner: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Put module and optimizer where they stood, and mend the files that follow from that.
 
-    def restore(self, step: int, trained: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        """Put module and optimiser where they stood."""
-        from safetensors.torch import load_file
+        Raises:
+            ValueError: a file is missing, damaged or of another training.
+        """
+        path, held = self.folder / self.content["checkpoint"]["file"], optimizer.state_dict()
+        advice = f"Restore it from a copy, or train in another folder ({LAST!r} may be begun with)."
+        if not path.is_file():
+            raise ValueError(f"the checkpoint {str(path)!r}, which state.json names, is missing. {advice}")
+        content = read_bounded(path, LARGEST)
+        if digest(content) != self.content["checkpoint"]["digest"]:
+            raise ValueError(f"the checkpoint {str(path)!r} is damaged or cut short: its digest is another. {advice}")
+        saved, _ = read_tensors(content, repr(str(path)))
+        try:
+            put_tensors(trained, {name[6:]: value for name, value in saved.items() if name.startswith("model.")})
+            for name, value in saved.items():
+                if not name.startswith("model."):
+                    number, _, slot = name.partition(".")
+                    held["state"].setdefault(int(number), {})[slot] = value
+            optimizer.load_state_dict(held)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ValueError(f"the checkpoint {str(path)!r} does not fit this training: {error}. {advice}") from None
+        self._write_what_follows(learner)
 
-        saved = load_file(self.folder / f"state-{step}.safetensors")
-        trained.load_state_dict({name[6:]: value for name, value in saved.items() if name.startswith("model.")})
-        held = optimiser.state_dict()
-        for name, value in saved.items():
-            if not name.startswith("model."):
-                number, _, slot = name.partition(".")
-                held["state"].setdefault(int(number), {})[slot] = value
-        optimiser.load_state_dict(held)
+    def put_best(self, learner: nn.Module) -> None:
+        """Give the learner the best weights.
 
+        Raises:
+            ValueError: they are damaged, or of another training.
+        """
+        path = self.folder / BEST
+        if path.is_file():
+            load_weights(learner, path)
+        if not path.is_file() or digest(tensors_of(learner)) != self.content["best_weights"]:
+            raise ValueError(
+                f"{str(path)!r} is missing or of another training; restore it from a copy, or go on with the last "
+                f"weights, {LAST!r}."
+            )
 
-def _write(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
-    from safetensors.torch import save
+    def _write_what_follows(self, learner: nn.Module) -> None:
+        """The files that can be made of the state; and the checkpoint before this one goes."""
+        now, step = self.content, str(self.content["step"])
+        save_weights(learner, self.folder / LAST, step=step)
+        if now["best_step"] == now["step"]:
+            save_weights(learner, self.folder / BEST, step=step)
+        checkpoint = now["checkpoint"]
+        if checkpoint["before"] not in (None, checkpoint["file"]):
+            (self.folder / checkpoint["before"]).unlink(missing_ok=True)
+        write_atomically(self.folder / LOG, "".join(json.dumps(entry) + "\n" for entry in now["history"]).encode())
 
-    replace_file(path, save(tensors, notes))
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    with open(new, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    def _free_name(self, step: int) -> str:
+        """A name for a checkpoint that no file of others has."""
+        for number in range(10_000):
+            name = f"state-{step}{f'-{number}' if number else ''}.safetensors"
+            path = self.folder / name
+            if not path.exists() and not path.is_symlink():
+                return name
+            with open(path, "rb") as file:
+                if _MARK.encode() in file.read(4096):  # left over where a kill came before state.json named it
+                    return name
+        raise ValueError(f"{str(self.folder)!r} is full of files called state-{step}; take another folder.")

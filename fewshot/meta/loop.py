@@ -1,13 +1,11 @@
-"""The one training loop: updates, checkpoints, validation, reports; what a step learns from is told by a function."""
+"""The one training loop: updates, checkpoints, validation, reports; what a step learns from is given by a function."""
 
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from episodes.evaluation import evaluate
+from episodes.identity import canonical
 from episodes.progress import progress_bar
-from fewshot.meta.checkpoint import State, load_weights, save_weights
-from fewshot.meta.plan import OPTIMISERS, Plan, Training, Watch
+from fewshot.meta.checkpoint import Checkpoints
+from fewshot.meta.plan import OPTIMIZERS, Plan, Training, Watch
+from fewshot.meta.randomness import seed_layers, seeded
+from fewshot.meta.resuming import resume
 from fewshot.meta.schedule import rate_at
-
-_LOG = logging.getLogger("fewshot")
 
 
 def train(
@@ -30,10 +29,13 @@ def train(
     plan: Plan,
     watch: Watch,
     device: torch.device,
-    identity: dict[str, Any],
+    identity: Callable[[], dict[str, Any]],
     groups: Sequence[dict[str, Any]] | None = None,
 ) -> Training:
     """Run a plan, from its beginning or from where it was left.
+
+    Whatever layers draw from torch's global generators depends on seed and step alone, and leaves the caller's random
+    numbers as they were.
 
     Args:
         trained: whose parameters are updated; it holds the learner and whatever training needs besides.
@@ -42,26 +44,21 @@ def train(
         plan: the updates.
         watch: reports, validation, checkpoints.
         device: on which the weights are.
-        identity: of learner and data, in JSON; a resumed run must have the same.
+        identity: of the training, in JSON; a resumed run must have the same. Asked only where there are checkpoints.
         groups: of parameters, each with its ``lr`` and ``weight_decay``, which follow the plan's schedule; by default
             all parameters with the plan's.
     """
-    options: dict[str, Any] = {"momentum": 0.9} if plan.optimiser == "sgd" else {}
-    updates = OPTIMISERS[plan.optimiser](
-        groups or trained.parameters(), lr=plan.rate, weight_decay=plan.decay, **options
+    options: dict[str, Any] = {"momentum": 0.9} if plan.optimizer == "sgd" else {}
+    updates = OPTIMIZERS[plan.optimizer](
+        groups or trained.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, **options
     )
     rates = [group["lr"] for group in updates.param_groups]
     scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "float16")
     training, stale, best = Training(learner), 0, {}
-    state = State(Path(watch.out)) if watch.out is not None else None
-    identity = json.loads(json.dumps({**identity, "plan": asdict(plan)}))
-    if state is not None and (content := state.read()) is not None:
-        _same(content["identity"], identity, state.folder)
-        state.restore(content["step"], trained, updates)
-        training.step, training.best, training.best_step = content["step"], content["best"], content["best_step"]
-        training.history, stale = content["history"], content["stale"]
-        scaler.load_state_dict(content["scaler"])
-        _LOG.info("training goes on at step %d of %d.", training.step, plan.steps)
+    files = Checkpoints(Path(watch.out)) if watch.out is not None else None
+    if files is not None:
+        known = json.loads(canonical(identity()))
+        stale = resume(files, known, plan, watch, training, trained, updates, scaler)
     window: list[Tensor] = []  # loss and accuracy of each forward pass, read when there is a report
     began, seen = time.perf_counter(), training.step
     with progress_bar(plan.steps, training.step, "steps", show=watch.progress) as bar:
@@ -69,15 +66,16 @@ def train(
             for group, rate in zip(updates.param_groups, rates, strict=True):
                 group["lr"] = rate_at(training.step, plan.steps, rate, plan.schedule, plan.warm_up)
             trained.train()
-            _seed_layers(trained, plan.first + training.step)
+            seed_layers(trained, plan.seed, training.step)
             updates.zero_grad(set_to_none=True)
-            for turn in range(plan.accumulate):
-                with _precision(plan, device):
-                    loss, accuracy = look(training.step, turn)
-                window.append(torch.stack([loss.detach().float(), accuracy.detach().float()]))
-                if device.type == "cpu":  # elsewhere it would wait for the device in every step
-                    _check_finite(window, training.step, plan.accumulate)
-                scaler.scale(loss / plan.accumulate).backward()
+            with seeded(device, plan.seed, training.step):
+                for turn in range(plan.accumulate):
+                    with _precision(plan, device):
+                        loss, accuracy = look(training.step, turn)
+                    window.append(torch.stack([loss.detach().float(), accuracy.detach().float()]))
+                    if device.type == "cpu":  # elsewhere it would wait for the device in every step
+                        _check_finite(window, training.step, plan.accumulate)
+                    scaler.scale(loss / plan.accumulate).backward()
             if plan.clip is not None:
                 scaler.unscale_(updates)
                 nn.utils.clip_grad_norm_(trained.parameters(), plan.clip)
@@ -92,32 +90,30 @@ def train(
             window.clear()
             seconds = time.perf_counter() - began
             report: dict[str, Any] = {
-                "step": training.step, "loss": loss_now, "accuracy": accuracy_now,
-                "rate": updates.param_groups[0]["lr"],
+                "step": training.step, "loss": loss_now, "accuracy": accuracy_now, "lr": updates.param_groups[0]["lr"],
                 f"{watch.unit}_per_second": (training.step - seen) * plan.batch * plan.accumulate / seconds,
             }  # fmt: skip
             if watch.validation is not None:
-                report["validation"] = _validate(learner, watch, device)
+                with seeded(device, plan.seed, training.step, 1):
+                    report["validation"] = _validate(learner, watch, device)
                 better = training.best is None or report["validation"] > training.best
                 stale = 0 if better else stale + 1
                 if better:
                     training.best, training.best_step = report["validation"], training.step
-                    if state is not None:
-                        save_weights(learner, state.folder / "best.safetensors", step=str(training.step))
-                    else:
+                    if files is None:
                         best = {name: value.clone() for name, value in learner.state_dict().items()}
             training.history.append(report)
-            if state is not None:
-                state.save(trained, learner, updates, {
-                    "step": training.step, "best": training.best, "best_step": training.best_step, "stale": stale,
-                    "history": training.history, "scaler": scaler.state_dict(), "identity": identity,
-                })  # fmt: skip
+            if files is not None:
+                files.save(
+                    trained, learner, updates, step=training.step, steps=plan.steps, best=training.best,
+                    best_step=training.best_step, stale=stale, history=training.history, scaler=scaler.state_dict(),
+                )  # fmt: skip
             for listener in watch.callbacks:
                 listener(report)
             bar.set_postfix_str(f"loss {report['loss']:.3f}, accuracy {100 * report['accuracy']:.1f} %")
     if training.best is not None:
-        if state is not None:
-            load_weights(learner, state.folder / "best.safetensors")
+        if files is not None:
+            files.put_best(learner)
         else:
             learner.load_state_dict(best)
     learner.eval()
@@ -140,27 +136,10 @@ def _precision(plan: Plan, device: torch.device) -> Any:
     return torch.autocast(device.type, getattr(torch, plan.precision))
 
 
-def _seed_layers(model: nn.Module, seed: int) -> None:
-    """DropBlock and the like draw anew in each step, and the same when resumed."""
-    for part in model.modules():
-        own = getattr(part, "generator", None)
-        if isinstance(own, torch.Generator):
-            own.manual_seed(seed)
-
-
 def _check_finite(window: list[Tensor], last: int, passes: int) -> None:
     losses = torch.stack(window[-1:] if window[-1].device.type == "cpu" else window)[:, 0]
     wrong = (~losses.isfinite()).nonzero()
     if len(wrong):
         back = (len(losses) - 1 - int(wrong[0])) // passes
         value, step = float(losses[wrong[0]]), last - back
-        raise FloatingPointError(f"the loss is {value} at step {step}; lower rate=, or clip the gradient by clip=1.0.")
-
-
-def _same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    for name, value in now.items():
-        if before.get(name) != value:
-            raise ValueError(
-                f"{str(folder)!r} holds a training with another {name}: {before.get(name)} there, {value} now. "
-                "Take another folder, or the same arguments."
-            )
+        raise FloatingPointError(f"the loss is {value} at step {step}; lower lr=, or clip the gradient by clip=1.0.")

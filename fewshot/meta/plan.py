@@ -13,7 +13,7 @@ from torch import nn
 from episodes.source import Source
 from fewshot.meta.schedule import SCHEDULES
 
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -26,7 +26,7 @@ class Training:
         step: updates done.
         best: highest validation accuracy, or None.
         best_step: when.
-        history: one dict per report: step, loss, accuracy, rate, throughput, validation accuracy.
+        history: one dict per report: step, loss, accuracy, lr, throughput, validation accuracy.
     """
 
     learner: nn.Module
@@ -38,19 +38,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the weights, the data aside; a resumed run must have the same."""
+    """All that decides the weights, the data aside; a resumed run must have the same, or more steps."""
 
     steps: int
     batch: int
     accumulate: int
-    optimiser: str
-    rate: float
-    decay: float
+    optimizer: str
+    lr: float
+    weight_decay: float
     schedule: str
     warm_up: int
     clip: float | None
     precision: str
-    first: int
+    seed: int
 
     def check(self) -> None:
         """Refuse numbers out of range and unknown names.
@@ -58,13 +58,18 @@ class Plan:
         Raises:
             ValueError: there is one.
         """
-        if min(self.steps, self.batch, self.accumulate) < 1 or self.rate <= 0 or self.decay < 0 or self.warm_up < 0:
+        least = {"steps": 1, "batch": 1, "accumulate": 1, "warm_up": 0, "seed": 0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise ValueError(f"{name}={value!r}; it must be an integer of at least {lowest}.")
+        if not 0 < self.lr < float("inf") or not 0 <= self.weight_decay < float("inf"):
             raise ValueError(
-                f"steps={self.steps}, batch={self.batch}, accumulate={self.accumulate}, rate={self.rate}, "
-                f"decay={self.decay}, warm_up={self.warm_up}; the first three at least 1, the rate positive, the "
-                "others not negative."
+                f"lr={self.lr}, weight_decay={self.weight_decay}; the first must be positive, the second not negative."
             )
-        for name, value, known in (("optimiser", self.optimiser, tuple(OPTIMISERS)),
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip={self.clip}; it must be positive, or None.")
+        for name, value, known in (("optimizer", self.optimizer, tuple(OPTIMIZERS)),
                                    ("schedule", self.schedule, SCHEDULES),
                                    ("precision", self.precision, PRECISIONS)):  # fmt: skip
             if value not in known:
@@ -83,3 +88,18 @@ class Watch:
     callbacks: Sequence[Callable[[dict[str, Any]], Any]]
     progress: bool
     unit: str  # what a batch is of
+
+    def check(self) -> None:
+        """Refuse what could never happen.
+
+        Raises:
+            ValueError: reports that never come, or patience with nothing to wait for.
+        """
+        for name in ("every", "validation_episodes"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}={value}; it must be at least 1.")
+        if self.patience is not None and (self.validation is None or self.patience < 1):
+            raise ValueError(
+                f"patience={self.patience}: it counts reports without a better validation, so it must be at least 1, "
+                "and needs validation=(source, sampler)."
+            )

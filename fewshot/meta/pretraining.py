@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from episodes.source import Source
+from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Plan, Training, Watch
 from fewshot.meta.rows import decoded, on_device, place_of, take
 from fewshot.meta.start import seeded_learner
+from fewshot.nets.features import feature_count
 from fewshot.nets.front import NetFront
+from fewshot.renamed import renamed
 
 
 class _Classified(nn.Module):
@@ -27,15 +31,16 @@ class _Classified(nn.Module):
         self.learner, self.head = learner, nn.Parameter(head)
 
 
+@renamed(rate="lr", decay="weight_decay", optimiser="optimizer", first="seed")
 def pretrain(
     learner: Any,
     source: Source,
     *,
     epochs: int = 10,
     batch: int = 64,
-    optimiser: str = "adam",
-    rate: float = 1e-3,
-    decay: float = 0.0,
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
     schedule: str = "cosine",
     warm_up: int = 0,
     clip: float | None = None,
@@ -50,25 +55,25 @@ def pretrain(
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     callbacks: Sequence[Callable[[dict[str, Any]], Any]] = (),
     device: torch.device | str = "auto",
-    first: int = 0,
+    seed: int = 0,
     progress: bool = True,
 ) -> Training:
     """Train the network in front of a learner to tell all classes of a source apart: a "Baseline".
 
     A linear classifier over the classes stands on the features while this lasts, and is thrown away; the learner behind
     the network takes its place. With `cosine` it is a cosine classifier ("Baseline++"). Go on with `meta_train`, or
-    evaluate as it is. Validation is by episodes, and a run that was killed goes on where it was, as in `meta_train`.
+    evaluate as it is. Validation is by episodes, and a run that was killed resumes, as in `meta_train`.
 
     Args:
         learner: with a network in front, ``conv4 | prototypes``; its network is trained in place.
         source: rows of the base classes.
         epochs: passes over the rows.
         batch: rows of one update.
-        optimiser: as in `meta_train`, like all that is not said here.
-        rate: of the optimiser.
-        decay: of the weights.
-        schedule: of the rate.
-        warm_up: steps over which the rate rises.
+        optimizer: as in `meta_train`, like all that is not explained here.
+        lr: learning rate.
+        weight_decay: of the optimizer.
+        schedule: of the learning rate.
+        warm_up: steps over which the learning rate rises.
         clip: longest gradient, or None.
         precision: of the forward pass.
         cosine: compare by ``scale cos`` instead of a linear classifier.
@@ -81,29 +86,35 @@ def pretrain(
         augment: (rows ``[1, B, *x]``, generator) -> rows; the generator is seeded by the step.
         callbacks: called with each report.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
-        first: seed of the weights, of the order of rows, and of the classifier.
+        seed: of the weights, of the order of rows, of the classifier and of layers that draw random numbers.
         progress: show a bar on a terminal.
 
     Raises:
-        ValueError: the learner has no network in front, or an argument is out of range.
+        ValueError: the learner has no network in front, an argument is out of range, there are fewer than two classes,
+            or `out` holds something else.
 
     Reference: Chen, Liu, Kira, Wang, Huang, "A closer look at few-shot classification", ICLR 2019, arXiv:1904.04232.
     """
     if epochs < 1 or batch < 2 or scale <= 0:
         raise ValueError(f"epochs={epochs}, batch={batch}, scale={scale}; at least 1, at least 2, and positive.")
-    model = seeded_learner(learner, first)
+    model = seeded_learner(learner, seed)
     front = next((part for part in model.modules() if isinstance(part, NetFront)), None)
     if front is None:
         raise ValueError(f"{model!r} has no network in front; write 'conv4 | {model!r}'.")
     per_epoch = max(1, len(source.labels) // batch)
     plan = Plan(
-        epochs * per_epoch, min(batch, len(source.labels)), 1, optimiser, rate, decay, schedule, warm_up, clip,
-        precision, first,
+        epochs * per_epoch, min(batch, len(source.labels)), 1, optimizer, lr, weight_decay, schedule, warm_up,
+        clip, precision, seed,
     )  # fmt: skip
     plan.check()
+    every = per_epoch if every is None else every
+    watch = Watch(every, validation, validation_episodes, patience, out, callbacks, progress, "rows")
+    watch.check()
     place = place_of(device)
-    generator = torch.Generator().manual_seed(first)
-    start = 0.05 * torch.randn(len(source.class_names), int(front.net.dim), generator=generator)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(seed)
+    if len(source.class_names) < 2:
+        raise ValueError(f"{source.name!r} has {len(source.class_names)} classes; there must be two to tell apart.")
+    start = 0.05 * torch.randn(len(source.class_names), _width(front), generator=generator)
     trained = _Classified(model, start).to(place)
     rows, labels = on_device(decoded(source, progress), place), source.labels.to(place)
     order: dict[int, Tensor] = {}
@@ -112,12 +123,12 @@ def pretrain(
         epoch, part = divmod(step, per_epoch)
         if epoch not in order:
             order.clear()
-            random = np.random.Generator(np.random.Philox(key=[first, epoch]))
+            random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
             order[epoch] = torch.from_numpy(random.permutation(len(labels)))
         chosen = order[epoch][part * plan.batch : (part + 1) * plan.batch]
         pictures = take(rows[chosen], place).unsqueeze(0)
         if augment is not None:
-            pictures = augment(pictures, generator.manual_seed(first + step))
+            pictures = augment(pictures, generator.manual_seed(seed + step))
         features, wanted = front(pictures, None)[0], labels[chosen.to(labels.device)]
         if cosine:
             logits = scale * F.normalize(features, dim=-1) @ F.normalize(trained.head, dim=-1).T
@@ -125,11 +136,14 @@ def pretrain(
             logits = features @ trained.head.T
         return F.cross_entropy(logits.float(), wanted), (logits.argmax(-1) == wanted).float().mean()
 
-    identity = {
-        "learner": repr(model), "source": source.fingerprint(),
-        "classifier": f"cosine * {scale}" if cosine else "linear",
-        "augment": getattr(augment, "__qualname__", repr(augment)),
-    }  # fmt: skip
-    validation = validation and (on_device(decoded(validation[0], progress), place), validation[1])
-    watch = Watch(every or per_epoch, validation, validation_episodes, patience, out, callbacks, progress, "rows")
-    return train(trained, model, look, plan, watch, place, identity)
+    def identity() -> dict[str, Any]:
+        classifier = f"cosine * {scale}" if cosine else "linear"
+        return training_identity(model, source, None, watch, augment, plan, classifier=classifier)
+
+    held = validation and (on_device(decoded(validation[0], progress), place), validation[1])
+    return train(trained, model, look, plan, replace(watch, validation=held), place, identity)
+
+
+def _width(front: NetFront) -> int:
+    dim = getattr(front.net, "dim", None)
+    return dim if isinstance(dim, int) else feature_count(front.net, front.item_shape)

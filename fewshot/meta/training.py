@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from torch.nn import functional as F
 from episodes.draw import Draw
 from episodes.episode import Episode
 from episodes.source import Source
+from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Plan, Training, Watch
 from fewshot.meta.rows import decoded, on_device, place_of, take
 from fewshot.meta.start import seeded_learner
+from fewshot.renamed import renamed
 
 
+@renamed(rate="lr", decay="weight_decay", optimiser="optimizer")
 def meta_train(
     learner: Any,
     source: Source,
@@ -28,9 +32,9 @@ def meta_train(
     steps: int = 1000,
     batch: int = 4,
     accumulate: int = 1,
-    optimiser: str = "adam",
-    rate: float = 1e-3,
-    decay: float = 0.0,
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
     schedule: str = "constant",
     warm_up: int = 0,
     clip: float | None = None,
@@ -48,9 +52,10 @@ def meta_train(
 ) -> Training:
     """Train a learner's weights on episodes: their queries' cross-entropy, or the loss that the learner defines.
 
-    Step k learns from episodes ``first + k B, ..., first + (k + 1) B - 1`` of the sampler, B = batch x accumulate; so a
-    run depends on its arguments alone, and one that was killed goes on where it was, to the very same weights (on a
-    CPU). A learner given as a spec string begins with the same weights, too.
+    Step k learns from episodes ``first + k B, ..., first + (k + 1) B - 1`` of the sampler, B = batch x accumulate, and
+    layers that draw random numbers (dropout) draw those of step k; so a run depends on its arguments alone, and one
+    that was killed resumes, to the very same weights (on a CPU). A learner given as a spec string begins with the same
+    weights, too. The caller's random state is left as it was.
 
     Args:
         learner: with weights; a spec string (``"conv4 | prototypes"``) or a `Learner`. It is trained in place.
@@ -60,11 +65,11 @@ def meta_train(
         steps: updates of the weights.
         batch: episodes of one forward pass.
         accumulate: forward passes of one update.
-        optimiser: ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum 0.9).
-        rate: of the optimiser.
-        decay: of the weights.
-        schedule: of the rate: ``"constant"``, ``"cosine"`` or ``"linear"``.
-        warm_up: steps over which the rate rises.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum 0.9).
+        lr: learning rate.
+        weight_decay: of the optimizer.
+        schedule: of the learning rate: ``"constant"``, ``"cosine"`` or ``"linear"``.
+        warm_up: steps over which the learning rate rises.
         clip: longest gradient, or None.
         precision: of the forward pass; ``"bfloat16"`` and ``"float16"`` by autocast (loss scaled for the latter).
         validation: rows and sampler of classes that are neither trained on nor tested.
@@ -72,20 +77,24 @@ def meta_train(
         every: steps between reports, validations and checkpoints.
         patience: reports without a better validation after which training ends, or None.
         out: folder for ``best.safetensors``, ``last.safetensors``, the state, and ``log.jsonl``; a run that finds its
-            state there goes on with it.
+            state there resumes. A finished one goes on from its optimizer's state if `steps` is larger, where neither
+            the schedule nor the learner depends on it.
         augment: (rows ``[B, R, *x]``, generator) -> rows; the generator is seeded by the step.
         callbacks: called with each report.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
-        first: number of the first episode.
+        first: number of the first episode, and seed of weights and layers.
         progress: show a bar on a terminal.
 
     Raises:
-        ValueError: the learner has no weights, an argument is out of range, or `out` holds another training.
+        ValueError: the learner has no weights, an argument is out of range, or `out` holds another training (of
+            another learner, rows, episodes, validation, augmentation or plan), damaged files, or files of others.
         FloatingPointError: the loss is not finite; the message says at which step.
     """
     model = seeded_learner(learner, first)
-    plan = Plan(steps, batch, accumulate, optimiser, rate, decay, schedule, warm_up, clip, precision, first)
+    plan = Plan(steps, batch, accumulate, optimizer, lr, weight_decay, schedule, warm_up, clip, precision, first)
     plan.check()
+    watch = Watch(every, validation, validation_episodes, patience, out, callbacks, progress, "episodes")
+    watch.check()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{model!r} has no weights to train; put a network in front of it: 'conv4 | {model!r}'.")
     place = place_of(device)
@@ -107,13 +116,11 @@ def meta_train(
             right.append(((logits.argmax(-1) == targets) & (targets >= 0)).sum())
         return torch.stack(losses).sum(), torch.stack(right).sum() / max(known, 1)
 
-    identity = {
-        "learner": repr(model), "sampler": _recipe(sampler), "source": source.fingerprint(),
-        "augment": getattr(augment, "__qualname__", repr(augment)),
-    }  # fmt: skip
-    validation = validation and (on_device(decoded(validation[0], progress), place), validation[1])
-    watch = Watch(every, validation, validation_episodes, patience, out, callbacks, progress, "episodes")
-    return train(model, model, look, plan, watch, place, identity)
+    def identity() -> dict[str, Any]:
+        return training_identity(model, source, sampler, watch, augment, plan)
+
+    held = validation and (on_device(decoded(validation[0], progress), place), validation[1])
+    return train(model, model, look, plan, replace(watch, validation=held), place, identity)
 
 
 def episode_loss(model: nn.Module, episode: Episode, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,16 +151,14 @@ def gather(
 @contextmanager
 def _numbered_step(model: nn.Module, step: int, steps: int) -> Iterator[None]:
     """Tells learners that change over training (`share_done`) how far it is."""
-    parts = [part for part in model.modules() if hasattr(part, "share_done")]
-    for part in parts:
+    parts = [(part, vars(part).get("share_done")) for part in model.modules() if hasattr(part, "share_done")]
+    for part, _ in parts:
         part.share_done = step / steps  # type: ignore[assignment]
     try:
         yield
     finally:
-        for part in parts:
-            part.share_done = 1.0  # type: ignore[assignment]
-
-
-def _recipe(sampler: Any) -> Any:
-    recipe = getattr(sampler, "recipe", None)
-    return recipe() if callable(recipe) else repr(sampler)
+        for part, before in parts:
+            if before is None:
+                del part.share_done
+            else:
+                part.share_done = before

@@ -19,10 +19,10 @@ NETS = Registry("net", HOMES, "fewshot.nets")
 
 
 def make_net(spec: str | nn.Module, item_shape: tuple[int, ...]) -> nn.Module:
-    """A network that turns items into features ``[B, *item_shape] -> [B, D]``; it tells D as ``net.dim``.
+    """A network that turns items into features ``[B, *item_shape] -> [B, D]``.
 
     Args:
-        spec: ``"conv4(channels=32)"``, or a module of your own with an attribute ``dim``.
+        spec: ``"conv4(channels=32)"``, or a module of your own.
         item_shape: shape of one item.
 
     Raises:

@@ -78,6 +78,7 @@ class TaskNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[E R, C, *x]``."""
         weights = _weights.get()
+        given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))  # sums of squares leave half precision
         weights = x.new_ones(1, len(x)) if weights is None else weights.to(x.dtype)
         episodes, rows = weights.shape
         each = x.unflatten(0, (episodes, rows))  # [E, R, C, *P]
@@ -87,7 +88,7 @@ class TaskNorm(nn.Module):
         centred = each - mean
         variance = (_over_pixels(centred.square()) * share).sum(1).view(shape)  # [E, 1, C, 1, ...]
         scale = self.weight.view(shape[1:]) * (variance + self.eps).rsqrt()
-        return (centred * scale + self.bias.view(shape[1:])).flatten(0, 1)
+        return (centred * scale + self.bias.view(shape[1:])).flatten(0, 1).to(given)
 
 
 def _over_pixels(each: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def fine_tune(
     batch_size: int = 32,
     lr: float | None = None,
     head_lr: float | None = None,
-    optimiser: str = "adamw",
+    optimizer: str = "adamw",
     weight_decay: float = 1e-4,
     schedule: str = "cosine",
     warm_up: float = 0.1,
@@ -85,7 +85,7 @@ def fine_tune(
         batch_size: rows of an update.
         lr: rate of the network; None: the strategy's own (1e-4; 1e-3 for few parameters; 2e-3 from scratch).
         head_lr: rate of the head; None: the strategy's own (1e-3; 2e-3 from scratch).
-        optimiser: ``"adamw"``, ``"adam"`` or ``"sgd"`` (momentum 0.9).
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (momentum 0.9).
         weight_decay: of matrices and filters; biases, scales and shifts do not decay.
         schedule: of the rates: ``"cosine"``, ``"linear"`` or ``"constant"``.
         warm_up: share of the updates over which the rates rise.
@@ -126,7 +126,7 @@ def fine_tune(
     phases = load_strategies(strategy)
     written = strategy if isinstance(strategy, str) else " | ".join(map(repr, phases))
     how = Settings(
-        epochs, batch_size, lr, head_lr, optimiser, weight_decay, schedule, warm_up, clip, head, batch_norm,
+        epochs, batch_size, lr, head_lr, optimizer, weight_decay, schedule, warm_up, clip, head, batch_norm,
         layer_decay, l2_sp, label_smoothing, mixup, augment, wise, prefix, precision, seed,
     )  # fmt: skip
     how.check(phases)
@@ -170,10 +170,11 @@ def fine_tune(
     _LOG.info("fine-tuning %r on %d rows of %d classes\n%s", given.name, len(labels), len(names), plan)
 
     base = identity_of(given, required=out is not None)
-    identity: dict[str, Any] = {}
-    if out is not None:
+
+    def identity(number: int) -> dict[str, Any]:
         contents = [None if part is None else content_of(part) for part in (items, held_out)]
-        identity = {"encoder": base, "rows": contents, "strategy": written, "settings": how.identity()}
+        return {"encoder": base, "rows": contents, "strategy": written, "settings": how.identity(), "phase": number}
+
     history = []
     for number, (phase, part, cut) in enumerate(planned):
         if body is not None:
@@ -191,7 +192,7 @@ def fine_tune(
         history.append(
             train_phase(
                 tuning, phase, part, anatomy, how, rows_of(source, inputs), labels, origin,
-                {**identity, "phase": number}, check=check, patience=patience,
+                partial(identity, number), check=check, patience=patience,
                 out=None if out is None else Path(out) / f"{number}-{phase.name}", device=place,
                 callbacks=callbacks, progress=progress,
             )

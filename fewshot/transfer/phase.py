@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Plan, Watch
-from fewshot.meta.start import drawing_from
 from fewshot.transfer.body import Anatomy
 from fewshot.transfer.objective import classification_loss, l2_sp_penalty
 from fewshot.transfer.settings import Settings
@@ -30,7 +29,7 @@ def train_phase(
     rows: Any,
     labels: Tensor,
     origin: dict[str, Tensor],
-    identity: dict[str, Any],
+    identity: Callable[[], dict[str, Any]],
     *,
     check: Callable[[], float] | None,
     patience: int | None,
@@ -50,7 +49,7 @@ def train_phase(
         rows: gives batches by index, with ``take(index, device)``.
         labels: of these rows ``[M]``.
         origin: parameters of the network where L2-SP draws them to.
-        identity: of data and encoder.
+        identity: of data, encoder and settings; asked only where there is a folder.
         check: gives the accuracy on held-out rows.
         patience: as in `fine_tune`, like what follows.
         out: folder of this phase.
@@ -72,20 +71,20 @@ def train_phase(
                 tuning.choose(phase.trained(tuning.body.network, anatomy.parts, epoch))
         chosen = order[epoch][part]
         batch, target = rows.take(chosen, device), answers[chosen.to(device)]
-        with drawing_from(how.seed + step):
-            if how.augment is not None:
-                batch = how.augment(batch, torch.Generator().manual_seed(how.seed + step))
-            logits, loss = classification_loss(tuning, batch, target, how.label_smoothing, how.mixup, (how.seed, step))
+        if how.augment is not None:
+            batch = how.augment(batch, torch.Generator().manual_seed(how.seed + step))
+        logits, loss = classification_loss(tuning, batch, target, how.label_smoothing, how.mixup, (how.seed, step))
         if how.penalty is not None:
             loss = loss + l2_sp_penalty(tuning.training_now(), origin, tuning.head.parameters(), *how.penalty)
         return loss, (logits.argmax(-1) == target).float().mean()
 
     head_rate = plan.lines[-1].rate
     updates = Plan(
-        plan.steps, min(how.batch_size, len(labels)), 1, how.optimiser, max(plan.rates.values(), default=head_rate),
+        plan.steps, min(how.batch_size, len(labels)), 1, how.optimizer, max(plan.rates.values(), default=head_rate),
         how.weight_decay, how.schedule, round(how.warm_up * plan.steps), how.clip, how.precision, how.seed,
     )  # fmt: skip
     updates.check()
     groups = tuning.groups(plan.rates, head_rate, 0.0 if how.penalty is not None else how.weight_decay)
-    watch = Watch(per_epoch, check, 0, patience, out, callbacks, progress, "rows")
+    watch = Watch(per_epoch, check, 1, patience, out, callbacks, progress, "rows")
+    watch.check()
     return train(tuning, tuning, look, updates, watch, device, identity, groups).history

@@ -24,7 +24,7 @@ class Settings:
     batch_size: int
     lr: float | None
     head_lr: float | None
-    optimiser: str
+    optimizer: str
     weight_decay: float
     schedule: str
     warm_up: float

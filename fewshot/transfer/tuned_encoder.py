@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from episodes.files import write_atomically
 from episodes.identity import digest, digest_weights
 from fewshot.encoders.encoder import Encoder
-from fewshot.meta.checkpoint import replace_file
 from fewshot.transfer.heads import linear
 from fewshot.transfer.tuning_plan import TuningPlan
 
@@ -111,12 +111,12 @@ class TunedEncoder(Encoder):
         tensors = {f"network.{name}": state[name] for name in self.changed}
         tensors |= {f"head.{name}": value for name, value in self.head.state_dict().items()}
         kept = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        replace_file(folder / "delta.safetensors", save(kept))
+        write_atomically(folder / "delta.safetensors", save(kept))
         notes = {
             "format": _FORMAT, "base": self.base, "name": self.encoder.name, "strategy": self.strategy,
             "class_names": self.class_names, "changed": self.changed, "weights": self._digest(),
         }  # fmt: skip
-        replace_file(folder / "tuned.json", json.dumps(notes, indent=1).encode())
+        write_atomically(folder / "tuned.json", json.dumps(notes, indent=1).encode())
         return folder
 
     def _digest(self) -> str:

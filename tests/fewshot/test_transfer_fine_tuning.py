@@ -177,9 +177,9 @@ class Descent(torch.optim.SGD):
 def plain_descent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     from fewshot.meta import plan
 
-    monkeypatch.setitem(plan.OPTIMISERS, "sgd", Descent)  # type: ignore[arg-type]
+    monkeypatch.setitem(plan.OPTIMIZERS, "sgd", Descent)  # type: ignore[arg-type]
     return {
-        "source": pictures(12), "batch_size": 12, "optimiser": "sgd", "schedule": "constant", "warm_up": 0.0,
+        "source": pictures(12), "batch_size": 12, "optimizer": "sgd", "schedule": "constant", "warm_up": 0.0,
         "weight_decay": 0.0, "prefix": False,
     }  # fmt: skip
 
@@ -567,7 +567,7 @@ class Plain(nn.Module):
         ("full", {"batch_size": 0}, "batch_size=0; it must be at least 1"),
         ("full", {"mixup": -1}, "mixup=-1"),
         ("full", {"wise": 2}, "wise=2; it must be in 0..1"),
-        ("full", {"optimiser": "lion"}, "optimiser='lion'"),
+        ("full", {"optimizer": "lion"}, "optimizer='lion'"),
         ("full", {"schedule": "step"}, "schedule='step'"),
     ],
 )

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from episodes.episode import Episode
 from fewshot.learner import Learner
-from fewshot.maths.inner_loop import STRATEGIES, Descent, Params, Task, adapt, adapt_head, answer, choose_strategy
+from fewshot.maths.inner_loop import Descent, Params, Task, adapt, adapt_head, answer
 from fewshot.maths.linalg import product
+from fewshot.maths.strategy import STRATEGIES, choose_strategy
 from fewshot.nets import make_net
-from fewshot.nets.mlp import Flat
+from fewshot.nets.features import feature_count
 from fewshot.nets.norm import TaskNorm, check_norms, statistics_from
 
 PARTS = ("all", "head", "body")
@@ -22,12 +23,13 @@ FAILURES = {"class_order_does_not_matter": _ORDER}
 
 
 class Network(nn.Module):
-    """A body and a linear head."""
+    """A body and a linear head, of the same precision and on the same device."""
 
-    def __init__(self, body: nn.Module, way: int) -> None:
+    def __init__(self, body: nn.Module, dim: int, way: int) -> None:
         super().__init__()
         self.body = body
-        self.head = nn.Linear(int(body.dim), way)  # type: ignore[arg-type]
+        like = next((value for value in body.parameters() if value.is_floating_point()), torch.empty(0))
+        self.head = nn.Linear(dim, way, dtype=like.dtype, device=like.device)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Logits ``[B, *x] -> [B, N]``."""
@@ -47,11 +49,12 @@ class MAML(Learner):
 
     Where only the head adapts (or the net has no body), the gradient of softmax regression is written out and all
     episodes adapt in one product. Otherwise episodes go one after the other, or all at once under `vmap`, whichever
-    suits net and device.
+    suits net and device, and the former where `vmap` cannot run a layer.
 
     Args:
-        net: the body: ``"conv4(norm='task')"``, ``"linear"`` for a linear classifier on features, or a module with
-            ``dim``.
+        net: the body: ``"conv4(norm='task')"``, ``"linear"`` for a linear classifier on features, or any module that
+            turns items into features ``[B, *item_shape] -> [B, D]``. Its parameters that do not require gradients
+            when the learner is made never adapt.
         way: classes N; fixed, as the head has N rows.
         item_shape: of one row: ``(1, 28, 28)``, or ``(640,)`` for features.
         steps: in meta-training.
@@ -97,13 +100,27 @@ class MAML(Learner):
             )
         if way < 1 or steps < 0 or rate <= 0 or (test_steps or 0) < 0:
             raise ValueError(f"way={way}, steps={steps}, rate={rate}; way at least 1, steps at least 0, rate positive.")
-        self.net, self.way, self.item_shape = net, way, tuple(item_shape)
+        self.way, self.item_shape = way, tuple(item_shape)
         self.steps, self.rate, self.first_order, self.parts = steps, rate, first_order, parts
         self.test_steps, self.test_rate = test_steps, test_rate
         self.strategy, self.chunk = strategy, chunk
         self.inputs = "images" if len(self.item_shape) == 3 else "features"
-        self.network = Network(make_net(net, self.item_shape), way)
-        check_norms(self.network, second_order=True)
+        self._spec = net if isinstance(net, str) else None
+        body = make_net(net, self.item_shape)
+        check_norms(body, second_order=True)
+        dim = int(body.dim) if isinstance(net, str) else feature_count(body, self.item_shape)  # type: ignore[arg-type]
+        self.network = Network(body, dim, way)
+        chosen = {"all": "", "head": "head.", "body": "body."}[parts]
+        self._adapting = tuple(
+            name for name, value in self.network.named_parameters() if name.startswith(chosen) and value.requires_grad
+        )
+        if steps and not self._adapting:
+            raise ValueError(f"parts={parts!r}, but no parameter of {self._spec or type(body).__name__} can adapt.")
+
+    @property
+    def net(self) -> str | nn.Module:
+        """The body, as it was given; a module is registered once, as part of `network`."""
+        return self.network.body if self._spec is None else self._spec
 
     def adapt(self, episode: Episode) -> State:
         """The inner loop."""
@@ -111,23 +128,27 @@ class MAML(Learner):
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Logits of the adapted nets."""
-        support, one_hot = state["support"], state["one_hot"]
+        support, one_hot, given = state["support"], state["one_hot"], query.dtype
+        query = query.to(support.dtype)
         absent = one_hot.sum(1) == 0  # [E, N]
         if self._head_only():
             features = self._features(support, one_hot, query)
-            logits = product(features, state["head.weight"].mT) + state["head.bias"].unsqueeze(1)
+            weight, bias = state["head.weight"], state["head.bias"]
+            logits = product(features.to(weight.dtype), weight.mT) + bias.unsqueeze(1)
         else:
             own = {name: value for name, value in state.items() if name not in ("support", "one_hot")}
             task = Task(support, one_hot, one_hot.sum(-1))
             logits = answer(self.network, self._shared(own), own, task, query, self._strategy(query), self.chunk)
-        return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
+        return logits.to(given).masked_fill(absent.unsqueeze(1), -torch.inf)
 
     def _adapted(self, episode: Episode, trace: bool = False) -> list[State]:
         self._check_items(episode)
-        one_hot = episode.one_hot
+        dtype = self.network.head.weight.dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        one_hot = episode.one_hot.to(wide)
         known = one_hot.sum(-1)
         shape = (*known.shape, *[1] * len(self.item_shape))
-        support = torch.where(known.view(shape) > 0, episode.support, torch.zeros_like(episode.support))
+        support = torch.where(known.view(shape) > 0, episode.support, torch.zeros_like(episode.support)).to(dtype)
         context = {"support": support, "one_hot": one_hot}
         steps = self.steps if self.training or self.test_steps is None else self.test_steps
         own = self._start(support, one_hot)
@@ -135,9 +156,11 @@ class MAML(Learner):
             features = self._features(support, one_hot)
             weight, bias = self._head(own, len(support))
             rates = {part: lambda step, part=part: self._rate(f"head.{part}", step) for part in ("weight", "bias")}
-            weight, bias = adapt_head(features, one_hot, weight, bias, steps, rates, self._first_order())
+            weight, bias = adapt_head(
+                features.to(wide), one_hot, weight.to(wide), bias.to(wide), steps, rates, self._first_order()
+            )
             return [({"head.weight": weight, "head.bias": bias, **context})]
-        how = Descent(steps, self._rate, self._first_order(), self._names())
+        how = Descent(steps, self._rate, self._first_order(), self._adapting)
         task = Task(support, one_hot, known)
         found = adapt(self.network, self._shared(own), own, task, how, self._strategy(support), self.chunk, trace)
         return [({**part, **context}) for part in found]
@@ -154,12 +177,8 @@ class MAML(Learner):
     def _first_order(self) -> bool:
         return self.first_order
 
-    def _names(self) -> tuple[str, ...]:
-        chosen = {"all": "", "head": "head.", "body": "body."}[self.parts]
-        return tuple(name for name, _ in self.network.named_parameters() if name.startswith(chosen))
-
     def _head_only(self) -> bool:
-        return self.parts == "head" or (self.parts == "all" and isinstance(self.network.body, Flat))
+        return all(name.startswith("head.") for name in self._adapting)
 
     def _head(self, own: Params, count: int) -> tuple[Tensor, Tensor]:
         head = self.network.head
@@ -180,7 +199,8 @@ class MAML(Learner):
         return {name: value for name, value in self.network.named_parameters() if name not in own}
 
     def _strategy(self, rows: Tensor) -> str:
-        return choose_strategy(self.strategy, self.network, rows.device)
+        twice = torch.is_grad_enabled() and not self._first_order()
+        return choose_strategy(self.strategy, self.network, rows.device, twice)
 
     def _check_items(self, episode: Episode) -> None:
         if (episode.way != self.way and not self.any_way) or tuple(episode.support.shape[2:]) != self.item_shape:

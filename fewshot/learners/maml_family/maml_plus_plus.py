@@ -52,7 +52,7 @@ class MAMLPlusPlus(MAML):
     ) -> None:
         super().__init__(net, way, item_shape, steps, rate, test_steps=test_steps, strategy=strategy)
         self.multi_step, self.first_order_until = multi_step, first_order_until
-        names = [name.replace(".", "/") for name, _ in self.network.named_parameters()]
+        names = [name.replace(".", "/") for name in self._adapting]
         self.rates = nn.ParameterDict({name: nn.Parameter(torch.full((max(1, steps),), rate)) for name in names})
 
     def meta_loss(self, episode: Episode, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,8 @@ class MetaSGD(MAML):
     ) -> None:
         super().__init__(net, way, item_shape, steps, rate, first_order, test_steps=test_steps, strategy=strategy)
         # A dot may not stand in the name of a parameter.
-        names = [(name.replace(".", "/"), value) for name, value in self.network.named_parameters()]
+        parameters = dict(self.network.named_parameters())
+        names = [(name.replace(".", "/"), parameters[name]) for name in self._adapting]
         self.rates = nn.ParameterDict({name: nn.Parameter(torch.full_like(value, rate)) for name, value in names})
 
     def _rate(self, name: str, step: int) -> float | Tensor:

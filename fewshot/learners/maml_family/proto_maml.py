@@ -65,10 +65,11 @@ class ProtoMAML(MAML):
         self.network.head.bias.requires_grad_(False)
 
     def _start(self, support: Tensor, one_hot: Tensor) -> Params:
-        features = self._features(support, one_hot)  # [E, S, D]
+        features = self._features(support, one_hot).to(one_hot.dtype)  # [E, S, D]
         shots = one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
         prototypes = product(one_hot.mT, features) / shots.clamp(min=1)
-        return {"head.weight": 2 * prototypes, "head.bias": -prototypes.square().sum(-1)}
+        weight, bias = 2 * prototypes, -prototypes.square().sum(-1)
+        return {"head.weight": weight.to(support.dtype), "head.bias": bias.to(support.dtype)}
 
     def _shared(self, own: Mapping[str, Tensor]) -> Params:
         return {name: value for name, value in super()._shared(own).items() if not name.startswith("head.")}
