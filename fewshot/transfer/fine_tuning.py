@@ -183,7 +183,7 @@ def fine_tune(
             body, top, anatomy.parts, part.names, part.batch_norm, cut, features=not part.names and how.still
         ).to(place)
 
-        rows_of = partial(_phase_rows, body, cut, tuning.alone, model, options)
+        rows_of = partial(_phase_rows, body, cut, tuning.alone, model, batch_size, options)
         check = None
         if held_out is not None and wanted is not None:
             check = partial(
@@ -210,7 +210,14 @@ def fine_tune(
 
 
 def _phase_rows(
-    body: Body | None, cut: Cut | None, alone: bool, model: Encoder, options: dict[str, Any], data: Any, inputs: Any
+    body: Body | None,
+    cut: Cut | None,
+    alone: bool,
+    model: Encoder,
+    batch_size: int,
+    options: dict[str, Any],
+    data: Any,
+    inputs: Any,
 ) -> Any:
     """What a phase runs on: features, activations at the cut, or the inputs themselves."""
     from fewshot.embedding import embed
@@ -219,7 +226,9 @@ def _phase_rows(
         features = embed(data, model, **options).features
         return Activations(features, features.shape[1:])
     if cut is not None and body is not None:
-        return Activations(embed(data, PrefixEncoder(body, cut), **options).features, cut.shape)
+        # In batches of the size that training has: some kernels sum in another order for batches of another size.
+        kept = embed(data, PrefixEncoder(body, cut), batch_size=batch_size, **options)
+        return Activations(kept.features, cut.shape)
     return inputs
 
 
