@@ -15,7 +15,9 @@ from typing import Any
 
 from episodes.identity.content import xxh3
 
-OURS = ("episodes", "fewshot")  # known by their code wherever they are installed
+OURS = ("episodes", "fewshot")
+# What learners and networks of this library compute is known by its code; all around it by the version alone.
+_BY_CODE = ("fewshot.learner", "fewshot.learners", "fewshot.maths", "fewshot.nets", "fewshot.transforms", "fewshot.zsl")
 _BOOKKEEPING = {
     "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__", "__annotate__",
     "__annotate_func__", "__annotations_cache__", "__static_attributes__", "__firstlineno__", "__abstractmethods__",
@@ -32,9 +34,9 @@ Say = Callable[[Any], Any]
 def is_library(module: str) -> bool:
     """Whether code of a module is known by name and version: the standard library and installed packages."""
     top = module.partition(".")[0]
-    if module.startswith("episodes.identity"):
-        return True  # it only looks at things
-    if top in OURS or top in ("__main__", "__mp_main__"):
+    if top in OURS:
+        return not f"{module}.".startswith(tuple(f"{name}." for name in _BY_CODE))
+    if top in ("__main__", "__mp_main__"):
         return False
     if top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return True
@@ -60,6 +62,8 @@ def version_of(module: str) -> str:
     from importlib import metadata
 
     top = module.partition(".")[0]
+    if top in OURS:  # one distribution
+        top = "fewshot"
     if top in sys.stdlib_module_names:
         return f"{sys.version_info.major}.{sys.version_info.minor}"
     try:

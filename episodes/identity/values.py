@@ -11,6 +11,7 @@ import re
 import threading
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, SimpleNamespace
@@ -78,6 +79,7 @@ class _Describer:
     def __init__(self) -> None:
         self.open: dict[int, str] = {}  # id -> name, from the outermost value inwards
         self.trail: list[str] = []
+        self.in_code = 0  # how many functions and classes are being described
         self.done: dict[int, tuple[Any, Any]] = {}  # the value is kept, so that its id stays its own
 
     def __call__(self, value: Any) -> Any:
@@ -107,6 +109,14 @@ class _Describer:
             described = {"is": hashlib.sha256(canonical(described)).hexdigest()[:32]}
             self.done[id(value)] = value, described
         return described
+
+    @contextmanager
+    def _reading_code(self) -> Iterator[None]:
+        self.in_code += 1
+        try:
+            yield
+        finally:
+            self.in_code -= 1
 
     def _part(self, module: nn.Module) -> Any:
         if id(module) in self.open:
@@ -152,6 +162,8 @@ class _Describer:
 
     def _behaviour(self, value: Any) -> Any:
         """Things that are called, and objects."""
+        if type(value) is object and self.in_code:
+            return {"sentinel": True}  # compared by identity, under the name by which code refers to it
         if isinstance(value, functools.partial):
             return {"partial": self(value.func), "args": self(value.args), "keywords": self(value.keywords)}
         if isinstance(value, functools._lru_cache_wrapper):
@@ -159,11 +171,13 @@ class _Describer:
         if isinstance(value, (GenericAlias, typing.TypeVar)) or type(value).__module__ == "typing":
             return {"type": repr(value)}
         if isinstance(value, type):
-            return describe_class(value, self)
+            with self._reading_code():
+                return describe_class(value, self)
         if isinstance(value, MethodType):
             return {"method": self(value.__func__), "of": self(value.__self__)}
         if isinstance(value, FunctionType):
-            return describe_function(value, self)
+            with self._reading_code():
+                return describe_function(value, self)
         if isinstance(value, Library):
             return describe_library(value)
         if isinstance(value, ModuleType):
@@ -180,6 +194,9 @@ class _Describer:
             return {"builtin": f"{owner.__module__}.{owner.__qualname__}.{value.__name__}"}
         if is_tokenizer(value):
             return describe_tokenizer(value)
+        if hasattr(type(value), "fingerprint"):  # sources and encoders say themselves what they are
+            own = value.fingerprint
+            return {"kind": type(value).__qualname__, "fingerprint": self(own() if callable(own) else own)}
         if isinstance(value, nn.Module):
             return {**describe_module(value, self), "weights": digest_weights(value)}
         return self._object(value)

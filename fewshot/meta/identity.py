@@ -49,6 +49,16 @@ def training_identity(
     }  # fmt: skip
 
 
+def _validation(watch: Watch) -> dict[str, Any] | None:
+    if not isinstance(watch.validation, tuple):
+        return None
+    source, sampler = watch.validation
+    return {
+        "source": source.fingerprint(), "sampler": _recipe(sampler),
+        "episodes": watch.validation_episodes, "every": watch.every,
+    }  # fmt: skip
+
+
 def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Refuse to go on with a training of another identity.
 
@@ -79,14 +89,6 @@ def _difference(place: str, was: Any, given: Any) -> tuple[str, Any, Any]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def _validation(watch: Watch) -> dict[str, Any] | None:
-    if watch.validation is None or callable(watch.validation):
-        return None
-    source, sampler = watch.validation
-    return {"source": source.fingerprint(), "sampler": _recipe(sampler), "episodes": watch.validation_episodes,
-            "every": watch.every}  # fmt: skip
 
 
 def _recipe(sampler: Any) -> Any:

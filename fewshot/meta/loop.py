@@ -63,8 +63,8 @@ def train(
     began, seen = time.perf_counter(), training.step
     with progress_bar(plan.steps, training.step, "steps", show=watch.progress) as bar:
         while training.step < plan.steps and (watch.patience is None or stale < watch.patience):
-            for group, rate in zip(updates.param_groups, rates, strict=True):
-                group["lr"] = rate_at(training.step, plan.steps, rate, plan.schedule, plan.warm_up)
+            for group, lr in zip(updates.param_groups, rates, strict=True):
+                group["lr"] = rate_at(training.step, plan.steps, lr, plan.schedule, plan.warm_up)
             trained.train()
             seed_layers(trained, plan.seed, training.step)
             updates.zero_grad(set_to_none=True)

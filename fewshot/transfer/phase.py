@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,4 +88,6 @@ def train_phase(
     groups = tuning.groups(plan.rates, head_rate, 0.0 if how.penalty is not None else how.weight_decay)
     watch = Watch(per_epoch, check, 1, patience, out, callbacks, progress, "rows")
     watch.check()
-    return train(tuning, tuning, look, updates, watch, device, identity, groups).history
+    return train(
+        tuning, tuning, look, updates, watch, device, lambda: {**identity(), "plan": asdict(updates)}, groups
+    ).history
