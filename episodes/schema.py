@@ -13,7 +13,7 @@ _NAMES = {
     str: "a string", int: "an integer", float: "a number", bool: "true or false", list: "a list", dict: "an object",
     type(None): "null",
 }  # fmt: skip
-_MISSING: Any = object()
+_MISSING: Any = ...  # unlike a bare object, it has an identity where code that reads it is described
 JSON_LIMIT = 16 * 2**20  # bytes of a JSON file, unless its reader knows better
 
 

@@ -148,7 +148,7 @@ class _Describer:
         if isinstance(value, (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, np.dtype)):
             return {kind.__name__: str(value)}
         if isinstance(value, re.Pattern):
-            return {"pattern": value.pattern, "flags": value.flags}
+            return {"pattern": self(value.pattern), "flags": value.flags}
         if isinstance(value, torch.Generator):
             return {"generator": digest_array(value.get_state())}
         if isinstance(value, (np.random.Generator, np.random.BitGenerator)):

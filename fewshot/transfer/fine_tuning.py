@@ -170,10 +170,11 @@ def fine_tune(
     _LOG.info("fine-tuning %r on %d rows of %d classes\n%s", given.name, len(labels), len(names), plan)
 
     base = identity_of(given, required=out is not None)
-    identity: dict[str, Any] = {}
-    if out is not None:
+
+    def identity(number: int) -> dict[str, Any]:
         contents = [None if part is None else content_of(part) for part in (items, held_out)]
-        identity = {"encoder": base, "rows": contents, "strategy": written, "settings": how.identity()}
+        return {"encoder": base, "rows": contents, "strategy": written, "settings": how.identity(), "phase": number}
+
     history = []
     for number, (phase, part, cut) in enumerate(planned):
         if body is not None:
@@ -182,7 +183,7 @@ def fine_tune(
             body, top, anatomy.parts, part.names, part.batch_norm, cut, features=not part.names and how.still
         ).to(place)
 
-        rows_of = partial(_phase_rows, body, cut, tuning.alone, model, options)
+        rows_of = partial(_phase_rows, body, cut, tuning.alone, model, batch_size, options)
         check = None
         if held_out is not None and wanted is not None:
             check = partial(
@@ -191,7 +192,7 @@ def fine_tune(
         history.append(
             train_phase(
                 tuning, phase, part, anatomy, how, rows_of(source, inputs), labels, origin,
-                {**identity, "phase": number}, check=check, patience=patience,
+                partial(identity, number), check=check, patience=patience,
                 out=None if out is None else Path(out) / f"{number}-{phase.name}", device=place,
                 callbacks=callbacks, progress=progress,
             )
@@ -209,7 +210,14 @@ def fine_tune(
 
 
 def _phase_rows(
-    body: Body | None, cut: Cut | None, alone: bool, model: Encoder, options: dict[str, Any], data: Any, inputs: Any
+    body: Body | None,
+    cut: Cut | None,
+    alone: bool,
+    model: Encoder,
+    batch_size: int,
+    options: dict[str, Any],
+    data: Any,
+    inputs: Any,
 ) -> Any:
     """What a phase runs on: features, activations at the cut, or the inputs themselves."""
     from fewshot.embedding import embed
@@ -218,7 +226,9 @@ def _phase_rows(
         features = embed(data, model, **options).features
         return Activations(features, features.shape[1:])
     if cut is not None and body is not None:
-        return Activations(embed(data, PrefixEncoder(body, cut), **options).features, cut.shape)
+        # In batches of the size that training has: some kernels sum in another order for batches of another size.
+        kept = embed(data, PrefixEncoder(body, cut), batch_size=batch_size, **options)
+        return Activations(kept.features, cut.shape)
     return inputs
 
 

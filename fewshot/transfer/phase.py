@@ -30,7 +30,7 @@ def train_phase(
     rows: Any,
     labels: Tensor,
     origin: dict[str, Tensor],
-    identity: dict[str, Any],
+    identity: Callable[[], dict[str, Any]],
     *,
     check: Callable[[], float] | None,
     patience: int | None,
@@ -50,7 +50,7 @@ def train_phase(
         rows: gives batches by index, with ``take(index, device)``.
         labels: of these rows ``[M]``.
         origin: parameters of the network where L2-SP draws them to.
-        identity: of data and encoder.
+        identity: of data, encoder and settings; asked only where there is a folder.
         check: gives the accuracy on held-out rows.
         patience: as in `fine_tune`, like what follows.
         out: folder of this phase.
@@ -87,5 +87,7 @@ def train_phase(
     updates.check()
     groups = tuning.groups(plan.rates, head_rate, 0.0 if how.penalty is not None else how.weight_decay)
     watch = Watch(per_epoch, check, 1, patience, out, callbacks, progress, "rows")
-    known = {**identity, "plan": asdict(updates)}  # with the steps: they decide phases and schedules
-    return train(tuning, tuning, look, updates, watch, device, lambda: known, groups).history
+    watch.check()
+    return train(
+        tuning, tuning, look, updates, watch, device, lambda: {**identity(), "plan": asdict(updates)}, groups
+    ).history

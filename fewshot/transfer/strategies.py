@@ -111,9 +111,9 @@ class Scratch(Full):
 
     def prepare(self, network: nn.Module, seed: int) -> None:
         """Draw all weights anew, each module as it says itself."""
-        from fewshot.meta.start import drawing_from
+        from fewshot.meta.randomness import seeded
 
-        with drawing_from(seed):
+        with seeded(next(network.parameters()).device, seed):
             for part in network.modules():
                 reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
                 if callable(reset):

@@ -42,6 +42,7 @@ class TestPlainValues:
         all_different(
             None, True, 1, 1.0, "1", b"1", float("inf"), "inf", float("nan"), 1j, ..., [1], [1, 2], [2, 1], {1}, {1, 2},
             {"a": 1}, {"a": 2}, {1: "a"}, Path("a"), range(3), range(4), slice(3), re.compile("a"), re.compile("a", re.I),
+            re.compile(b"a"),
             np.float32(1), np.int8(1), np.zeros(3), np.zeros((3, 1)), np.array(["a"], object), np.array(["b"], object),
             torch.zeros(2), torch.zeros(2, dtype=torch.bfloat16), torch.tensor([0, 1]), torch.float16, InterpolationMode.BOX,
             np.random.default_rng(0), np.random.default_rng(1), torch.Generator().manual_seed(1),
