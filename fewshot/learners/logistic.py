@@ -15,6 +15,7 @@ from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 from fewshot.maths.spread import AUTO, spread_of_support
 
 _AUTO = 3.0  # chosen by benchmarks/defaults.py
+_COARSE = 0.03  # of decision values whose likelihood is compared
 _SCORED = 5000  # rows that are scored in cross-validation suffice
 _GRID = [10.0**power for power in range(-3, 4)]
 
@@ -115,7 +116,7 @@ class Logistic(Learner):
                 if not held_out.any():
                     continue
                 learned = episode.replace(labels=episode.labels.masked_fill(held_out, -1))
-                state = self._fit(learned, torch.full((len(episode),), C, device=total.device), tolerance=1e-3)
+                state = self._fit(learned, torch.full((len(episode),), C, device=total.device), tolerance=_COARSE)
                 likelihood = self.predict(state, episode.support).log_softmax(-1)  # [E, S, N]
                 likelihood = likelihood.gather(-1, episode.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
                 # A class whose only row is held out cannot be predicted, whatever C is.
