@@ -62,8 +62,8 @@ CANDIDATES = {
     "mahalanobis": _grid("l2 | rescale | mahalanobis(regularisation={})", 0.1, 0.3, 1.0),
     "matching": [*_grid("l2 | matching(scale={})", 3.0, 5.0, 10.0), "l2 | matching(scale=10.0, centred=False)"],
     "ridge": ["l2 | ridge", *_grid("l2 | rescale | ridge(alpha={})", 0.3, 1.0, 3.0)],
-    "soft-kmeans": _grid("l2 | rescale | soft-kmeans(scale={})", 1.0, 3.0, 5.0, 10.0),
-    "svm": _grid("l2 | rescale | svm(C={})", 0.1, 0.3, 1.0),
+    "soft-kmeans": _grid("l2 | rescale | soft-kmeans(scale={})", 1.0, 5.0, 10.0, 20.0),
+    "svm": _grid("l2 | rescale | svm(C={})", 0.1, 1.0, 3.0),
     "tim": _grid("l2 | rescale | tim(scale={})", 5.0, 10.0, 15.0),
     "tim-adm": _grid("l2 | rescale | tim-adm(scale={})", 5.0, 10.0, 15.0),
     "transductive-finetune": [

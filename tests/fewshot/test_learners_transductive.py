@@ -35,7 +35,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
         references.label_propagation, neighbours=3, power=1.0, spread=0.5
     ),
     "label-propagation(centred=False, power=3.0)": partial(references.label_propagation, centred=False, power=3.0),
-    "soft-kmeans": partial(references.rescaled, references.soft_kmeans, scale=5.0),
+    "soft-kmeans": partial(references.rescaled, references.soft_kmeans, scale=10.0),
     "soft-kmeans(scale=1.0)": references.soft_kmeans,
     "soft-kmeans(steps=4, scale=0.2)": partial(references.soft_kmeans, steps=4, scale=0.2),
     "soft-kmeans(distractors=True, scale=0.1, steps=2)": partial(
