@@ -22,15 +22,15 @@ WORDED = [
 ]  # fmt: skip
 # What the defaults were; steps of TIM in a tenth of the number and ten times the length.
 BEFORE = {
-    "alpha-tim": "alpha-tim(scale=15.0)",
+    "alpha-tim": "alpha-tim(alpha='auto', scale=15.0)",
     "baseline++": "baseline++(rate=0.01, scale=10.0)",
     "fine-tune": "fine-tune(rate=0.01)",
-    "label-propagation": "label-propagation(neighbours=20, centred=False)",
-    "laplacian-shot": "laplacian-shot(regularisation=0.7)",
+    "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False)",
+    "laplacian-shot": "laplacian-shot(regularisation=0.7, rectify=True)",
     "lda": "lda(shrinkage='ledoit-wolf')",
     "logistic": "logistic(C=1.0)",
     "mahalanobis": "mahalanobis(regularisation=1.0)",
-    "matching": "matching(centred=False)",
+    "matching": "matching(scale=10.0, centred=False)",
     "proker": "proker(beta=5.0, strength=1.0, scale=100.0)",
     "ridge": "ridge(alpha=1.0)",
     "soft-kmeans": "soft-kmeans(scale=1.0)",
@@ -42,21 +42,28 @@ BEFORE = {
 }
 
 CANDIDATES = {
-    "alpha-tim": _grid("l2 | rescale | alpha-tim(scale={})", 10.0, 15.0, 30.0),
+    "alpha-tim": [
+        *_grid("l2 | rescale | alpha-tim(scale={})", 10.0, 15.0, 30.0),
+        "l2 | rescale | alpha-tim(alpha='auto', scale=15.0)",
+    ],
     "baseline++": [*_grid("l2 | baseline++(rate={})", 0.01, 0.1), "l2 | baseline++(scale=10.0)"],
     "fine-tune": _grid("l2 | rescale | fine-tune(rate={})", 0.3, 1.0, 3.0, 10.0),
     "label-propagation": [
-        *_grid("l2 | label-propagation(neighbours={})", 3, 5, 10),
-        *_grid("l2 | label-propagation(neighbours={}, centred=False)", 5, 20),
+        *_grid("l2 | label-propagation(neighbours={}, power=1.0)", 5, 10, 20),
+        *_grid("l2 | label-propagation(neighbours={}, power=3.0)", 5, 10),
+        "l2 | label-propagation(neighbours=20, power=3.0, centred=False)",
     ],
-    "laplacian-shot": _grid("l2 | laplacian-shot(regularisation={})", 0.1, 0.3, 0.7),
+    "laplacian-shot": [
+        *_grid("l2 | laplacian-shot(regularisation={}, rectify=True)", 0.1, 0.3, 0.7),
+        *_grid("l2 | laplacian-shot(regularisation={})", 0.3, 0.7),
+    ],
     "lda": ["l2 | lda", "l2 | lda(shrinkage='ledoit-wolf')", *_grid("l2 | lda(shrinkage={})", 0.3, 0.8)],
     "logistic": _grid("l2 | rescale | logistic(C={})", 1.0, 3.0, 10.0),
     "mahalanobis": _grid("l2 | rescale | mahalanobis(regularisation={})", 0.1, 0.3, 1.0),
-    "matching": [*_grid("l2 | matching(scale={})", 5.0, 10.0, 20.0), "l2 | matching(centred=False)"],
+    "matching": [*_grid("l2 | matching(scale={})", 3.0, 5.0, 10.0), "l2 | matching(scale=10.0, centred=False)"],
     "ridge": ["l2 | ridge", *_grid("l2 | rescale | ridge(alpha={})", 0.3, 1.0, 3.0)],
-    "soft-kmeans": _grid("l2 | rescale | soft-kmeans(scale={})", 1.0, 3.0, 5.0, 10.0),
-    "svm": _grid("l2 | rescale | svm(C={})", 0.1, 0.3, 1.0),
+    "soft-kmeans": _grid("l2 | rescale | soft-kmeans(scale={})", 1.0, 5.0, 10.0, 20.0),
+    "svm": _grid("l2 | rescale | svm(C={})", 0.1, 1.0, 3.0),
     "tim": _grid("l2 | rescale | tim(scale={})", 5.0, 10.0, 15.0),
     "tim-adm": _grid("l2 | rescale | tim-adm(scale={})", 5.0, 10.0, 15.0),
     "transductive-finetune": [

@@ -22,11 +22,14 @@ from fewshot import load_learner
 LEARNERS = {
     "SimpleShot": ("prototypes", "prototypes"),
     "BD-CSPN": ("bd-cspn", "bd-cspn"),
-    "LaplacianShot": ("laplacian-shot(regularisation=0.7)", "laplacian-shot(regularisation=0.1)"),
+    "LaplacianShot": (
+        "laplacian-shot(regularisation=0.7, rectify=True)",
+        "laplacian-shot(regularisation=0.1, rectify=True)",
+    ),
     "PT-MAP": ("pt-map", "pt-map"),
     "TIM-ADM": 2 * ("tim-adm(scale=15.0)",),
     "TIM-GD": 2 * ("tim(steps=1000, rate=1e-4, scale=15.0)",),
-    "α-TIM": 2 * ("alpha-tim(steps=1000, rate=1e-4, scale=15.0)",),
+    "α-TIM": 2 * ("alpha-tim(alpha='auto', steps=1000, rate=1e-4, scale=15.0)",),
 }
 QUERY = 15
 

@@ -80,7 +80,7 @@ def laplacian_shot(
     neighbours: int = 2,
     regularisation: float = 0.3,
     steps: int = 20,
-    rectify: bool = True,
+    rectify: bool = False,
 ) -> Array:
     rows, classes = known(support, labels)
     prototypes = rectified(rows, classes, query, way, 10.0)[0] if rectify else means(rows, classes, way)
@@ -102,8 +102,8 @@ def label_propagation(
     labels: Labels,
     query: Array,
     way: int,
-    neighbours: int = 5,
-    power: float = 3.0,
+    neighbours: int = 10,
+    power: float = 1.0,
     spread: float = 0.8,
     centred: bool = True,
     unlabelled: Array | None = None,

@@ -33,7 +33,8 @@ class AlphaTIM(Learner):
     queries need not be balanced: the transductive learner to take where nothing is known of the queries.
 
     Args:
-        alpha: order of the entropies; ``"auto"``: 2 below five shots, 7 from there on (at one shot 7 collapses).
+        alpha: order of the entropies; ``"auto"``: 2 below five shots, 7 from there on, as in the paper (7 collapses at
+            one shot, and where classes overlap).
         steps: of Adam.
         rate: of Adam.
         scale: factor on the logits (the paper's τ); ``"auto"``: 15, and rows are first brought to a mean square
@@ -46,8 +47,8 @@ class AlphaTIM(Learner):
     Raises:
         ValueError: alpha is neither "auto" nor a number above 1, an unknown metric, or steps is below 1.
 
-    The paper's setting: ``cl2n | alpha-tim(steps=1000, rate=1e-4, scale=15.0)``, with base data for `cl2n`; the
-    default takes a tenth of the steps.
+    The paper's setting: ``cl2n | alpha-tim(alpha='auto', steps=1000, rate=1e-4, scale=15.0)``, with base data
+    for `cl2n`; the default takes a tenth of the steps.
 
     Reference: Veilleux, Boudiaf, Piantanida, Ben Ayed, "Realistic evaluation of transductive few-shot
     learning", NeurIPS 2021, arXiv:2204.11181.
@@ -58,7 +59,7 @@ class AlphaTIM(Learner):
 
     def __init__(
         self,
-        alpha: float | str = "auto",
+        alpha: float | str = 2.0,
         steps: int = 100,
         rate: float = 1e-3,
         scale: float | str = AUTO,

@@ -28,10 +28,12 @@ class LabelPropagation(Learner):
     normalised, ``A = D^(-1/2) W D^(-1/2)``; then ``F = (I - spread A)⁻¹ Y``, one solve of S + U + Q equations,
     and ``logits = log F_q``. Rows of `Episode.unlabelled` are nodes of the graph, too.
 
-    Cosines are those around the mean of all rows: around zero, features that share a large part are all alike.
+    Where classes overlap, as the topics or moods of texts do, neighbours are often of other classes, and class means
+    answer better. Cosines are those around the mean of all rows: around zero, features that share a large part are all
+    alike.
 
     Args:
-        neighbours: nearest other rows that a row is joined to; it should not exceed the rows of a class.
+        neighbours: nearest other rows that a row is joined to; best below the rows of a class.
         power: sharpens affinities.
         spread: share of a row's label that comes from its neighbours, in 0..1 (the paper's α).
         centred: False: cosines around zero.
@@ -39,7 +41,8 @@ class LabelPropagation(Learner):
     Raises:
         ValueError: an argument is out of range.
 
-    A setting for many queries of few classes: ``label-propagation(neighbours=20, centred=False)``.
+    For many queries of five classes, as in the second paper's exams: ``label-propagation(neighbours=20, power=3.0,
+    centred=False)``.
 
     Reference: Zhou, Bousquet, Lal, Weston, Schölkopf, "Learning with local and global consistency",
     NeurIPS 2003; for few-shot episodes: Liu et al., "Learning to propagate labels: transductive propagation
@@ -51,7 +54,7 @@ class LabelPropagation(Learner):
     needs = ("support", "unlabelled")
     transductive = True
 
-    def __init__(self, neighbours: int = 5, power: float = 3.0, spread: float = 0.8, centred: bool = True) -> None:
+    def __init__(self, neighbours: int = 10, power: float = 1.0, spread: float = 0.8, centred: bool = True) -> None:
         super().__init__()
         if neighbours < 1 or power <= 0 or not 0 < spread < 1:
             raise ValueError(

@@ -36,7 +36,7 @@ class LaplacianShot(Learner):
     Raises:
         ValueError: neighbours or steps is below 1.
 
-    The paper's setting: ``cl2n | laplacian-shot(regularisation=0.7)`` at 1 shot, 0.1 to 0.3 at 5 shots.
+    The paper's setting: ``cl2n | laplacian-shot(regularisation=0.7, rectify=True)`` at 1 shot, 0.1 to 0.3 at 5 shots.
 
     Reference: Ziko, Dolz, Granger, Ben Ayed, "Laplacian regularized few-shot learning", ICML 2020,
     arXiv:2006.15486.
@@ -50,7 +50,7 @@ class LaplacianShot(Learner):
         neighbours: int = 2,
         regularisation: float = 0.3,
         steps: int = 20,
-        rectify: bool = True,
+        rectify: bool = False,
         sharpness: float = 10.0,
     ) -> None:
         super().__init__()

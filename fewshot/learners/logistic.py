@@ -16,6 +16,7 @@ from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 from fewshot.maths.spread import AUTO, spread_of_support
 
 _AUTO = 3.0  # chosen by benchmarks/defaults.py
+_COARSE = 0.03  # of decision values whose likelihood is compared
 _SCORED = 5000  # rows that are scored in cross-validation suffice
 _GRID = [10.0**power for power in range(-3, 4)]
 
@@ -102,7 +103,7 @@ class Logistic(Learner):
         mean = product(weights.to(support.dtype), support).to(exact)  # [E, 1, D]
         rows = support.to(exact, copy=True).sub_(mean)  # [E, S, D], in place: fresh memory is what costs
 
-        tolerance = 1e-3 if tentative else 1e-5  # of decision values
+        tolerance = _COARSE if tentative else 1e-5  # of decision values
         weight, bias = softmax_regression(
             rows.detach(), target, strength.detach(), tolerance, tentative=tentative
         )  # [E, N, D], [E, N, 1]

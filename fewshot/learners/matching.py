@@ -48,7 +48,7 @@ class Matching(Learner):
     name: ClassVar[str] = "matching"
     invariant = ("scale",)
 
-    def __init__(self, scale: float = 10.0, centred: bool = True) -> None:
+    def __init__(self, scale: float = 5.0, centred: bool = True) -> None:
         super().__init__()
         if scale <= 0:
             raise ValueError(f"scale={scale!r}; it must be positive.")

@@ -14,7 +14,7 @@ from fewshot.maths.centring import shifted
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 from fewshot.maths.transduction import SupportState, keep_support
 
-_AUTO = 5.0  # chosen by benchmarks/defaults.py
+_AUTO = 10.0  # chosen by benchmarks/defaults.py
 
 
 class SoftKMeansState(NamedTuple):
@@ -38,7 +38,7 @@ class SoftKMeans(Learner):
 
     Args:
         steps: of k-means; the paper takes one.
-        scale: sharpness of assignments and logits; ``"auto"``: 5 divided by the mean square distance of the support
+        scale: sharpness of assignments and logits; ``"auto"``: 10 divided by the mean square distance of the support
             from its mean, so that the size of the features does not matter.
         queries: the queries are unlabelled rows, too; False: only `Episode.unlabelled` is used, and the
             learner is inductive (without such rows it is `Prototypes`).

@@ -22,7 +22,7 @@ EXTRA = [
     "pt-map(query_prior='free')",
     "soft-kmeans(queries=False)",
     "soft-kmeans(distractors=True, steps=3)",
-    "laplacian-shot(rectify=False)",
+    "laplacian-shot(rectify=True)",
     "fine-tune(head='cosine')",
     "lda(shrinkage='oas', prior='empirical')",
     "logistic(C='cv', folds=3)",

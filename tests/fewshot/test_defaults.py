@@ -25,7 +25,7 @@ AUTO = {
     "fine-tune": "fine-tune(rate=3.0)",
     "fine-tune(head='cosine')": "fine-tune(head='cosine', rate=0.1)",
     "mahalanobis": "mahalanobis(regularisation=0.3)",
-    "soft-kmeans": "soft-kmeans(scale=5.0)",
+    "soft-kmeans": "soft-kmeans(scale=10.0)",
     "tim": "tim(scale=10.0)",
     "alpha-tim": "alpha-tim(scale=15.0)",
     "tim-adm(steps=20)": "tim-adm(steps=20, scale=10.0)",

@@ -24,9 +24,9 @@ from fewshot.maths.linalg import rows_of_classes
 from fewshot.maths.simplex import onto_simplex
 
 LEARNERS: dict[str, Callable[..., Any]] = {
-    "matching(centred=False)": references.matching,
+    "matching(scale=10.0, centred=False)": references.matching,
     "matching(scale=1.0, centred=False)": partial(references.matching, scale=1.0),
-    "matching": partial(references.rescaled, references.matching, size=False),
+    "matching": partial(references.rescaled, references.matching, size=False, scale=5.0),
     "fine-tune(steps=5)": partial(references.rescaled, references.fine_tune, steps=5, rate=3.0),
     "fine-tune(steps=5, rate=0.1)": partial(references.fine_tune, steps=5, rate=0.1),
     "fine-tune(steps=4, rate=0.1, optimiser='adam', decay=0.0)": partial(

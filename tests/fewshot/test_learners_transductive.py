@@ -27,17 +27,15 @@ LEARNERS: dict[str, Callable[..., Any]] = {
     "bd-cspn": references.bd_cspn,
     "bd-cspn(sharpness=1.0, scale=3.0)": partial(references.bd_cspn, sharpness=1.0, scale=3.0),
     "laplacian-shot": references.laplacian_shot,
-    "laplacian-shot(rectify=False, neighbours=3, regularisation=0.2, steps=5)": partial(
-        references.laplacian_shot, rectify=False, neighbours=3, regularisation=0.2, steps=5
+    "laplacian-shot(rectify=True, neighbours=3, regularisation=0.2, steps=5)": partial(
+        references.laplacian_shot, rectify=True, neighbours=3, regularisation=0.2, steps=5
     ),
     "label-propagation": references.label_propagation,
     "label-propagation(neighbours=3, power=1.0, spread=0.5)": partial(
         references.label_propagation, neighbours=3, power=1.0, spread=0.5
     ),
-    "label-propagation(centred=False, neighbours=20)": partial(
-        references.label_propagation, centred=False, neighbours=20
-    ),
-    "soft-kmeans": partial(references.rescaled, references.soft_kmeans, scale=5.0),
+    "label-propagation(centred=False, power=3.0)": partial(references.label_propagation, centred=False, power=3.0),
+    "soft-kmeans": partial(references.rescaled, references.soft_kmeans, scale=10.0),
     "soft-kmeans(scale=1.0)": references.soft_kmeans,
     "soft-kmeans(steps=4, scale=0.2)": partial(references.soft_kmeans, steps=4, scale=0.2),
     "soft-kmeans(distractors=True, scale=0.1, steps=2)": partial(
@@ -169,7 +167,7 @@ def test_alpha_follows_the_shots_of_each_episode() -> None:
     many, _ = make([5, 5, 5], dtype=torch.float32, episodes=2)
     arguments = "steps=5, rate=0.01, scale=1.0"
     for episode, alpha in ((few, 2.0), (many, 7.0)):
-        automatic = load_learner(f"alpha-tim({arguments})")(episode)
+        automatic = load_learner(f"alpha-tim(alpha='auto', {arguments})")(episode)
         torch.testing.assert_close(automatic, load_learner(f"alpha-tim(alpha={alpha}, {arguments})")(episode))
 
 
@@ -221,8 +219,8 @@ def easyfsl(name: str, episode: Episode, **options: Any) -> Tensor:
         # It scores the queries as they came; the paper moves them.
         ("bd-cspn(sharpness=1.0, shift_logits=False)", "BDCSPN", {}, False),
         # Its k counts a query as its own neighbour; its weights have no sharpness.
-        ("laplacian-shot(sharpness=1.0, neighbours=2, regularisation=0.7)", "LaplacianShot", {"knn": 3}, True),
-        ("laplacian-shot(sharpness=1.0, neighbours=2, regularisation=0.1)", "LaplacianShot",
+        ("laplacian-shot(sharpness=1.0, neighbours=2, regularisation=0.7, rectify=True)", "LaplacianShot", {"knn": 3}, True),
+        ("laplacian-shot(sharpness=1.0, neighbours=2, regularisation=0.1, rectify=True)", "LaplacianShot",
          {"knn": 3, "lambda_regularization": 0.1}, True),
         ("tim(steps=50, rate=1e-4, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM", {}, False),
         ("tim(steps=50, rate=0.01, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM",
