@@ -30,14 +30,18 @@ _OURS = re.compile(
 )
 
 
+_CHECKED = b'"checksum": "'
+
+
 def read_lines(path: Path) -> Iterator[Result]:
     """The cells of a JSON Lines file, read as bytes.
 
-    Lines that were cut by a crash, or are no text or no JSON any more, are left out with a warning.
+    Lines that were cut by a crash, are no text or no JSON any more, or do not agree with the checksum that they carry
+    are left out with a warning: a bad line costs that line.
 
     Raises:
-        ValueError: a line is sound JSON but no sound result, or was never written by this library; the message names
-            file, line and field.
+        ValueError: a line without a checksum (of version 0.1, or made by hand) is sound JSON but no sound result, or was
+            never written by this library; the message names file, line and field.
     """
     number, ours = 0, False
     for number, line in enumerate(_lines(path), 1):
@@ -48,15 +52,25 @@ def read_lines(path: Path) -> Iterator[Result]:
         try:
             data = json.loads(line.decode(), parse_constant=_refuse_constant)
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            if isinstance(error, json.JSONDecodeError) and line.endswith(b"\n") and not _OURS.search(line):
+            foreign = not _OURS.search(line) and _CHECKED not in line
+            if isinstance(error, json.JSONDecodeError) and line.endswith(b"\n") and foreign:
                 raise ValueError(f"{where}: not JSON ({error.msg}); not a results file?") from None
             what = "damaged" if line.endswith(b"\n") else "incomplete (an interrupted write)"
             _LOG.warning("%s is %s and left out: %s.", where, what, error)
             continue
         except (ValueError, RecursionError) as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise ValueError(f"{where}: JSON that is no result: {reason}.") from None
-        cell = Result.from_json(data, where)
+            if _CHECKED not in line:
+                raise ValueError(f"{where}: JSON that is no result: {reason}.") from None
+            _LOG.warning("%s is damaged and left out: %s.", where, reason)
+            continue
+        try:
+            cell = Result.from_json(data, where)
+        except ValueError as error:
+            if _CHECKED not in line:
+                raise
+            _LOG.warning("%s is damaged or was edited, and left out: %s", where, error)
+            continue
         kept = predictions_path(path, cell.key)
         yield cell.with_kept(kept) if kept.is_file() else cell
     if number and not ours and path.read_bytes().strip():

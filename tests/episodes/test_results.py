@@ -90,7 +90,7 @@ def test_lines_that_are_not_results_are_named(tmp_path: Path) -> None:
         ("hello", "line 2: not JSON"),
         ('{"schema": "other/9"}', "line 2: not a result of this library: schema is 'other/9'"),
         ("[1]", "line 2: not a result of this library"),
-        (json.dumps({**json.loads(good), "key": "0" * 32}), "of another recipe"),
+        (json.dumps({**json.loads(good), "key": "0" * 32, "checksum": None}), "of another recipe"),
     ):
         path.write_text(good + line + "\n")
         with pytest.raises(ValueError, match=message):
