@@ -40,8 +40,8 @@ def read_lines(path: Path) -> Iterator[Result]:
     are left out with a warning: a bad line costs that line.
 
     Raises:
-        ValueError: a line without a checksum (of version 0.1, or made by hand) is sound JSON but no sound result, or was
-            never written by this library; the message names file, line and field.
+        ValueError: a line without a checksum (of version 0.1, or made by hand) is sound JSON but no sound result, or
+            was never written by this library; the message names file, line and field.
     """
     number, ours = 0, False
     for number, line in enumerate(_lines(path), 1):

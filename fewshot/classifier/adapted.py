@@ -39,13 +39,12 @@ class Adapted:
     """
 
     def __init__(self, learner: Learner, episode: Episode) -> None:
-        self.episode = episode
-        self.learner = learner.to(episode.support.device, episode.support.dtype).eval()
+        self.learner = learner.to(episode.support.device).eval()
         with torch.no_grad():
             self.learner.check(episode)
-            episode = readable(episode, self.learner)
-            self.support = episode.support[0]
-            self.state = self.learner.adapt(episode)
+            self.episode = readable(episode, self.learner)
+            self.learner.to(self.episode.support.dtype)
+            self.state = self.learner.adapt(self.episode)
 
     def logits(self, rows: np.ndarray, step: int | None = None) -> Iterator[Tensor]:
         """Logits of all rows ``[n, N]`` (``[n, E, N]`` for several tasks), some at a time, in host memory.

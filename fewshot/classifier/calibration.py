@@ -66,17 +66,18 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     best = logits.amax(1, keepdim=True)
     logits = logits - best  # [M, N]: at most 0, and exactly 0 somewhere
     spread = logits.masked_fill(~possible, 0).abs().max().item()
-    if spread == 0:  # all classes are always equally likely, whatever the temperature
+    # All classes are always equally likely, whatever the temperature; or rows left the range of numbers.
+    if spread == 0 or not math.isfinite(spread):
         return 1.0
 
     def loss(log_temperature: float) -> float:
-        log_likely = (logits / torch.tensor(log_temperature).double().exp()).log_softmax(1)
+        log_likely = (logits / math.exp(log_temperature)).log_softmax(1)
         return -(targets * log_likely.masked_fill(~possible, 0)).sum().item() / count
 
     # In units of the largest gap, the answer lies between certainty and indifference.
-    scale = float(torch.tensor(spread).double().log())
+    scale = math.log(spread)
     found = minimize_scalar(loss, bounds=(scale - 15, scale + 15), method="bounded", options={"xatol": 1e-6})
-    return float(torch.tensor(found.x).double().exp())
+    return math.exp(found.x)
 
 
 def expected_temperature(adapted: Adapted) -> float:

@@ -149,7 +149,7 @@ class FewShotClassifier(AnsweringEstimator):
 
         >>> classifier = FewShotClassifier().fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
         >>> print(*classifier.explain([[0.2, 0.9]], neighbours=1))
-        up 66.1 %, before right 33.9 %; like row 0 (up, 0.98)
+        up 93.8 %, before right 6.2 %; like row 0 (up, 0.98)
         """
         rows = self._rows_to_ask(X)
         chance = np.concatenate([self._softmax(logits).numpy() for logits in self._answer(rows)])  # [n, N]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from episodes import Episode, EpisodeSampler, Results, TensorSource, evaluate
-from episodes.results import ResultsFile
+from episodes.results_file import ResultsFile, read_lines
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_no_learner_sees_the_answer_key(source: TensorSource, sampler: EpisodeSa
         return torch.zeros(len(episode), episode.query.shape[1], episode.way)
 
     evaluate({"spy": spy}, source, sampler, episodes=2)
-    assert fields == {"support", "labels", "query", "way", "text", "ids", "unlabelled"}
+    assert fields == {"support", "labels", "query", "way", "text", "ids", "unlabelled", "weights"}
 
 
 def test_padding_in_the_answer_key_is_not_marked(source: TensorSource, sampler: EpisodeSampler) -> None:
@@ -286,12 +286,15 @@ def test_a_torn_last_line_is_left_out_and_repaired(source, sampler, tmp_path, ca
     assert set(Results.load(out)) == {"prototypes", "prototypes(scale=2.0)"}
 
 
-def test_an_edited_recipe_is_refused(source, sampler, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_an_edited_recipe_is_left_out(source, sampler, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
     out = tmp_path / "runs.jsonl"
     evaluate("prototypes", source, sampler, episodes=5, out=out)
     out.write_text(out.read_text().replace('"shot": 2', '"shot": 3'))
-    with pytest.raises(ValueError, match="of another recipe"):
-        ResultsFile(out)
+    cells = ResultsFile(out)
+    assert not list(read_lines(out))
+    assert "line 1 is damaged or was edited" in caplog.text
+    assert "of another recipe" in caplog.text or "not as it was written" in caplog.text
+    assert cells.path == out
 
 
 def test_memory_does_not_grow_with_the_number_of_episodes(source, sampler) -> None:  # type: ignore[no-untyped-def]

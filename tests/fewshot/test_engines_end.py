@@ -14,9 +14,11 @@ import pytest
 from episodes.temporary import temporary_folder
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from fewshot.engines import load_engine
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit that it is ignored
 
 def slow(task):
     Path({folder!r}, f"worker-{{os.getpid()}}").touch()
