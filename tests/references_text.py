@@ -49,7 +49,7 @@ def tip_adapter(
 
     if alpha is None:
         shots = len(x) / len(t)
-        alpha = 1.5 * shots / (shots + 2) * deviation(100 * x @ t.T) / deviation(votes(x))
+        alpha = 0.7 * shots / (shots + 2) * deviation(100 * x @ t.T) / deviation(votes(x))
     return 100 * q @ t.T + alpha * votes(q)
 
 

@@ -36,6 +36,9 @@ class SoftKMeans(Learner):
     unlabelled rows of no class: its logit is ``-scale |u - m|² / r² - 2 log r`` in place of a class's. Rows that
     it takes move no prototype, and no query is assigned to it.
 
+    Rows without labels help where classes are round clusters. Where they are not, such as raw spectrograms of digits,
+    the means are drawn away from where a few labels had put them; ``steps`` and ``scale`` do not mend that.
+
     Args:
         steps: of k-means; the paper takes one.
         scale: sharpness of assignments and logits; ``"auto"``: 10 divided by the mean square distance of the support

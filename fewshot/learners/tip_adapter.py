@@ -13,7 +13,7 @@ from fewshot.maths.linalg import product
 from fewshot.maths.spread import AUTO, check_auto
 from fewshot.maths.text_head import TextState, cosines, read_text, spread_of_rows, without
 
-_BETA, _ALPHA, _SHOTS = 2.0, 1.5, 2.0  # chosen by benchmarks/defaults.py
+_BETA, _ALPHA, _SHOTS = 2.0, 0.7, 2.0  # chosen by benchmarks/defaults.py
 
 
 class TipAdapterState(NamedTuple):
@@ -31,8 +31,8 @@ class TipAdapter(Learner):
     zero-shot. The defaults need no validation data, which the paper's search over both numbers does.
 
     Args:
-        alpha: weight of the support; ``"auto"``: as much as brings votes and text logits to the same spread over the
-            classes, on the support, times 1.5 K / (K + 2) for a mean of K shots.
+        alpha: weight of the support; ``"auto"``: what brings votes and text logits to the same spread over the classes,
+            on the support, times 0.7 K / (K + 2) for a mean of K shots.
         beta: how near a row must be to be heard; ``"auto"``: 2 divided by the mean square distance of the support rows,
             of length one, from their mean.
         scale: factor on text cosines; that of the model.

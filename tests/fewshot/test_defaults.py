@@ -29,7 +29,7 @@ AUTO = {
     "tim": "tim(scale=10.0)",
     "alpha-tim": "alpha-tim(scale=15.0)",
     "tim-adm(steps=20)": "tim-adm(steps=20, scale=10.0)",
-    "transductive-finetune": "transductive-finetune(rate=3e-4)",
+    "transductive-finetune": "transductive-finetune(rate=1e-4)",
 }
 
 

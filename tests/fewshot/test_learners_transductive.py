@@ -51,7 +51,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
         weights=(1.0, 0.0, 0.1),
         alpha=None,
         steps=3,
-        rate=3e-4,
+        rate=1e-4,
         scale=10.0,
         metric="cosine",
     ),
