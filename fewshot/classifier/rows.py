@@ -108,30 +108,6 @@ def embed_items(items: Items, encoder: Any, cache: Any, device: torch.device | s
     return as_float(source.features).cpu().numpy()
 
 
-def feature_rows(X: Any, encoder: Any) -> np.ndarray | None:
-    """X as features ``[n, D]``, float32, where it is a table of numbers; None where it holds items.
-
-    Raises:
-        ValueError: features of another width than the encoder's, sparse or complex ones, or a row that is not
-            finite (it is named).
-    """
-    pairs = isinstance(X, (list, tuple)) and len(X) > 0 and isinstance(X[0], (list, tuple))
-    if not (isinstance(X, (Tensor, np.ndarray)) or is_table(X) or is_sparse(X) or pairs):
-        return None
-    rows = rows_of(X)
-    if isinstance(rows, Tensor):
-        rows = rows.detach().cpu()
-        rows = (rows.float() if rows.is_floating_point() else rows).numpy()
-    if isinstance(rows, list) or rows.ndim != 2 or rows.dtype == np.uint8:
-        return None
-    width = encoder.dim
-    if rows.shape[1] == 0 or (width is not None and rows.shape[1] != width):
-        raise ValueError(f"X has {rows.shape[1]} features, but {encoder.name!r} gives {width or 'at least one'}.")
-    rows = rows.astype(np.float32)
-    refuse_missing(rows)
-    return rows
-
-
 def refuse_missing(X: Any) -> None:
     """Refuse features that are not finite.
 
@@ -143,8 +119,3 @@ def refuse_missing(X: Any) -> None:
         wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if len(wrong):
             raise ValueError(f"row {wrong[0]} of X contains NaN or infinity; drop or impute such rows.")
-
-
-def kind_of_rows(X: Any, encoder: Any) -> str | None:
-    """``"images"`` or ``"texts"``; None where X is features, of which nobody knows."""
-    return None if feature_rows(X, encoder) is not None else as_items(X, encoder).kind
