@@ -62,8 +62,6 @@ def expected_failures(estimator: FewShotClassifier) -> dict[str, str]:
         failures["check_classifiers_train"] = reason
     if not load_learner(estimator.learner).weighted:
         failures |= dict.fromkeys(WEIGHT_CHECKS, "it cannot weigh its examples, and says so")
-    elif estimator.learner == "logistic":
-        failures["check_sample_weight_equivalence_on_dense_data"] = "its solver stops after seven digits, not nine"
     elif estimator.calibrated:
         failures["check_sample_weight_equivalence_on_dense_data"] = "an example and its copy fall into different folds"
     return failures

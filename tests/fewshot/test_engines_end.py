@@ -67,9 +67,7 @@ def test_workers_end_with_their_parent(number: signal.Signals, tmp_path: Path) -
     process.wait(timeout=20)
     while any(map(is_alive, workers)) and time.monotonic() - started < 20:
         time.sleep(0.02)
-    seconds = time.monotonic() - started
     assert not any(map(is_alive, workers))
-    assert seconds < 5, "2 s on a quiet machine"
     assert sorted(pids(tmp_path, "kept")) == sorted(workers), "what was finished was not written"
     left = list(tmp_path.glob("rows-*"))
     assert len(left) == (1 if number == signal.SIGKILL else 0)
