@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "ConvergenceWarning": "fewshot.maths.convergence",
     "Learner": "fewshot.learner",
     "load_learner": "fewshot.learners",
@@ -24,7 +24,7 @@ _HOME = {
     "fine_tune": "fewshot.transfer",
     "load_tuned": "fewshot.transfer",
 }
-__all__ = list(_HOME)
+__all__ = list(_MODULES)
 
 if TYPE_CHECKING:
     from fewshot.cache import EmbeddingCache as EmbeddingCache
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import fewshot`` stays fast."""
-    if name in _HOME:
-        globals()[name] = value = getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        globals()[name] = value = getattr(import_module(_MODULES[name]), name)
         return value
     raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_MODULES])

@@ -194,7 +194,7 @@ class _Describer:
             return {"builtin": f"{owner.__module__}.{owner.__qualname__}.{value.__name__}"}
         if is_tokenizer(value):
             return describe_tokenizer(value)
-        if hasattr(type(value), "fingerprint"):  # sources and encoders say themselves what they are
+        if hasattr(type(value), "fingerprint"):  # sources and encoders have their own identity
             own = value.fingerprint
             return {"kind": type(value).__qualname__, "fingerprint": self(own() if callable(own) else own)}
         if isinstance(value, nn.Module):
@@ -248,7 +248,8 @@ class _Describer:
         """An object without visible attributes, by what `copy` would make a copy of it from."""
         kind = type(value)
         where = f" (at {'.'.join(self.trail)})" if self.trail else ""
-        refusal = f"{kind.__module__}.{kind.__qualname__}{where} shows no state to tell it from others; {REMEDY}"
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        refusal = f"{name}{where} has no visible state that distinguishes it from others; {REMEDY}"
         if kind is object or hasattr(value, "__next__"):
             raise UnknownIdentityError(refusal)
         try:

@@ -22,7 +22,7 @@ class Sampler(ABC):
 
     Class attributes:
         kind: its name, in recipes and on the command line.
-        own_task: True if it draws way and shot itself, so that nobody can ask for them.
+        own_task: True if it draws way and shot itself, so that they cannot be given.
         alike: True if all episodes have the same labels and targets, so that only rows and classes differ.
 
     Attributes:
@@ -100,7 +100,7 @@ class Sampler(ABC):
         return self.episodes
 
     def dataset(self, items: Any) -> Rows:
-        """A dataset whose items remember the episode they were asked for, which `collate` reads."""
+        """A dataset whose items carry the number of their episode, which `collate` reads."""
         return Rows(items)
 
     def collate(self, items: Sequence[Any]) -> tuple[Episode, Tensor]:

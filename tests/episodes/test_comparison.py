@@ -10,8 +10,11 @@ from episodes.intervals import difference_interval
 from episodes.statistics import holm, sign_flip_test
 
 
-def result(name: str, correct: list[int], **exam: object) -> Result:
-    recipe = {"learner": {"spec": name}, "exam": {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "seed": 0, **exam}}
+def result(name: str, correct: list[int], **evaluation: object) -> Result:
+    recipe = {
+        "learner": {"spec": name},
+        "evaluation": {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "seed": 0, **evaluation},
+    }
     return Result(name, recipe, np.array(correct) / 10, query_count=10)
 
 
@@ -57,7 +60,7 @@ def test_all_pairs_with_holm() -> None:
 
 def test_exams_are_not_mixed() -> None:
     cells = [result("a", A), result("b", B), result("a", A, shot=5), result("b", B, shot=5)]
-    assert [one.exam for one in compare_all(cells)] == ["toy 5-way 1-shot", "toy 5-way 5-shot"]
+    assert [one.evaluation for one in compare_all(cells)] == ["toy 5-way 1-shot", "toy 5-way 5-shot"]
 
 
 def test_a_learner_equals_itself_on_a_real_exam() -> None:

@@ -54,7 +54,7 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "evaluate", *FAST, "--shot", "1", "--json")
     cell = json.loads(out)
-    assert (cell["learner"], cell["episodes"], cell["recipe"]["exam"]["shot"]) == ("l2 | logistic", 40, 1)
+    assert (cell["learner"], cell["episodes"], cell["recipe"]["evaluation"]["shot"]) == ("l2 | logistic", 40, 1)
     assert "correct" not in cell
     out = run(capsys, "evaluate", *FAST, "--shot", "5", "--learner", "prototypes", "nearest", "--compare")
     assert "prototypes - nearest = " in out
