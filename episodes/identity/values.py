@@ -249,7 +249,7 @@ class _Describer:
         kind = type(value)
         where = f" (at {'.'.join(self.trail)})" if self.trail else ""
         name = f"{kind.__module__}.{kind.__qualname__}"
-        refusal = f"{name}{where} has no visible state that distinguishes it from others; {REMEDY}"
+        refusal = f"{name}{where} shows no state that distinguishes it from others; {REMEDY}"
         if kind is object or hasattr(value, "__next__"):
             raise UnknownIdentityError(refusal)
         try:

@@ -84,7 +84,7 @@ def test_a_killed_run_is_resumed_by_the_same_line(tmp_path: Path, capsys: pytest
     _, err = process.communicate(timeout=60)
     if not out.exists():  # else it was faster than we are
         assert process.returncode == 130
-        assert b"the same command goes on where it stopped" in err
+        assert b"the same command resumes" in err
     assert main([*line, "--out", str(out)]) == 0
     assert main([*line, "--out", str(whole)]) == 0
     capsys.readouterr()
