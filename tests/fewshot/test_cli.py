@@ -164,7 +164,7 @@ def test_report(results: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_answers_that_are_kept_are_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predictions_that_are_kept_are_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, page = str(tmp_path / "runs.jsonl"), tmp_path / "report.html"
     args = ["evaluate", *FAST, "--shot", "1", "--keep-predictions", "--out", out]
     run(capsys, *args, "--learner", "prototypes")
@@ -205,7 +205,7 @@ def test_samplers(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
     assert cell["episodes"] == 20
 
 
-def test_open_set_marks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_open_set_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", "--shot", "1", "--episodes", "20", "--quiet", "--metric", "auroc"]
     assert "l2 | logistic" in run(capsys, *args, "--sampler", "open-set")
     assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
