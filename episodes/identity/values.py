@@ -30,7 +30,7 @@ from episodes.identity.code import (
     is_library,
     version_of,
 )
-from episodes.identity.content import REMEDY, UnknownIdentityError, canonical, digest_array, digest_weights
+from episodes.identity.content import REMEDY, UnknownIdentityError, array_content, canonical, digest_array, xxh3
 from episodes.identity.modules import ORIGIN, Attribute, Part, computed_names, describe_module
 from episodes.identity.tokenizers import describe_tokenizer, is_tokenizer
 
@@ -60,6 +60,19 @@ def digest(value: Any) -> str:
         UnknownIdentityError: see `describe`.
     """
     return hashlib.sha256(canonical(describe(value))).hexdigest()[:32]
+
+
+def digest_weights(module: nn.Module) -> str:
+    """A digest over names, types, shapes and bytes of all parameters and buffers, also those that are not saved."""
+    saved, pieces = module.state_dict(), []
+    tensors: dict[str, Any] = {**dict(module.named_parameters()), **dict(module.named_buffers()), **saved}
+    for name, value in sorted(tensors.items()):
+        if isinstance(value, Tensor):
+            head, parts = array_content(value)
+        else:  # what a module saves beside tensors, such as packed weights of a quantised layer
+            head, parts = b"extra", [canonical(describe(value))]
+        pieces += [name.encode(), head, *parts]
+    return xxh3(*pieces)
 
 
 def describe_architecture(module: nn.Module) -> dict[str, str]:
