@@ -51,14 +51,15 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
                              "provenance": cell.provenance}, indent=1)}
         for cell in cells
     ]  # fmt: skip
-    answers = [_answers(cell, called(cell)) for cell in cells if cell.kept is not None]
+    predictions = [_of_predictions(cell, called(cell)) for cell in cells if cell.kept is not None]
     return environment.get_template("report.html").render(
-        title=printable(title), tables=grids(cells), tasks=compared, recipes=recipes, answers=answers, plot=_plot(cells)
-    )
+        title=printable(title), tables=grids(cells), tasks=compared, recipes=recipes, predictions=predictions,
+        plot=_plot(cells),
+    )  # fmt: skip
 
 
-def _answers(cell: Result, name: str) -> dict[str, Any]:
-    """What all answers of a cell together say, and its hardest classes."""
+def _of_predictions(cell: Result, name: str) -> dict[str, Any]:
+    """Scores over all predictions of a cell together, and its hardest classes."""
     try:
         kept, classes = cell.predictions, cell.per_class()
     except ValueError as error:

@@ -17,7 +17,7 @@ from episodes.samplers.task_label import task_label
 class Sampler(ABC):
     """Draws numbered episodes as row indices.
 
-    A subclass is one file: `_block` draws, `recipe` says what it depends on. Episode e must be the same drawn alone or
+    A subclass is one file: `_block` draws, `recipe` is what it depends on. Episode e must be the same drawn alone or
     in a batch of any size, in any process.
 
     Class attributes:
@@ -111,6 +111,6 @@ class Sampler(ABC):
         episode has no number.
 
         Raises:
-            ValueError: the items are not those of the episode, or do not say of which they are where that matters.
+            ValueError: the items are not those of the episode, or do not name theirs where that matters.
         """
         return collated(self, items)

@@ -146,7 +146,7 @@ def test_intervals_stay_within_what_is_possible() -> None:
     assert band.get_paths()[0].vertices[:, 1].max() == 100
 
 
-def test_the_page_shows_answers_that_were_kept(tmp_path: Path) -> None:
+def test_the_page_shows_predictions_that_were_kept(tmp_path: Path) -> None:
     from episodes import EpisodeSampler, TensorSource, evaluate
 
     rows = np.random.default_rng(0).normal(size=(60, 4)) + np.repeat(np.eye(4)[:3] * 4, 20, 0)
