@@ -258,7 +258,7 @@ def test_base_data_reaches_the_learners(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_table_of_learners_is_current() -> None:
     from fewshot.cli.learner_table import learner_table
 
-    written = (Path(__file__).parents[2] / "docs" / "learners.md").read_text(encoding="utf-8")
+    written = (Path(__file__).parents[3] / "docs" / "learners.md").read_text(encoding="utf-8")
     assert written.endswith(learner_table()), "run: fewshot list learners --markdown, and put it into docs/learners.md"
 
 
