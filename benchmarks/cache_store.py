@@ -120,8 +120,8 @@ def gather(space: Any, keys: Any) -> None:
     index = torch.cat([torch.as_tensor(drawn.support), torch.as_tensor(drawn.query)], 1)  # [E, S+Q]
     table = TensorSource(space.table(keys), labels)
     mapped = TensorSource(space.table(keys, memory_limit_bytes=1), labels)
-    room, block = torch.empty(index.numel(), DIM), torch.rand(index.numel(), DIM)
-    floor = best(lambda: room.copy_(block), 8)
+    target, block = torch.empty(index.numel(), DIM), torch.rand(index.numel(), DIM)
+    floor = best(lambda: target.copy_(block), 8)
     for name, source in (("table in memory", table), ("memory-mapped table", mapped)):
         buffer = source.buffer(index.numel())
         seconds = best(lambda source=source, buffer=buffer: source.gather(index, buffer), 8)

@@ -3,7 +3,7 @@
     python benchmarks/calibration.py --data ../shared/data
 
 Features of Caltech-101 and DTD (CLIP ViT-B/32), office objects (MobileNetV2) and banking77 (MiniLM). For each draw of
-classes and examples the whole rest of those classes (at most 15 rows each) is asked in one call. The number is the
+classes and examples the whole rest of those classes (at most 15 rows each) is predicted in one call. The number is the
 expected calibration error in points over ten bins, all draws together: with calibrated=False, then as `fit` does it.
 """
 
@@ -58,18 +58,18 @@ def draw(rows: Rows, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]
     able = np.flatnonzero(np.bincount(y) >= shots + 5)
     chosen = random.permutation(able)[: ways or None]
     picked = [random.permutation(np.flatnonzero(y == c))[: shots + 15] for c in chosen]
-    fitted, asked = [p[:shots] for p in picked], [p[shots:] for p in picked]
+    support, queries = [p[:shots] for p in picked], [p[shots:] for p in picked]
     number = {c: place for place, c in enumerate(chosen)}
     parts = []
-    for chunk in (np.concatenate(fitted), np.concatenate(asked)):
+    for chunk in (np.concatenate(support), np.concatenate(queries)):
         parts += [X[chunk], np.array([number[c] for c in y[chunk]])]
     return tuple(parts)
 
 
-def calibration_error(chance: list[np.ndarray], y: list[np.ndarray]) -> float:
+def calibration_error(probabilities: list[np.ndarray], y: list[np.ndarray]) -> float:
     """Mean gap between stated and true accuracy over ten bins, in points."""
-    stated = np.concatenate([part.max(1) for part in chance])
-    right = np.concatenate([part.argmax(1) == labels for part, labels in zip(chance, y, strict=True)])
+    stated = np.concatenate([part.max(1) for part in probabilities])
+    right = np.concatenate([part.argmax(1) == labels for part, labels in zip(probabilities, y, strict=True)])
     place = np.minimum((stated * 10).astype(int), 9)
     return float(100 * sum(abs((stated - right)[place == number].sum()) for number in range(10)) / len(stated))
 
@@ -103,15 +103,15 @@ def main() -> None:
             for ways, shots in columns:
                 errors = {}
                 for calibrated in (False, True):
-                    chance, truth = [], []
+                    probabilities, truth = [], []
                     for seed in range(options.draws if ways else max(1, options.draws // 10)):
                         X, y, X_new, y_new = draw(rows, ways, shots, seed)
                         started = time.process_time()
                         classifier = FewShotClassifier(learner=name, calibrated=calibrated).fit(X, y)
                         seconds[calibrated] += time.process_time() - started
-                        chance.append(classifier.predict_proba(X_new))
+                        probabilities.append(classifier.predict_proba(X_new))
                         truth.append(y_new)
-                    errors[calibrated] = calibration_error(chance, truth)
+                    errors[calibrated] = calibration_error(probabilities, truth)
                 cells.append(f"{errors[False]:.0f} > {errors[True]:.1f}")
         print(
             f"| `{shown}` | " + " | ".join(cells) + f" | {seconds[False]:.2f} / {seconds[True]:.2f} |",

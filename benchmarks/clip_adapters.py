@@ -38,14 +38,14 @@ def caltech(folder: Path, shot: int, seeds: int) -> tuple[Episode, Tensor]:
         keep = np.flatnonzero(file["text_mask"])
         text = torch.from_numpy(file["text_W"][keep].astype(np.float32))
         rows, labels = file["support16_X"].astype(np.float32), file["support16_y"]
-        asked, answers = file["test_X"].astype(np.float32), file["test_y"]
+        queries, labels = file["test_X"].astype(np.float32), file["test_y"]
     place = {int(label): way for way, label in enumerate(keep)}
-    chosen = np.array([int(label) in place for label in answers])
+    chosen = np.array([int(label) in place for label in labels])
     by_class = np.stack([np.flatnonzero(labels == label) for label in keep])  # [N, 16]
     pick = np.random.Generator(np.random.Philox(0))
     index = np.stack([np.stack([pick.permutation(row)[:shot] for row in by_class]) for _ in range(seeds)])
-    query = torch.from_numpy(asked[chosen]).expand(seeds, -1, -1)
-    targets = torch.tensor([place[int(label)] for label in answers[chosen]]).expand(seeds, -1)
+    query = torch.from_numpy(queries[chosen]).expand(seeds, -1, -1)
+    targets = torch.tensor([place[int(label)] for label in labels[chosen]]).expand(seeds, -1)
     return _episode(torch.from_numpy(rows[index.reshape(seeds, -1)]), shot, query, text), targets
 
 
@@ -84,18 +84,18 @@ def main() -> None:
             continue
         print(f"| {name} | " + " | ".join(f"{shot}-shot" for shot in shots) + " | s |")
         print("|---" * (len(shots) + 2) + "|")
-        exams = {shot: make(options.data, shot, options.seeds) for shot in shots}
+        episodes = {shot: make(options.data, shot, options.seeds) for shot in shots}
         for spec in options.learner:
             learner, cells, begin = load_learner(spec), [], time.perf_counter()
             for shot in shots:
-                episode, targets = exams[shot]
+                episode, targets = episodes[shot]
                 with torch.no_grad():  # one seed at a time: some learners hold [Q, Q]
                     right = [float((learner(one).argmax(-1) == targets[e]).float().mean())
                              for e, one in enumerate(episode)]  # fmt: skip
                 half = mean_interval(right) if len(right) > 1 else 0.0
                 cells.append(f"{100 * np.mean(right):.1f} ± {100 * half:.1f}")
-            mark = " T" if learner.transductive else ""
-            print(f"| `{spec}`{mark} | " + " | ".join(cells) + f" | {time.perf_counter() - begin:.0f} |", flush=True)
+            sign = " T" if learner.transductive else ""
+            print(f"| `{spec}`{sign} | " + " | ".join(cells) + f" | {time.perf_counter() - begin:.0f} |", flush=True)
         print()
 
 

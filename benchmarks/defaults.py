@@ -8,8 +8,8 @@ Nine feature sets of pictures and sounds (5-way 1 and 5 shots, all classes at 1,
 and 10 shots), and for learners with class words six sets of either kind. Each figure is the difference from
 class means behind the same transforms on the same episodes: ``prototypes`` for ``X``, ``l2 | prototypes`` for
 ``l2 | X`` and for candidates (of learners with words: from the better of that and zero-shot). A candidate's
-worth is its mean difference over all exams plus its lowest one, so that gains on one set do not pay for losses on
-another; each set in turn is left out of the choice and shows what the choice is worth on data it has not seen. With
+worth is its mean difference over all settings plus its lowest one, so that gains on one set do not pay for losses on
+another; each set in turn is left out of the choice and shows the score of the choice on unseen data. With
 ``--out`` nothing is computed twice.
 """
 
@@ -37,16 +37,16 @@ REFERENCE = "l2 | prototypes"
 _QUERIES = 300  # of an episode with all classes, at most
 
 
-class Exam(NamedTuple):
-    """One feature set in one setting."""
+class Setting(NamedTuple):
+    """One feature set with one number of classes and shots."""
 
     data: FeatureSet
-    setting: str
+    name: str
     sampler: EpisodeSampler
     episodes: int
 
 
-def exams(data: FeatureSet) -> Iterator[Exam]:
+def settings(data: FeatureSet) -> Iterator[Setting]:
     """Five classes and all of them, by shots."""
     labels, classes = data.source.labels, len(data.source.class_names)
     fewest = int(labels.bincount().min())
@@ -54,18 +54,18 @@ def exams(data: FeatureSet) -> Iterator[Exam]:
         for shot in (1, 5):
             if shot < fewest:
                 query = min(15, fewest - shot)
-                yield Exam(data, f"5-way {shot}", EpisodeSampler(labels, 5, shot, query, name=data.name), 40)
+                yield Setting(data, f"5-way {shot}", EpisodeSampler(labels, 5, shot, query, name=data.name), 40)
     for shot in (1, 5, 10) if data.is_text else (1, 4, 16):
         if shot < fewest:
             query = max(1, min(fewest - shot, _QUERIES // classes))
             sampler = EpisodeSampler(labels, classes, shot, query, name=data.name)
-            yield Exam(data, f"all {shot}", sampler, int(np.clip(500 // (classes * shot), 2, 20)))
+            yield Setting(data, f"all {shot}", sampler, int(np.clip(500 // (classes * shot), 2, 20)))
 
 
-def sit(exam: Exam, specs: list[str], out: str | None) -> dict[str, Result]:
-    """All specs on one exam."""
-    found = evaluate({spec: load_learner(spec) for spec in specs}, exam.data.source, exam.sampler,
-                     episodes=exam.episodes, text=exam.data.text, out=out, progress=False)  # fmt: skip
+def scores_of(setting: Setting, specs: list[str], out: str | None) -> dict[str, Result]:
+    """Results of all specs in one setting."""
+    found = evaluate({spec: load_learner(spec) for spec in specs}, setting.data.source, setting.sampler,
+                     episodes=setting.episodes, text=setting.data.text, out=out, progress=False)  # fmt: skip
     return {spec: found[spec] for spec in specs}
 
 
@@ -78,28 +78,28 @@ def differences(
     """Of all specs from the reference, in points."""
     table: Differences = {spec: {} for spec in specs}
     for data in sets:
-        for exam in exams(data):
+        for setting in settings(data):
             begin = time.perf_counter()
             references = [reference, "zero-shot"] if worded else [reference]
-            found = sit(exam, list(dict.fromkeys([*references, *specs])), out)
+            found = scores_of(setting, list(dict.fromkeys([*references, *specs])), out)
             best = max((found[name] for name in references), key=lambda result: result.mean)
             for spec in specs:
                 pair = compare(found[spec], best)
-                table[spec][data.name, exam.setting] = (100 * pair.difference, 100 * pair.ci95)
-            print(f"{data.name}, {exam.setting}: {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
+                table[spec][data.name, setting.name] = (100 * pair.difference, 100 * pair.ci95)
+            print(f"{data.name}, {setting.name}: {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
     return table
 
 
 def worth(
-    of_exam: dict[tuple[str, str], tuple[float, float]], without: str = "", only: str = ""
+    by_setting: dict[tuple[str, str], tuple[float, float]], without: str = "", only: str = ""
 ) -> tuple[float, float]:
     """Mean and lowest difference over the sets that count."""
-    values = [d for (name, _), (d, _) in of_exam.items() if name != without and (not only or name == only)]
+    values = [d for (name, _), (d, _) in by_setting.items() if name != without and (not only or name == only)]
     return float(np.mean(values)), float(np.min(values))
 
 
 def choose(families: dict[str, list[str]], table: Differences) -> None:
-    """Of each family the best candidate; and what the choice is worth on each set that it was made without."""
+    """Of each family the best candidate; and its score on each set that it was made without."""
     print("| learner | chosen | mean | lowest | chosen without one set | mean on it | lowest on it |")
     print("|---|---|---|---|---|---|---|")
     for family, candidates in families.items():

@@ -109,9 +109,9 @@ def learn2learn(source: TensorSource, sampler: EpisodeSampler, episodes: int, fu
     begin = time.process_time()
     for _ in range(episodes):
         rows, labels = tasks.sample()
-        (support, known), (query, asked) = l2l.data.partition_task(rows, labels, shots=sampler.shot)
+        (support, known), (query, targets) = l2l.data.partition_task(rows, labels, shots=sampler.shot)
         logits = PrototypicalClassifier(support, known)(query)
-        right += (logits.argmax(1) == asked).float().mean().item()
+        right += (logits.argmax(1) == targets).float().mean().item()
     accuracies.setdefault("learn2learn" if fused else "learn2learn, tutorial", {})[sampler.shot] = right / episodes
     return (time.process_time() - begin) / episodes
 

@@ -3,7 +3,7 @@
     python benchmarks/faults.py                 # all, some minutes
     python benchmarks/faults.py --only cache    # kinds whose name begins so
 
-Each trial damages one file, kills a process or takes a right away, uses what is left as anybody would, and compares
+Each trial damages one file, kills a process or takes a right away, uses what is left in the usual way, and compares
 with what must come out. *Wrong*: another result without an error. *Lost*: what was whole is not served, or a finished
 write is gone. *Raw*: an error that no reader of a message could act on. All trials come from one seed.
 """
@@ -375,12 +375,12 @@ def _(random: np.random.Generator, folder: Path) -> str:
 
 @kind("encoder: folder with Python", 3)
 def _(random: np.random.Generator, folder: Path) -> str:
-    mark = folder / "it ran"
-    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(mark)!r}).touch()\nclass Net: pass\n")
+    proof = folder / "it ran"
+    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(proof)!r}).touch()\nclass Net: pass\n")
     (folder / "modules.json").write_text('[{"idx": 0, "name": "0", "path": "", "type": "evil.Net"}]')
     with contextlib.suppress(ValueError, ImportError):
         load_encoder(f"text:{folder}")
-    return WRONG if mark.exists() else FINE
+    return WRONG if proof.exists() else FINE
 
 
 # Episodes and arrays
@@ -388,7 +388,7 @@ def _(random: np.random.Generator, folder: Path) -> str:
 
 @kind("manifest: damaged", 60)
 def _(random: np.random.Generator, folder: Path) -> str:
-    labels, path = np.repeat(np.arange(4), 6), folder / "exam.npz"
+    labels, path = np.repeat(np.arange(4), 6), folder / "episodes.npz"
     sampler = EpisodeSampler(labels, way=3, shot=1, query=2, seed=0)
     save_episodes(sampler, path, labels=labels, episodes=5)
     truth = sampler.draw(0, 5)

@@ -5,8 +5,9 @@
 
 Photographs of 10 objects (near) and pictures of 10 spoken digits (far), 5 and 40 rows a class; MobileNetV2, pretrained
 on ImageNet, at 96 pixels. A draw is an episode of all ten classes: its support is tuned on, its query scored, and all
-strategies sit the same draws, so that differences are paired. The last line of each cell is logistic regression on
-plain pixels: where it wins, the pretrained network does harm. What is finished in --out is not computed again.
+strategies are scored on the same draws, so that differences are paired. The last line of each cell is logistic
+regression on plain pixels: where it wins, the pretrained network does harm. What is finished in --out is not computed
+again.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 5-way, 1 and 5 shots, 15 queries per class, 640 features of a bank of 20 classes x 600. Two comparisons in the same run,
 rounds alternating, medians, on an idle machine. *Method*: the same gathered episodes are handed to both; the peer is
-called once per episode, as its own evaluation does. *End to end*: `evaluate` here (drawing, gathering and marking
+called once per episode, as its own evaluation does. *End to end*: `evaluate` here (drawing, gathering and scoring
 included) against the peer with its collate function and loop. The floor is the products of matrices that the formula
 cannot do without, at the rate this thread multiplies large ones.
 """
@@ -40,12 +40,12 @@ class Contest:
     flops: Callable[[int, int], float]  # support rows, query rows -> products of an episode
     ours: int = 1000
     theirs: int = 60
-    asked: float = 0.0
+    target: float = 0.0
     total: float = 0.0  # features of this sum instead of length one
 
 
 def head(steps: int, transductive: bool) -> Callable[[int, int], float]:
-    """Forward and backward of a linear head, each step; then the answers."""
+    """Forward and backward of a linear head, each step; then the predictions."""
     return lambda s, q: steps * 4 * (s + q * transductive) * WAY * D + 2 * q * WAY * D
 
 
@@ -73,7 +73,7 @@ def bank(total: float = 0.0) -> TensorSource:
     """20 classes of non-negative features, of length one, or for PT-MAP of a sum.
 
     The larger the sum, the longer the peer's Sinkhorn iterations take; where exp(-10 d²) leaves the range of its
-    float32, it answers one class.
+    float32, it predicts one class.
     """
     generator = torch.Generator().manual_seed(0)
     centres = 0.22 * torch.randn(20, D, generator=generator)
@@ -91,16 +91,16 @@ def timed(work: Callable[[], Any], episodes: int, least: float = 0.2) -> float:
     return spent / repetitions / episodes
 
 
-def peer_answers(contest: Contest, episode: Episode) -> Tensor:
+def peer_predictions(contest: Contest, episode: Episode) -> Tensor:
     """Predictions of the peer, an episode at a time, as its `evaluate` does."""
     from easyfsl import methods
 
-    answers = []
+    predictions = []
     for e in range(len(episode)):
         classifier = getattr(methods, contest.peer)(nn.Identity(), **contest.options)
         classifier.process_support_set(episode.support[e], episode.labels[e])
-        answers.append(classifier(episode.query[e]).argmax(-1))
-    return torch.stack(answers)
+        predictions.append(classifier(episode.query[e]).argmax(-1))
+    return torch.stack(predictions)
 
 
 def peer_end_to_end(contest: Contest, source: TensorSource, shot: int) -> None:
@@ -182,18 +182,18 @@ def measure(contest: Contest, shot: int, rounds: int, peak: float) -> str:
     for _ in range(rounds):
         times.append([
             timed(call, held),
-            timed(lambda: peer_answers(contest, few), contest.theirs),
+            timed(lambda: peer_predictions(contest, few), contest.theirs),
             timed(whole, contest.ours),
             timed(lambda: peer_end_to_end(contest, source, shot), contest.theirs),
         ])  # fmt: skip
     ours, peer, end, loop = (1e6 * median(column) for column in zip(*times, strict=True))
     with torch.no_grad():
-        same = (learner(few).argmax(-1) == peer_answers(contest, few)).float().mean()
+        same = (learner(few).argmax(-1) == peer_predictions(contest, few)).float().mean()
     floor = 1e6 * contest.flops(WAY * shot, WAY * QUERY) / peak
-    asked = f"{contest.asked:.0f}" if contest.asked else ""
+    target = f"{contest.target:.0f}" if contest.target else ""
     name = f"`{contest.spec}`" + (f", features of sum {contest.total:.0f}" if contest.total else "")
     return (f"| {name} | {shot} | {floor:.1f} | {ours:.0f} | {peer:.0f} | {peer / ours:.1f} | {end:.0f} "
-            f"| {loop:.0f} | {loop / end:.1f} | {asked} | {100 * same:.1f} % |")  # fmt: skip
+            f"| {loop:.0f} | {loop / end:.1f} | {target} | {100 * same:.1f} % |")  # fmt: skip
 
 
 def main() -> None:
@@ -206,7 +206,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     peak = rate()
     print(f"µs per episode; a large product runs at {peak / 1e9:.0f} GFLOP/s on this thread\n")
-    print("| learner | shots | floor | ours | peer | ratio | ours, end to end | peer | ratio | asked | same answers |")
+    print("| learner | shots | floor | ours | peer | ratio | ours, end to end | peer | ratio | target | agreement |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for contest in [contest for contest in CONTESTS if contest.spec.startswith(options.only)]:
         for shot in (1, 5):

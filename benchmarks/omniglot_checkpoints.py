@@ -6,7 +6,7 @@ out. Reading the Keras file needs ``pip install h5py``.
 - ProtoNet by schatty (github.com/schatty/prototypical-networks-tf, MIT): Conv-4 on ink in 0..1, running statistics.
 - Relation network by Flood Sung (github.com/floodsung/LearningToCompare_FSL, MIT), of the paper by Sung et al., CVPR
   2018: maps of 64 x 5 x 5 side by side, sums over shots, batch statistics of the episode's support, queries and pairs,
-  as its authors test it; so a query's answer depends on the others.
+  as its authors test it; so a query's prediction depends on the others.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class PublishedRelation(nn.Module):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.encoders, self.relations = nn.ModuleDict(), nn.ModuleDict()
-        for exam in ("5way_1shot", "5way_5shot", "20way_1shot", "20way_5shot"):
+        for task in ("5way_1shot", "5way_5shot", "20way_1shot", "20way_5shot"):
             encoder = nn.Sequential(_block(1, 0, True), _block(64, 0, True), _block(64, 1, False), _block(64, 1, False))
             relation = nn.Sequential(
                 _block(128, 1, True), _block(64, 1, True), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1)
@@ -73,16 +73,16 @@ class PublishedRelation(nn.Module):
                 (encoder, "feature_encoder", {f"layer{n + 1}": str(n) for n in range(4)}),
                 (relation, "relation_network", {"layer1": "0", "layer2": "1", "fc1": "3", "fc2": "5"}),
             ):
-                saved = torch.load(folder / f"omniglot_{name}_{exam}.pkl", map_location="cpu", weights_only=True)
+                saved = torch.load(folder / f"omniglot_{name}_{task}.pkl", map_location="cpu", weights_only=True)
                 kept = {key: value for key, value in saved.items() if "running" not in key}
                 net.load_state_dict({f"{places[key.split('.')[0]]}.{key.split('.', 1)[1]}": kept[key] for key in kept})
-            self.encoders[exam], self.relations[exam] = encoder, relation
+            self.encoders[task], self.relations[task] = encoder, relation
 
     def forward(self, episode: Episode) -> Tensor:
         """Logits ``[E, Q, N]``; episodes one after the other, as each has statistics of its own."""
         shots = int(episode.shots.max())
-        exam = f"{episode.way}way_{5 if shots == 5 else 1}shot"
-        encoder, relation = self.encoders[exam], self.relations[exam]
+        task = f"{episode.way}way_{5 if shots == 5 else 1}shot"
+        encoder, relation = self.encoders[task], self.relations[task]
         found = []
         for support, labels, query in zip(episode.support, episode.labels, episode.query, strict=True):
             maps = [encoder((1 - rows - 0.92206) / 0.08426) for rows in (support, query)]  # paper is 1

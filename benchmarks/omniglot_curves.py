@@ -54,14 +54,15 @@ def main() -> None:
     ):
         learner = load_weights(load_learner(SETTINGS[path.name][0]), path / "best.safetensors")
         assert isinstance(learner, MAML)
-        marks = {}
+        results = {}
         for steps in STEPS:
             learner.test_steps = steps
-            marks[steps] = evaluate({path.name: learner}, source, sampler, episodes=options.episodes)[path.name]
-            print(
-                f"{path.name}, {steps} steps: {100 * marks[steps].mean:.1f} ± {100 * marks[steps].ci95:.1f}", flush=True
-            )
-        mean, spread = (np.array([100 * getattr(mark, part) for mark in marks.values()]) for part in ("mean", "ci95"))
+            found = evaluate({path.name: learner}, source, sampler, episodes=options.episodes)[path.name]
+            results[steps] = found
+            print(f"{path.name}, {steps} steps: {100 * found.mean:.1f} ± {100 * found.ci95:.1f}", flush=True)
+        mean, spread = (
+            np.array([100 * getattr(result, part) for result in results.values()]) for part in ("mean", "ci95")
+        )
         panels[2].fill_between(STEPS, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
         panels[2].plot(STEPS, mean, color=colour, marker="o", markersize=3, linewidth=1.5, label=path.name)
         panels[2].plot([learner.steps], [mean[STEPS.index(learner.steps)]], color="black", marker="|", markersize=14)

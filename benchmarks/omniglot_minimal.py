@@ -1,11 +1,11 @@
-"""Omniglot in the minimal setting: trained on the small background sets, marked on held-out alphabets and Lake's runs.
+"""Omniglot in the minimal setting: trained on the small background sets, tested on held-out alphabets and Lake's runs.
 
     python benchmarks/omniglot_minimal.py train --data ../shared/data --out work/protonet
     python benchmarks/omniglot_minimal.py table --data ../shared/data --models work
 
 `train` learns from six of the eight alphabets (each character turned by 0, 90, 180 and 270 degrees makes four classes,
 drawings shaken by small affine maps), chooses the best weights on a seventh, and never sees the eighth; `--all` takes
-all eight for Lake's twenty official one-shot runs, whose alphabets are none of them. `table` marks what it finds:
+all eight for Lake's twenty official one-shot runs, whose alphabets are none of them. `table` evaluates what it finds:
 episodes on the held-out alphabet, and the error on the runs (people under 4.5 %; published for the minimal setting by
 Lake, Salakhutdinov and Tenenbaum 2019: ProtoNet 30.1 %, ConvNet 23.2 %, BPL 4.2 %).
 """
@@ -32,7 +32,7 @@ from fewshot.nets.front import NetFront
 from fewshot.transforms import Chain
 
 TEST, VALIDATION = 4, 2  # alphabets: 40 and 24 characters
-EXAMS = ((5, 1), (5, 5), (20, 1), (20, 5))
+TASKS = ((5, 1), (5, 5), (20, 1), (20, 5))
 _NET = "net=\"conv4(norm='task', channels=32, stride=2)\""
 SETTINGS = {  # learner, way and shot of training, rate
     "protonet": ("conv4 | prototypes(scale=0.1)", 20, 5, 1e-3),
@@ -139,20 +139,20 @@ def table(options: argparse.Namespace) -> None:
         )
     print("| learner | 5-way 1-shot | 5-way 5-shot | 20-way 1-shot | 20-way 5-shot | Lake's runs, error |")
     print("|---" * 6 + "|")
-    marks: dict[str, dict[tuple[int, int], np.ndarray]] = {}
+    accuracies: dict[str, dict[tuple[int, int], np.ndarray]] = {}
     for name, learner in learners.items():
         learner.eval()
         fixed = None if getattr(learner, "any_way", True) else learner.way
-        exams = [exam for exam in EXAMS if fixed in (None, exam[0]) and not name.endswith("-all")]
-        marks[name] = {exam: sit(learner, source, *exam, options.episodes) for exam in exams}
-        cells = [_interval(marks[name].get(exam)) for exam in EXAMS]
+        tasks = [task for task in TASKS if fixed in (None, task[0]) and not name.endswith("-all")]
+        accuracies[name] = {task: accuracy_of(learner, source, *task, options.episodes) for task in tasks}
+        cells = [_interval(accuracies[name].get(task)) for task in TASKS]
         cells.append(_interval(1 - lake(learner, runs) if fixed in (None, 20) else None))
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    against(marks, "raw pixels, nearest mean")
-    against(marks, "protonet")
+    against(accuracies, "raw pixels, nearest mean")
+    against(accuracies, "protonet")
 
 
-def sit(learner: torch.nn.Module, source: TensorSource, way: int, shot: int, episodes: int) -> np.ndarray:
+def accuracy_of(learner: torch.nn.Module, source: TensorSource, way: int, shot: int, episodes: int) -> np.ndarray:
     """Accuracy of each episode; all learners get the same."""
     sampler = EpisodeSampler(source.labels, way, shot, 5, seed=3)
     rows, head = source, learner
@@ -164,21 +164,22 @@ def sit(learner: torch.nn.Module, source: TensorSource, way: int, shot: int, epi
     return evaluate({"learner": head}, rows, sampler, episodes=episodes, progress=False)["learner"].scores
 
 
-def against(marks: dict[str, dict[tuple[int, int], np.ndarray]], other: str) -> None:
+def against(accuracies: dict[str, dict[tuple[int, int], np.ndarray]], other: str) -> None:
     """Paired differences to one of the learners, exact sign-flip tests, Holm's correction over the whole table."""
-    if other not in marks:
+    if other not in accuracies:
         return
     pairs = {
-        (name, exam): scores - marks[other][exam]
-        for name, row in marks.items() if name != other for exam, scores in row.items() if exam in marks[other]
+        (name, task): scores - accuracies[other][task]
+        for name, row in accuracies.items() if name != other
+        for task, scores in row.items() if task in accuracies[other]
     }  # fmt: skip
     p_values = dict(zip(pairs, holm([sign_flip_test(pair) for pair in pairs.values()]), strict=True))
-    print(f"\n| minus {other} | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in EXAMS) + " |")
+    print(f"\n| minus {other} | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in TASKS) + " |")
     print("|---" * 5 + "|")
     for name in dict.fromkeys(name for name, _ in pairs):
         cells = []
-        for exam in EXAMS:
-            pair, p = pairs.get((name, exam)), p_values.get((name, exam), 1.0)
+        for task in TASKS:
+            pair, p = pairs.get((name, task)), p_values.get((name, task), 1.0)
             sign = " *" if p < 0.001 else ""
             cells.append("" if pair is None else f"{100 * pair.mean():+.1f} ± {100 * mean_interval(pair):.1f}{sign}")
         print(f"| {name} | " + " | ".join(cells) + " |")

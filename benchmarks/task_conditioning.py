@@ -1,9 +1,9 @@
-"""P(y | x, T): what a task description is worth, on drawn scenes and on real texts.
+"""P(y | x, T): what a task description gains, on drawn scenes and on real texts.
 
     python benchmarks/task_conditioning.py --data ../shared/data
 
-The same scenes carry six label spaces, and the same film reviews, trivia questions and messages to a bank are asked for
-their topic, and each for what is theirs (sentiment, kind of answer, intent). For each, T in several wordings that the
+The same scenes carry six label spaces; the same film reviews, trivia questions and messages to a bank are classified
+by topic, and each by its own labels (sentiment, kind of answer, intent). For each, T in several wordings that the
 rules of the library were not written on, against the bare class name, one standard template, the uniform pool and
 "{label}, {T}". Accuracy in % over all rows; T and "{label}, T" are means over the wordings, their range in brackets.
 The difference of T from the best of the others is paired by row, with its 95 % interval and an exact sign-flip test.
@@ -128,14 +128,14 @@ def row(
         "pool": right(Prompts(names, [entry.template for entry in pool(kind)])),
     }
     joined = [right(Prompts(names, "{label}, " + wording)) for wording in wordings]
-    told = [right(Prompts(names, task=wording)) for wording in wordings]
-    found["{label}, T"], found["T"] = np.mean(joined, 0), np.mean(told, 0)
+    described = [right(Prompts(names, task=wording)) for wording in wordings]
+    found["{label}, T"], found["T"] = np.mean(joined, 0), np.mean(described, 0)
     best = max((name for name in found if name != "T"), key=lambda name: found[name].mean())
     difference = found["T"] - found[best]
     half = paired_interval(found["T"], found[best])
     p = sign_flip_test(difference)
     cells = [f"{100 * found[name].mean():.1f}" for name in ("name", "standard", "pool", "{label}, T", "T")]
-    for place, each in ((3, joined), (4, told)):
+    for place, each in ((3, joined), (4, described)):
         values = [100 * one.mean() for one in each]
         cells[place] += f" [{min(values):.0f}, {max(values):.0f}]"
     line = f"| {title} ({len(names)}) | " + " | ".join(cells)

@@ -83,7 +83,7 @@ def main() -> None:
 
     for name, read in SETS.items():
         train, test, names = read(options.data / "text")
-        rows, asked = features(train[0]), features(test[0])
+        rows, queries = features(train[0]), features(test[0])
         targets, text = torch.from_numpy(test[1]), Prompts(names, "{label}").encode(encoder, cache=options.cache)
         print(f"| {name} ({len(names)}) | 0 | 1 | 5 | 10 |\n|---|---|---|---|---|")
         supports = {}
@@ -96,7 +96,7 @@ def main() -> None:
 
         def score(learner: str, index: np.ndarray) -> float:
             episode = Episode(
-                rows[index][None], torch.from_numpy(train[1][index])[None], asked[None], len(names), text[None]
+                rows[index][None], torch.from_numpy(train[1][index])[None], queries[None], len(names), text[None]
             )
             with torch.no_grad():
                 return float((load_learner(learner)(episode)[0].argmax(-1) == targets).float().mean())

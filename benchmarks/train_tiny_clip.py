@@ -3,7 +3,7 @@
     python benchmarks/train_tiny_clip.py --out work/tiny-clip            # about 40 minutes of one core
     python benchmarks/train_tiny_clip.py --out work/tiny-clip --install  # the same, then into the package
 
-Killed, it goes on where it was (a step is a function of the seed and its number). A caption names some attributes
+Killed, it resumes (a step is a function of the seed and its number). A caption names some attributes
 of a scene; it is a positive for every scene of the batch of which all of them are true. Twenty of the hundred
 colour-shape pairs are never drawn, and the prompts of `HELD_OUT` are never written.
 """
@@ -80,13 +80,13 @@ def where(name: str, pick: np.random.Generator) -> str:
 
 
 def caption(scene: np.ndarray, pick: np.random.Generator) -> tuple[str, list[int]]:
-    """A sentence about a scene, and which of its six attributes it tells."""
+    """A sentence about a scene, and which of its six attributes it names."""
     names = [SHAPES[scene[0]], COLOURS[scene[1]], BACKGROUNDS[scene[2]], TEXTURES[scene[3]], SIZES[scene[4]]]
     names = [str(pick.choice(SYNONYMS.get(name, (name,)))) for name in names]
     names.append(where(POSITIONS[scene[5]], pick))
     if pick.random() < 0.35:
-        told = int(pick.choice(6, p=[0.2, 0.16, 0.16, 0.22, 0.08, 0.18]))
-        return str(pick.choice(SINGLE[list(SINGLE)[told]])).format(names[told]), [told]
+        named = int(pick.choice(6, p=[0.2, 0.16, 0.16, 0.22, 0.08, 0.18]))
+        return str(pick.choice(SINGLE[list(SINGLE)[named]])).format(names[named]), [named]
     chosen = pick.random(6) < (0.8, 0.62, 0.35, 0.4, 0.25, 0.3)
     if not chosen.any():
         chosen[0] = True
@@ -109,14 +109,14 @@ def batch(step: int, seed: int, what: np.ndarray, tokenizer: open_clip.SimpleTok
     tokens = np.zeros((CAPTIONS, tokenizer.context_length), np.int64)
     true = np.zeros((IMAGES, CAPTIONS), bool)
     for j in range(CAPTIONS):
-        words, told = caption(what[rows[j]], pick)
+        words, named = caption(what[rows[j]], pick)
         inner = tokenizer.encode(words)
         if pick.random() < 0.3:  # unknown words should not disturb
             noise = list(pick.integers(256, MERGES + 512, pick.integers(1, 4)))
             inner = noise + inner if pick.random() < 0.5 else inner + noise
         inner = inner[: tokenizer.context_length - 2]
         tokens[j, : len(inner) + 2] = [tokenizer.sot_token_id, *inner, tokenizer.eot_token_id]
-        true[:, j] = (what[rows][:, told] == what[rows[j]][told]).all(1)
+        true[:, j] = (what[rows][:, named] == what[rows[j]][named]).all(1)
     return rows, tokens, true
 
 
@@ -144,7 +144,7 @@ def pixels(images: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def exam(model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, count: int = 2000) -> dict[str, float]:
+def evaluate(model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, count: int = 2000) -> dict[str, float]:
     """Accuracy on fresh scenes: 100 pairs seen and held out, and each label space by a prompt of its own."""
     model.eval()
     prompts = {
@@ -203,7 +203,7 @@ def main() -> None:
     checkpoint, start = given.out / "checkpoint.safetensors", 0
     if checkpoint.exists():
         start = restore(model, optimiser, checkpoint)
-        print(f"goes on at step {start}")
+        print(f"resumes at step {start}")
     what = attributes(given.seed, 0, POOL, "seen")
     pool = np.concatenate([draw_scenes(what[i : i + 2000], given.seed, i, PIXELS) for i in range(0, POOL, 2000)])
     begun = time.process_time()
@@ -223,12 +223,12 @@ def main() -> None:
             model.logit_scale.clamp_(max=math.log(100))
         if (step + 1) % 200 == 0 or step + 1 == given.steps:
             save(model, optimiser, checkpoint, step + 1)
-            marks = " ".join(f"{k}={v:.3f}" for k, v in exam(model, tokenizer, 1000).items())
-            print(f"step {step + 1} loss {value:.3f} {time.process_time() - begun:.0f} s  {marks}", flush=True)
+            scores = " ".join(f"{k}={v:.3f}" for k, v in evaluate(model, tokenizer, 1000).items())
+            print(f"step {step + 1} loss {value:.3f} {time.process_time() - begun:.0f} s  {scores}", flush=True)
     weights = {name: value.half().contiguous() if value.is_floating_point() else value.clone()
                for name, value in model.state_dict().items()}  # fmt: skip
     save_file(weights, given.out / "open_clip_model.safetensors")
-    print(json.dumps(exam(model, tokenizer, 4000), indent=2))
+    print(json.dumps(evaluate(model, tokenizer, 4000), indent=2))
     if given.install:
         import fewshot.encoders.bundled as home
 

@@ -3,7 +3,7 @@
     python benchmarks/transductive.py --data ../shared/data --out transductive.jsonl
 
 5-way, 75 queries an episode, CLIP ViT-B/32 features of three datasets, centred by the mean of ImageNet features (no
-class of the exam is looked at), of length one. Under Dirichlet(2) the shares of the classes among the queries vary, as
+class of these datasets is used), of length one. Under Dirichlet(2) the shares of the classes among the queries vary, as
 in Veilleux et al. 2021; the classes and the supports are the same. All learners with their published hyper-parameters
 for each number of shots, none chosen here. Differences from SimpleShot are paired.
 """
@@ -35,17 +35,17 @@ QUERY = 15
 
 
 def sources(folder: Path) -> tuple[dict[str, TensorSource], TensorSource]:
-    """The three exams, and the rows whose mean centres them."""
-    exams = {}
+    """The three datasets, and the rows whose mean centres them."""
+    datasets = {}
     for name in ("dtd", "caltech101", "oxford_flowers"):
         with np.load(folder / "clip_vitb32" / f"{name}.npz") as file:
             rows = np.concatenate([file["test_X"], file["val_X"]]).astype(np.float32)
             labels = np.concatenate([file["test_y"], file["val_y"]])
-        exams[name] = TensorSource(rows, labels, name=f"{name} CLIP")
+        datasets[name] = TensorSource(rows, labels, name=f"{name} CLIP")
     with np.load(folder / "clip_vitb32" / "imagenet.npz") as file:
         keys = [key for key in file.files if key.endswith("_X")]
         base = np.concatenate([file[key].astype(np.float32) for key in keys])
-    return exams, TensorSource(base, np.zeros(len(base), np.int64))
+    return datasets, TensorSource(base, np.zeros(len(base), np.int64))
 
 
 def main() -> None:
@@ -55,10 +55,10 @@ def main() -> None:
     parser.add_argument("--out", help="JSON Lines file to add to and resume from")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    exams, base = sources(options.data)
+    datasets, base = sources(options.data)
     print("| features | shots | learner | balanced | Dirichlet(2) | change | against SimpleShot, Dirichlet |")
     print("|---|---|---|---|---|---|---|")
-    for dataset, source in exams.items():
+    for dataset, source in datasets.items():
         for position, shot in enumerate((1, 5)):
             learners = {name: load_learner(f"cl2n | {specs[position]}").fit(base) for name, specs in LEARNERS.items()}
             results = {

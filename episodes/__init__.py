@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_HOME = {
+_MODULES = {
     "Episode": "episodes.episode",
     "EpisodeSampler": "episodes.samplers.fixed",
     "Draw": "episodes.draw",
@@ -41,7 +41,7 @@ _HOME = {
     "Result": "episodes.result",
     "Results": "episodes.results",
 }
-__all__ = list(_HOME)
+__all__ = list(_MODULES)
 
 if TYPE_CHECKING:
     from episodes.comparison import compare as compare
@@ -79,11 +79,11 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import episodes`` stays fast."""
-    if name in _HOME:
-        globals()[name] = value = getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        globals()[name] = value = getattr(import_module(_MODULES[name]), name)
         return value
     raise AttributeError(f"module 'episodes' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_MODULES])

@@ -1,4 +1,4 @@
-"""`Answers`: what a learner answered in a batch of episodes, beside what was right; metrics are functions of it."""
+"""`Answers`: the logits of a learner in a batch of episodes, with the query labels; what metrics are functions of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Answers:
         logits: of the learner ``[E, Q, N]``.
         targets: class of each query within its episode ``[E, Q]``; ``-1`` is not scored, ``-2`` is of none of the
             episode's classes.
-        outliers: how little each query looks like any of the classes ``[E, Q]``, for metrics that ask for it.
+        outliers: how little each query looks like any of the classes ``[E, Q]``, for metrics that need it.
     """
 
     logits: Tensor
@@ -48,7 +48,7 @@ class Answers:
 
     @cached_property
     def right(self) -> Tensor:
-        """Queries that were answered right ``[E, Q]``."""
+        """Queries that were classified correctly ``[E, Q]``."""
         return (self.predicted == self.targets) & self.known
 
     @cached_property

@@ -19,7 +19,7 @@ _SAMPLER = "what draws episodes, such as EpisodeSampler(source.labels, way=5, sh
 
 
 def check_arguments(learners: Any, source: Any, sampler: Any) -> None:
-    """Refuse what is no learner, source or sampler, and say in whose place it stands.
+    """Refuse what is no learner, source or sampler, and name the argument it was given as.
 
     Raises:
         ValueError: the message names each such argument, what it is and what it should be.
@@ -61,7 +61,7 @@ def _is_learner(given: Any) -> bool:
 
 
 def _described(given: Any) -> str:
-    """What something is, for people."""
+    """What something is, in words for a message."""
     if isinstance(given, type):
         return f"the class {given.__name__} itself, not an object of it"
     if isinstance(given, str):

@@ -1,4 +1,4 @@
-"""`Cell`: one learner evaluated on one task, and how its answers are scored."""
+"""`Cell`: one learner evaluated on one task, and how its predictions are scored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Cell:
     name: str
     learner: Learns
     sources: Mapping[str, Source]
-    exam: dict[str, Any]
+    evaluation: dict[str, Any]
     episodes: int
     device: torch.device
     text: Tensor | None
@@ -59,7 +59,7 @@ class Cell:
                 f"{self.name!r} needs class text, but none was given; pass text=[C, D], one vector per class."
             )
         identity = learner_identity(self.learner)
-        self.recipe = _unicode({"learner": identity, "exam": self.exam})
+        self.recipe = _unicode({"learner": identity, "evaluation": self.evaluation})
         self.key = recipe_hash(self.recipe)
 
     def _choose_source(self) -> Source:
@@ -80,13 +80,13 @@ class Cell:
 
     @property
     def predictions(self) -> Predictions | None:
-        """Answers to the episodes done so far, where they are kept."""
+        """Predictions for the episodes done so far, where they are kept."""
         if self.kept:
             self.kept = [Predictions.joined(self.kept)]
         return self.kept[0] if self.kept else None
 
     def resume(self, scores: NDArray[np.float64], query_count: int | None, kept: Predictions | None) -> None:
-        """Go on after the episodes that are known; where answers are kept, after those they are known of."""
+        """Continue after the known episodes; where predictions are kept, after those with known predictions."""
         known = min(len(scores), self.episodes)
         if self.keep_predictions:
             known = min(known, 0 if kept is None else len(kept))
@@ -101,7 +101,7 @@ class Cell:
     def result(self, environment: dict[str, Any], seconds: float) -> Result:
         """The finished cell."""
         provenance = {"embedding": report} if (report := getattr(self.source, "report", None)) else {}
-        interval = "disjoint" if self.exam.get("sampler") == "disjoint" else "episodes"
+        interval = "disjoint" if self.evaluation.get("sampler") == "disjoint" else "episodes"
         count, name = self.query_count or 0, str(_unicode(self.name))
         return Result(
             name, self.recipe, self.scores, count, seconds, environment, interval, provenance, self.predictions
@@ -110,7 +110,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Answered:
-    """What is kept of the answers to some episodes: numbers for each scored query, on the learner's device."""
+    """What is kept of the predictions for some episodes: numbers for each scored query, on the learner's device."""
 
     ids: Tensor  # [E]
     known: Tensor  # [E, Q]
@@ -122,7 +122,7 @@ class _Answered:
 def score(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
     """Score of one learner in each episode ``[E]``, NaN where logits are not finite.
 
-    Nothing here waits for an accelerator: answers are counted, and bad ones reported, once per block.
+    Nothing here waits for an accelerator: predictions are counted, and bad ones reported, once per block.
     """
     clock = Clock(targets.device)
     try:
@@ -163,7 +163,7 @@ def score(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
 
 
 def record(cell: Cell, scores: Tensor, drawn: Draw, first: int) -> None:
-    """Move the scores of one block of episodes to the cell, and the answers where they are kept."""
+    """Move the scores of one block of episodes to the cell, and the predictions where they are kept."""
     stop = first + len(scores)
     if stop <= cell.done:
         return
@@ -183,7 +183,7 @@ def record(cell: Cell, scores: Tensor, drawn: Draw, first: int) -> None:
 
 
 def _check(cell: Cell, values: NDArray[np.float64], first: int) -> None:
-    """Refuse scores that are none, and say of which episode."""
+    """Refuse scores that are not finite or out of range, and name the episode."""
     low, high = cell.metric.bounds
     wrong = ~np.isfinite(values) | (values < low - 1e-9) | (values > high + 1e-9)
     if not wrong.any():
@@ -198,13 +198,13 @@ def _check(cell: Cell, values: NDArray[np.float64], first: int) -> None:
 
 
 def _predictions(cell: Cell, drawn: Draw, first: int, new: slice) -> Predictions:
-    """The answers to the new episodes of a block, as rows and classes of the dataset."""
+    """The predictions for the new episodes of a block, as rows and classes of the dataset."""
     known = (drawn.targets >= 0).numpy()  # [E, Q]
     counts = known.sum(1)
     starts = np.cumsum(counts) - counts  # [E]
     columns = {"predicted": np.int64, "confidence": np.float32, "log_likelihood": np.float32}
     found = {name: np.zeros(counts.sum(), dtype) for name, dtype in columns.items()}
-    for part in cell.answered:  # where memory ran out, some episodes were answered twice: the same
+    for part in cell.answered:  # where memory ran out, some episodes were evaluated twice: the same
         here = part.known.cpu().numpy()
         place = (starts[part.ids.cpu().numpy() - first, None] + here.cumsum(1) - 1)[here]
         for name, column in found.items():
@@ -244,9 +244,9 @@ class Clock:
 
 
 def learner_identity(learner: Learns) -> dict[str, str]:
-    """A learner in a recipe: how it is written, for people, and all that its answers depend on, as a digest.
+    """A learner in a recipe: its spec, for readers, and all that its predictions depend on, as a digest.
 
-    One whose identity is unknown gets a random one: its scores can be looked at, but never found again.
+    One whose identity is unknown gets a random one: its scores can be read, but never resumed from.
     """
     named = learner if hasattr(learner, "__qualname__") else type(learner)
     spec = repr(learner) if isinstance(learner, torch.nn.Module) else f"{named.__module__}.{named.__qualname__}"

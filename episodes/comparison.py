@@ -14,7 +14,8 @@ from episodes.intervals import difference_interval, mean_interval
 from episodes.metrics import METRICS, Metric
 from episodes.naming import flatten, learner_names
 from episodes.printable import printable
-from episodes.result import HasCells, Result, cells_of, describe_exam, group_by_exam
+from episodes.renamed import former_attribute
+from episodes.result import HasCells, Result, cells_of, describe_evaluation, group_by_evaluation
 from episodes.statistics import detectable_difference, holm, sign_flip_test
 
 
@@ -32,7 +33,7 @@ class Comparison:
         wins: episodes in which a did better.
         ties: episodes in which both scored the same.
         losses: episodes in which b did better.
-        exam: what both were evaluated on, like ``"digits 5-way 1-shot"``.
+        evaluation: what both were evaluated on, like ``"digits 5-way 1-shot"``.
         interval: ``"episodes"`` or ``"disjoint"``, as in `Result`.
         lengths: episodes of a and of b; only the first ones that both have are compared.
         p_adjusted: p_value after Holm's correction for all comparisons made together; None for one alone.
@@ -48,11 +49,13 @@ class Comparison:
     wins: int
     ties: int
     losses: int
-    exam: str
+    evaluation: str
     interval: str
     lengths: tuple[int, int]
     p_adjusted: float | None = None
     metric: Metric = METRICS["accuracy"]
+
+    exam = former_attribute("exam", "evaluation")
 
     @property
     def episodes(self) -> int:
@@ -66,7 +69,7 @@ class Comparison:
 
     @property
     def informative(self) -> bool:
-        """Whether there are enough episodes for the interval to say anything."""
+        """Whether there are enough episodes for a meaningful interval."""
         return self.metric.informs(self.ci95 / 2)  # a difference has twice the range of a score
 
     def written(self) -> str:
@@ -112,15 +115,16 @@ def compare(a: Result, b: Result) -> Comparison:
     Raises:
         ValueError: they were evaluated on different episodes; the message names what differs.
 
-    >>> exam = {"dataset": {"name": "toy"}, "way": 5, "shot": 1}
-    >>> a, b = (Result(name, {"exam": exam}, np.array(scores), query_count=5)
+    >>> evaluation = {"dataset": {"name": "toy"}, "way": 5, "shot": 1}
+    >>> a, b = (Result(name, {"evaluation": evaluation}, np.array(scores), query_count=5)
     ...         for name, scores in {"a": [0.6, 0.8, 1.0, 0.8], "b": [0.6, 0.6, 0.8, 0.4]}.items())
     >>> print(compare(a, b))
     a - b = +20.00 ± 32.99 (95 %, 4 paired episodes), p = 0.250
     """
-    if a.exam_key != b.exam_key:
+    if a.evaluation_key != b.evaluation_key:
         raise ValueError(
-            f"{a.learner!r} and {b.learner!r} have different tasks: {'; '.join(unequal(a.exam, b.exam))}. "
+            f"{a.learner!r} and {b.learner!r} have different tasks: "
+            f"{'; '.join(unequal(a.evaluation, b.evaluation))}. "
             "Only scores on the same episodes can be paired; evaluate both with the same source and sampler."
         )
     episodes = min(a.episodes, b.episodes)
@@ -140,7 +144,7 @@ def compare(a: Result, b: Result) -> Comparison:
         wins=int((better > 0).sum()),
         ties=int((differences == 0).sum()),
         losses=int((better < 0).sum()),
-        exam=describe_exam(a),
+        evaluation=describe_evaluation(a),
         interval=a.interval,
         lengths=(a.episodes, b.episodes),
         metric=a.metric,
@@ -169,7 +173,7 @@ def compare_all(results: HasCells | Iterable[Result], reference: str | None = No
     if reference is not None and reference not in names:
         raise ValueError(f"reference={reference!r}, but the results are of {', '.join(map(repr, names))}.")
     made = []
-    for paired in group_by_exam(cells):
+    for paired in group_by_evaluation(cells):
         labels = {id(cell): label for cell, label in zip(paired, learner_names(paired), strict=True)}
         pairs = [
             (a, b) if reference is None or b.learner == reference else (b, a)

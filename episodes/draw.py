@@ -24,7 +24,8 @@ class Draw:
         support: row indices ``[E, S]``, ordered by class.
         labels: class of each support row within its episode ``[E, S]``; ``-1`` is padding.
         query: row indices ``[E, Q]``.
-        targets: the right answers ``[E, Q]``; ``-1`` is padding, ``-2`` is of none of the episode's classes.
+        targets: the query labels, class of each query within its episode ``[E, Q]``; ``-1`` is padding, ``-2`` is of
+            none of the episode's classes.
         classes: dataset class of each way ``[E, N]``; ``-1`` where an episode has fewer.
         ids: episode numbers ``[E]``.
         unlabelled: row indices ``[E, U]`` of unknown class, for semi-supervised learners, or None.
@@ -84,11 +85,11 @@ class Draw:
         """
         if not _padded(self.targets):
             return [(torch.arange(len(self)), self)]
-        asked = self.targets != PADDING  # [E, Q]
-        found, numbers = [], asked.sum(1)
+        real_queries = self.targets != PADDING  # [E, Q]
+        found, numbers = [], real_queries.sum(1)
         for number in numbers.unique().tolist():
             places = (numbers == number).nonzero().squeeze(1)
-            part, real = self[places], asked[places]
+            part, real = self[places], real_queries[places]
             shape = (len(places), number)
             query, targets = part.query[real].view(shape), part.targets[real].view(shape)
             found.append((places, replace(part, query=query, targets=targets)))
@@ -97,10 +98,10 @@ class Draw:
     def alone(self, place: int = 0) -> Draw:
         """One of the episodes, with neither support rows nor queries that are padding."""
         one = self[place : place + 1]
-        learned, asked = one.labels[0] != PADDING, one.targets[0] != PADDING
+        support, queries = one.labels[0] != PADDING, one.targets[0] != PADDING
         return replace(
-            one, support=one.support[:, learned], labels=one.labels[:, learned],
-            query=one.query[:, asked], targets=one.targets[:, asked],
+            one, support=one.support[:, support], labels=one.labels[:, support],
+            query=one.query[:, queries], targets=one.targets[:, queries],
         )  # fmt: skip
 
     def to(self, device: torch.device | str) -> Draw:

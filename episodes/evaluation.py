@@ -1,4 +1,4 @@
-"""`evaluate`: the one loop that gives learners episodes and scores their answers."""
+"""`evaluate`: the one loop that gives learners episodes and scores their predictions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def evaluate(
             (`OpenSetSampler`), ``"auroc"`` or ``"fpr95"`` of the learner's outlier scores: its own
             ``outlier_score(episode, logits) [E, Q]`` if it has one, else the log-odds against the most
             likely class; or a `Metric` of your own.
-        keep_predictions: keep what was answered to each query, 24 bytes for each, for ``Result.predictions``,
+        keep_predictions: keep the prediction for each query, 24 bytes for each, for ``Result.predictions``,
             ``Result.confusion()`` and ``Result.per_class()``; with `out`, in a folder beside it.
         device: ``"auto"`` is the device of the rows if that is an accelerator, else CUDA if there is one.
         chunk: episodes per batch; by default as many as keep the gathered rows within the bound above. It
@@ -79,7 +79,7 @@ def evaluate(
         Per-episode scores with the full recipe.
 
     Raises:
-        ValueError: sampler and source disagree, a learner asks for rows or text that are not there, or its
+        ValueError: sampler and source disagree, a learner needs rows or text that are not given, or its
             logits have the wrong shape or are not finite; the message names learner and episodes.
 
     >>> from episodes import EpisodeSampler, TensorSource
@@ -99,7 +99,7 @@ def evaluate(
         raise ValueError(f"episodes={episodes}, but {sampler!r} has {available}; ask for at most that many.")
     measured = load_metric(metric)
     if measured.function is None:
-        raise ValueError(f"metric {measured.name!r} was read from a file and has no function; make it anew.")
+        raise ValueError(f"metric {measured.name!r} was read from a file and has no function; construct it again.")
     if measured.open_set and not (sampler.draw(0, 1).targets == OPEN).any():
         raise ValueError(
             f"metric={measured.name!r} needs queries of none of the classes; {sampler!r} draws none: OpenSetSampler."
@@ -109,14 +109,14 @@ def evaluate(
     first_source = next(iter(sources.values()))
     _check_rows(sampler, first_source)
     place = _choose_device(device, first_source)
-    exam = _exam(first_source, sampler, text)
+    evaluation = _evaluation(first_source, sampler, text)
     if measured.name != "accuracy" or measured.recipe() != "accuracy":
-        exam["metric"] = measured.recipe()
+        evaluation["metric"] = measured.recipe()
     environment = _environment(place)
     file = ResultsFile(out) if out is not None else None
 
     cells = [
-        Cell(name, learner, sources, exam, episodes, place, text, measured, keep_predictions)
+        Cell(name, learner, sources, evaluation, episodes, place, text, measured, keep_predictions)
         for name, learner in named.items()
     ]
     for cell in cells:
@@ -136,7 +136,7 @@ def evaluate(
             result = cell.result(environment, seconds)
             if file is not None and (known_cell is None or known_cell.episodes < episodes):
                 result = file.append(result)
-            elif file is not None and keep_predictions:  # scores were known, answers perhaps not
+            elif file is not None and keep_predictions:  # scores were known, predictions perhaps not
                 result = file.keep(result) if cell in todo else result.with_kept(file.kept_at(cell.key))
             finished.append(result)
     except BaseException:
@@ -179,7 +179,7 @@ def _run(
     file: ResultsFile | None,
     progress: bool,
 ) -> None:
-    """Fill the scores of all cells, each from where it stands."""
+    """Fill the scores of all cells, each from its first missing episode."""
     if not cells:
         return
     start = min(cell.done for cell in cells)
@@ -212,7 +212,7 @@ def _run(
                                 raise
                             size, chunk = size // 2, size // 2
                             buffers.clear()
-                            _LOG.warning("out of memory: going on with %d episodes at a time.", size)
+                            _LOG.warning("out of memory: continuing with %d episodes at a time.", size)
                             continue
                         done = part.stop
                 for cell in group:
@@ -293,11 +293,11 @@ def _check_rows(sampler: Sampler, source: Source) -> None:
         )
 
 
-def _exam(source: Source, sampler: Sampler, text: Tensor | None) -> dict[str, Any]:
-    exam = {"dataset": {"name": source.name, "fingerprint": source.fingerprint()}, **sampler.recipe()}
+def _evaluation(source: Source, sampler: Sampler, text: Tensor | None) -> dict[str, Any]:
+    evaluation = {"dataset": {"name": source.name, "fingerprint": source.fingerprint()}, **sampler.recipe()}
     if text is not None:
-        exam["text"] = digest_array(text)
-    return exam
+        evaluation["text"] = digest_array(text)
+    return evaluation
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from episodes.sign_flip import finite_vector
 
 # Chosen by simulation, so that 95 % intervals cover in at least 93 % of repetitions wherever they are reported
 # (tests/episodes/test_intervals.py).
-_LIKENESS = 0.3  # assumed correlation between queries of one episode, as long as the scores say nothing about it
+_LIKENESS = 0.3  # assumed correlation between queries of one episode, as long as the scores do not show it
 _WEIGHT = 1.0  # of this assumption: as that of one error in every query of an episode
 _RARE = 1.04  # in z^2: how many independent errors may happen without any being seen
 

@@ -1,4 +1,4 @@
-"""Labels as people bring them: whole numbers, truth values or names, never a mixture, never missing."""
+"""Labels in the forms that users have them: whole numbers, truth values or names, never a mixture, never missing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def label_array(labels: Any, what: str = "labels") -> NDArray[Any]:
         what: what messages call them.
 
     Raises:
-        ValueError: a label is missing, fractional, infinite or too large to be told from its neighbours, or labels
-            are of several kinds; the message names the row.
+        ValueError: a label is missing, fractional, infinite or too large to be distinguished from its neighbours, or
+            labels are of several kinds; the message names the row.
 
     >>> label_array(["01", "1"]), label_array(np.array([2, 1], dtype=object))
     (array(['01', '1'], dtype='<U2'), array([2, 1]))
@@ -84,7 +84,7 @@ def _array(labels: Any, what: str) -> NDArray[Any]:
         raise ValueError(f"{what} are {labels!r:.80}; give one label per row.")
     listed = [label.item() if isinstance(label, Tensor) and label.ndim == 0 else label for label in labels]
     if listed and isinstance(listed[0], (list, tuple, np.ndarray, Tensor)):
-        return np.asarray(listed)  # too many dimensions: for the caller to say
+        return np.asarray(listed)  # too many dimensions: for the caller to report
     flat = np.empty(len(listed), dtype=object)  # NumPy would write the number 1 among names as the name "1"
     flat[:] = listed
     return flat

@@ -1,4 +1,4 @@
-"""Reading a file of episodes: whether its arrays fit one another and a dataset, `ManifestSampler` looks."""
+"""Reading a file of episodes; `ManifestSampler` checks that its arrays fit one another and a dataset."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Metric:
         return self.written(max(half, 10.0**-self.digits / self.scaled(1)) if half > 0 else half)
 
     def informs(self, half: float) -> bool:
-        """Whether an interval of this half-width says anything: it exists, and is narrower than all possible scores."""
+        """Whether an interval of this half-width is meaningful: it exists, and is narrower than all possible scores."""
         return 0 < half < self.width / 2
 
     def better(self, score: float, other: float) -> bool:

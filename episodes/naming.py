@@ -1,4 +1,4 @@
-"""Names of rows and columns: what has the same name, and is not the same, is told apart by what differs."""
+"""Names of rows and columns: different things of one name are distinguished by what differs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LONGEST = 40  # characters of a value that is shown
 
 
 def learner_names(cells: Sequence[Result]) -> list[str]:
-    """A name for the learner of each cell; where a task has several learners of one name, they are told apart."""
-    places = [(cell.exam_key, cell.learner) for cell in cells]
+    """A name for the learner of each cell; where a task has several learners of one name, they are distinguished."""
+    places = [(cell.evaluation_key, cell.learner) for cell in cells]
     clashing = {name for place, number in Counter(places).items() if number > 1 for name in place[1:]}
     facts = [dict(flatten(cell.recipe.get("learner", {}))) if cell.learner in clashing else {} for cell in cells]
-    return _apart([printable(cell.learner) for cell in cells], facts)
+    return _distinct([printable(cell.learner) for cell in cells], facts)
 
 
 def task_names(cells: Sequence[Result], *, always_dataset: bool = False) -> list[str]:
@@ -32,8 +32,8 @@ def task_names(cells: Sequence[Result], *, always_dataset: bool = False) -> list
     for cell in cells:
         embedding = cell.provenance.get("embedding")
         how = {k: embedding[k] for k in _HOW_EMBEDDED if k in embedding} if isinstance(embedding, Mapping) else {}
-        facts.append({**how, **{k: v for k, v in flatten(cell.exam) if k != "metric"}})
-    return _apart(names, facts)
+        facts.append({**how, **{k: v for k, v in flatten(cell.evaluation) if k != "metric"}})
+    return _distinct(names, facts)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -45,7 +45,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
-def _apart(names: list[str], facts: list[dict[str, Any]]) -> list[str]:
+def _distinct(names: list[str], facts: list[dict[str, Any]]) -> list[str]:
     """Names with what differs among those that are equal: settings if that is enough, else digests."""
     labels = list(names)
     for name in {name for name in names if names.count(name) > 1}:

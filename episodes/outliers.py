@@ -1,4 +1,4 @@
-"""Scores of open-set recognition: do outlier scores tell queries of no known class from the others?"""
+"""Scores of open-set recognition: do outlier scores separate queries of no known class from the others?"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def refuse_unusual(X: Any, what: str) -> None:
     """Refuse numbers of which a part would be lost.
 
     Raises:
-        ValueError: they are sparse or complex; the message says how to make them dense and real.
+        ValueError: they are sparse or complex; the message names the conversion.
     """
     if is_sparse(X):
         dense = "to_dense()" if isinstance(X, Tensor) else "toarray()"

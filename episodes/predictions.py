@@ -1,4 +1,4 @@
-"""`Predictions`: what a learner answered to each query, and what can be computed of all answers together."""
+"""`Predictions`: the predicted class of each query, and what can be computed from all of them together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class ScoresOfClass:
-    """How the queries of one class were answered."""
+    """How the queries of one class were classified."""
 
     name: str
     queries: int
@@ -34,11 +34,11 @@ class ScoresOfClass:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Queries by class and answer.
+    """Queries by class and predicted class.
 
     Attributes:
         names: of the classes that occur ``[C]``.
-        counts: queries of class i that were answered as class j ``[C, C]``.
+        counts: queries of class i that were predicted as class j ``[C, C]``.
     """
 
     names: list[str]
@@ -47,13 +47,13 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers to all scored queries, episode after episode; 24 bytes for each.
+    """Predictions for all scored queries, episode after episode; 24 bytes for each.
 
     Attributes:
         counts: scored queries of each episode ``[E]``; their sum is P.
         rows: row of each query in the dataset ``[P]``.
         targets: its class in the dataset ``[P]``.
-        predicted: the class it was answered as ``[P]``, one of those of its episode.
+        predicted: the predicted class ``[P]``, one of those of its episode.
         confidence: probability of that class, by softmax of the logits ``[P]``.
         log_likelihood: log-probability of the right class ``[P]``.
         class_names: of the dataset's classes.
@@ -73,7 +73,7 @@ class Predictions:
 
     @property
     def accuracy(self) -> float:
-        """Share of all queries that were answered right."""
+        """Share of all queries that were classified correctly."""
         return float((self.predicted == self.targets).mean())
 
     @property
@@ -83,37 +83,37 @@ class Predictions:
 
     @property
     def macro_f1(self) -> float:
-        """Mean of F1 over the classes that were asked for or answered."""
+        """Mean of F1 over the classes that have queries or were predicted."""
         return float(np.mean([one.f1 for one in self.per_class()]))
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean of accuracy over the classes that were asked for."""
+        """Mean of accuracy over the classes that have queries."""
         return float(np.mean([one.accuracy for one in self.per_class() if one.queries]))
 
     def calibration_error(self, bins: int = BINS) -> float:
-        """Expected calibration error of all answers together: ``sum_b n_b / n |accuracy_b - confidence_b|``."""
+        """Expected calibration error of all predictions together: ``sum_b n_b / n |accuracy_b - confidence_b|``."""
         confidence = self.confidence.astype(np.float64)
         place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
         gaps = np.bincount(place, (self.predicted == self.targets) - confidence, minlength=bins)
         return float(np.abs(gaps).sum() / len(confidence))
 
     def confusion(self) -> Confusion:
-        """Queries by their class and the class they were answered as; only classes that occur."""
+        """Queries by their class and their predicted class; only classes that occur."""
         classes, place = np.unique(np.concatenate([self.targets, self.predicted]), return_inverse=True)
-        asked, answered = place.reshape(2, -1)
-        counts = np.bincount(asked * len(classes) + answered, minlength=len(classes) ** 2)
+        true, predicted = place.reshape(2, -1)
+        counts = np.bincount(true * len(classes) + predicted, minlength=len(classes) ** 2)
         return Confusion([self._name(c) for c in classes], counts.reshape(len(classes), -1).astype(np.int64))
 
     def per_class(self) -> list[ScoresOfClass]:
         """Accuracy (recall), precision and F1 of each class that occurs; 0 where there is nothing to divide by."""
         classes, place = np.unique(np.concatenate([self.targets, self.predicted]), return_inverse=True)
-        asked, answered = place.reshape(2, -1)
-        queries, answers = (np.bincount(p, minlength=len(classes)) for p in (asked, answered))
-        right = np.bincount(asked[asked == answered], minlength=len(classes))
+        true, predicted = place.reshape(2, -1)
+        queries, predictions = (np.bincount(p, minlength=len(classes)) for p in (true, predicted))
+        right = np.bincount(true[true == predicted], minlength=len(classes))
         return [
             ScoresOfClass(self._name(c), int(q), r / max(q, 1), r / max(a, 1), 2 * r / (q + a))
-            for c, q, a, r in zip(classes, queries.tolist(), answers.tolist(), right.tolist(), strict=True)
+            for c, q, a, r in zip(classes, queries.tolist(), predictions.tolist(), right.tolist(), strict=True)
         ]
 
     def first(self, episodes: int) -> Predictions:
@@ -130,12 +130,12 @@ class Predictions:
         """
         if len(self) < len(scores):
             raise ValueError(
-                f"answers were kept of {len(self):,} of {len(scores):,} episodes; evaluate again with "
+                f"predictions were kept of {len(self):,} of {len(scores):,} episodes; evaluate again with "
                 "keep_predictions=True."
             )
         kept = self.first(len(scores))
         if accuracies and not np.allclose(kept.accuracies(), scores, atol=1e-9):
-            raise ValueError("the answers that were kept give other accuracies than the results beside them.")
+            raise ValueError("the predictions that were kept give other accuracies than the results beside them.")
         return kept
 
     def accuracies(self) -> NDArray[np.float64]:
@@ -172,7 +172,7 @@ class Predictions:
 
 
 def load_predictions(path: Path, key: str) -> Predictions:
-    """The answers in a file that `Predictions.save` wrote.
+    """The predictions in a file that `Predictions.save` wrote.
 
     Raises:
         ValueError: it is not there, damaged, or of another result.
@@ -181,7 +181,7 @@ def load_predictions(path: Path, key: str) -> Predictions:
 
     remedy = "remove it and evaluate again with keep_predictions=True."
     if not path.is_file():
-        raise ValueError(f"{str(path)!r} is missing, with the answers that were kept; evaluate again.")
+        raise ValueError(f"{str(path)!r} is missing, with the predictions that were kept; evaluate again.")
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
@@ -190,7 +190,7 @@ def load_predictions(path: Path, key: str) -> Predictions:
     except (SafetensorError, OSError, ValueError, RecursionError, TypeError, KeyError) as error:
         raise ValueError(f"{str(path)!r} is damaged ({error}); {remedy}") from None
     if metadata.get("key") != key:
-        raise ValueError(f"{str(path)!r} holds answers of another result; {remedy}")
+        raise ValueError(f"{str(path)!r} holds predictions of another result; {remedy}")
     sound = all(arrays[name].dtype == dtype and arrays[name].ndim == 1 for name, dtype in _DTYPES.items())
     sound = sound and metadata.get("digest") == _digest(arrays) and isinstance(names, list)
     if not sound or {len(arrays[name]) for name in _DTYPES if name != "counts"} != {int(arrays["counts"].sum())}:
@@ -199,7 +199,7 @@ def load_predictions(path: Path, key: str) -> Predictions:
 
 
 def predictions_path(results: Path, key: str) -> Path:
-    """Where the answers of a result are kept, beside the file of results."""
+    """Where the predictions of a result are kept, beside the file of results."""
     return results.with_name(f"{results.name}.predictions") / f"{key}.safetensors"
 
 

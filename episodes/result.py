@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from episodes.intervals import mean_interval, score_interval
 from episodes.metrics import Metric
 from episodes.predictions import Confusion, Predictions, ScoresOfClass, load_predictions
-from episodes.result_fields import SCHEMA, checked_fields, line_checksum
+from episodes.renamed import former_attribute, former_names
+from episodes.result_fields import SCHEMA, checked_fields, current_recipe, line_checksum
 from episodes.result_fields import recipe_hash as recipe_hash
 from episodes.samplers.task_label import task_label
+
+__getattr__ = former_names(__name__, group_by_exam="group_by_evaluation", describe_exam="describe_evaluation")
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Result:
 
     Attributes:
         learner: the name given by the user.
-        recipe: all that the scores depend on, ``{"learner": {...}, "exam": {...}}``, where ``exam`` is dataset, sampler
-            and metric; the number of episodes is not in it, because episode e is the same in a short and a long run.
+        recipe: all that the scores depend on, ``{"learner": {...}, "evaluation": {...}}``, where ``evaluation`` is
+            dataset, sampler and metric; the number of episodes is not in it, because episode e is the same in a short
+            and a long run.
         scores: score of each episode ``[episodes]``, by `metric`; accuracies are fractions.
         query_count: scored queries per episode, where scores are accuracies and it does not vary; else 0.
         seconds: time spent in the learner.
@@ -34,7 +38,7 @@ class Result:
         interval: ``"episodes"``: the interval describes the drawing of episodes from this dataset (the
             field's habit); ``"disjoint"``: no two episodes share a row, so it covers the data too.
         provenance: where the rows came from, such as counts of embedding cache hits.
-        kept: the answers, or the file they are in, where they were kept; `predictions` reads them.
+        kept: the predictions, or the file they are in, where they were kept; `predictions` reads them.
     """
 
     learner: str
@@ -47,20 +51,26 @@ class Result:
     provenance: dict[str, Any] = field(default_factory=dict)
     kept: Predictions | Path | None = field(default=None, repr=False, compare=False)
 
+    exam = former_attribute("exam", "evaluation")
+    exam_key = former_attribute("exam_key", "evaluation_key")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", current_recipe(self.recipe))
+
     @cached_property
     def key(self) -> str:
         """Digest of the recipe: equal keys mean equal scores."""
         return recipe_hash(self.recipe)
 
     @cached_property
-    def exam_key(self) -> str:
+    def evaluation_key(self) -> str:
         """Digest of all but the learner: results with equal ones are paired."""
-        return recipe_hash(self.recipe["exam"])
+        return recipe_hash(self.recipe["evaluation"])
 
     @cached_property
     def metric(self) -> Metric:
         """What the scores are."""
-        return Metric.from_recipe(self.exam.get("metric"))
+        return Metric.from_recipe(self.evaluation.get("metric"))
 
     @property
     def mean(self) -> float:
@@ -79,13 +89,13 @@ class Result:
 
     @property
     def informative(self) -> bool:
-        """Whether there are enough episodes for the interval to say anything."""
+        """Whether there are enough episodes for a meaningful interval."""
         return self.metric.informs(self.ci95)
 
     @property
     def queries(self) -> int:
         """Scored queries per episode, as far as they are known; else 1."""
-        way, query = self.way, self.exam.get("query")
+        way, query = self.way, self.evaluation.get("query")
         return self.query_count or (way * query if isinstance(way, int) and isinstance(query, int) else 0) or 1
 
     @property
@@ -94,42 +104,42 @@ class Result:
         return len(self.scores)
 
     @property
-    def exam(self) -> dict[str, Any]:
+    def evaluation(self) -> dict[str, Any]:
         """The part of the recipe that learners share: dataset, sampler, way, shot, query, seed, metric."""
-        return self.recipe["exam"]
+        return self.recipe["evaluation"]
 
     @property
     def way(self) -> int | None:
         """Classes per episode, None if it varies."""
-        return self.exam.get("way")
+        return self.evaluation.get("way")
 
     @property
     def shot(self) -> int | None:
         """Support rows per class, None if it varies."""
-        return self.exam.get("shot")
+        return self.evaluation.get("shot")
 
     @property
     def dataset(self) -> str:
         """Name of the dataset."""
-        return str(self.exam["dataset"]["name"])
+        return str(self.evaluation["dataset"]["name"])
 
     @cached_property
     def predictions(self) -> Predictions:
-        """What was answered to each query.
+        """The prediction for each query.
 
         Raises:
             ValueError: they were not kept, or do not belong to these scores.
         """
         if self.kept is None:
             raise ValueError(
-                f"the answers of {self.learner!r} were not kept; evaluate with keep_predictions=True "
+                f"the predictions of {self.learner!r} were not kept; evaluate with keep_predictions=True "
                 "(fewshot evaluate --keep-predictions)."
             )
         kept = load_predictions(self.kept, self.key) if isinstance(self.kept, Path) else self.kept
         return kept.of_scores(self.scores, accuracies=self.metric.counts)
 
     def confusion(self) -> Confusion:
-        """Queries by their class and the class they were answered as, over all episodes."""
+        """Queries by their class and their predicted class, over all episodes."""
         return self.predictions.confusion()
 
     def per_class(self) -> list[ScoresOfClass]:
@@ -137,11 +147,11 @@ class Result:
         return self.predictions.per_class()
 
     def with_kept(self, kept: Predictions | Path | None) -> Result:
-        """The same result, its answers kept there."""
+        """The same result, its predictions kept there."""
         return replace(self, kept=kept)
 
     def written(self) -> str:
-        """Mean and half-width of the interval: ``71.32 ± 0.41``, or ``57.50 ± ?`` where there is none to speak of."""
+        """Mean and half-width of the interval: ``71.32 ± 0.41``, or ``57.50 ± ?`` without a meaningful interval."""
         half = self.metric.written_interval(self.ci95) if self.informative else "?"
         return f"{self.metric.written(self.mean)} ± {half}"
 
@@ -197,11 +207,11 @@ def cells_of(results: HasCells | Iterable[Result]) -> list[Result]:
     return list(held)
 
 
-def group_by_exam(results: HasCells | Iterable[Result]) -> list[list[Result]]:
+def group_by_evaluation(results: HasCells | Iterable[Result]) -> list[list[Result]]:
     """Cells that are paired, group by group, in order of first appearance."""
     groups: dict[str, list[Result]] = {}
     for cell in cells_of(results):
-        groups.setdefault(cell.exam_key, []).append(cell)
+        groups.setdefault(cell.evaluation_key, []).append(cell)
     return list(groups.values())
 
 
@@ -215,12 +225,12 @@ def longest(cells: Iterable[Result]) -> list[Result]:
     return list(best.values())
 
 
-def describe_exam(cell: Result) -> str:
+def describe_evaluation(cell: Result) -> str:
     """Dataset, task and metric in words: ``digits 5-way 1-shot``, ``digits 5-way 1-shot, auroc``."""
     metric = "" if cell.metric.name == "accuracy" else f", {cell.metric.name}"
     return f"{cell.dataset} {describe_task(cell)}{metric}"
 
 
 def describe_task(cell: Result) -> str:
-    """The task in words: ``5-way 1-shot``; what varies from episode to episode is said to."""
-    return task_label(cell.exam)
+    """The task in words: ``5-way 1-shot``; "variable" for what differs between episodes."""
+    return task_label(cell.evaluation)

@@ -15,13 +15,26 @@ from episodes.metrics import Metric
 
 SCHEMA = "fewshot-results/1"
 INTERVALS = ("episodes", "disjoint")
+_FORMER = "exam"  # what version 0.1 called the field "evaluation" of a recipe
 _DEEPEST = 64  # levels of a recipe
 
 
 def recipe_hash(recipe: Any) -> str:
-    """A digest of JSON values that does not depend on the order of keys."""
+    """A digest of JSON values that does not depend on the order of keys.
+
+    A recipe is hashed under the field names of version 0.1, so that results of then and now have equal keys.
+    """
+    if isinstance(recipe, dict) and "evaluation" in recipe:
+        recipe = {_FORMER if name == "evaluation" else name: value for name, value in recipe.items()}
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def current_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe under the names of now: version 0.1 wrote ``exam`` for ``evaluation``."""
+    if _FORMER not in recipe or "evaluation" in recipe:
+        return recipe
+    return {"evaluation" if name == _FORMER else name: value for name, value in recipe.items()}
 
 
 def checked_fields(data: Any, where: str) -> dict[str, Any]:
@@ -54,7 +67,8 @@ def checked_fields(data: Any, where: str) -> dict[str, Any]:
     interval = schema.field(data, "interval", str, where)
     if interval not in INTERVALS:
         raise ValueError(f"{where}: the field 'interval' is {_short(interval)}; it must be one of {INTERVALS}.")
-    scores, count = _scores(data, where, Metric.from_recipe(recipe["exam"].get("metric"), where))
+    recipe = current_recipe(recipe)
+    scores, count = _scores(data, where, Metric.from_recipe(recipe["evaluation"].get("metric"), where))
     seconds = float(schema.field(data, "seconds", float, where, least=0))
     return {
         "learner": learner, "recipe": recipe, "scores": scores, "query_count": count, "seconds": seconds,
@@ -69,11 +83,13 @@ def line_checksum(data: dict[str, Any], where: str = "this result") -> str:
 
 def _check_recipe(recipe: dict[str, Any], where: str) -> None:
     schema.field(recipe, "learner", dict, where)
-    exam = schema.field(recipe, "exam", dict, where)
-    schema.field(schema.field(exam, "dataset", dict, where), "name", str, where)
+    if _FORMER in recipe and "evaluation" in recipe:
+        raise ValueError(f"{where}: the recipe has both 'evaluation' and {_FORMER!r}, its old name; remove one.")
+    evaluation = schema.field(current_recipe(recipe), "evaluation", dict, where)
+    schema.field(schema.field(evaluation, "dataset", dict, where), "name", str, where)
     for name in ("way", "shot", "query"):
-        schema.field(exam, name, (int, type(None)), where, default=None, least=0, most=2**40)
-    schema.field(exam, "metric", (str, dict, type(None)), where, default=None)
+        schema.field(evaluation, name, (int, type(None)), where, default=None, least=0, most=2**40)
+    schema.field(evaluation, "metric", (str, dict, type(None)), where, default=None)
 
 
 def _scores(data: Mapping[str, Any], where: str, metric: Metric) -> tuple[NDArray[np.float64], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from episodes.files import write_atomically
 from episodes.predictions import predictions_path
 from episodes.printable import printable
 from episodes.report.tables import to_text
-from episodes.result import Result, describe_exam, group_by_exam, longest
+from episodes.result import Result, describe_evaluation, group_by_evaluation, longest
 from episodes.results_file import ResultsFile as ResultsFile
 from episodes.results_file import line_of, read_lines
 
@@ -29,9 +30,14 @@ class Results(Mapping[str, Result]):
         """The cells with these values: ``select(way=5, shot=1)``, ``select(dataset="digits", metric="auroc")``."""
         return Results(cell for cell in self.cells if all(_value(cell, k) == v for k, v in wanted.items()))
 
-    def exams(self) -> list[Results]:
+    def evaluations(self) -> list[Results]:
         """One `Results` per dataset, sampler and metric, in order of first appearance; cells within are paired."""
-        return [Results(cells) for cells in group_by_exam(self.cells)]
+        return [Results(cells) for cells in group_by_evaluation(self.cells)]
+
+    def exams(self) -> list[Results]:
+        """The old name of `evaluations`."""
+        warnings.warn(".exams() is now called .evaluations().", DeprecationWarning, stacklevel=2)
+        return self.evaluations()
 
     def __getitem__(self, learner: str) -> Result:
         """The one cell of that learner."""
@@ -40,7 +46,7 @@ class Results(Mapping[str, Result]):
             names = ", ".join(dict.fromkeys(cell.learner for cell in self.cells)) or "none"
             raise KeyError(f"no result named {learner!r}; there are: {names}.")
         if len(found) > 1:
-            tasks = "; ".join(map(describe_exam, found))
+            tasks = "; ".join(map(describe_evaluation, found))
             raise KeyError(f"{learner!r} has {len(found)} results ({tasks}); choose one first: select(shot=...).")
         return found[0]
 
@@ -57,7 +63,7 @@ class Results(Mapping[str, Result]):
         return Results(longest([*self.cells, *other.cells]))
 
     def save(self, path: str | Path) -> None:
-        """Write all cells to a JSON Lines file, replacing it in one step, and answers that were kept beside it."""
+        """Write all cells to a JSON Lines file, replacing it in one step, and predictions that were kept beside it."""
         path = Path(path)
         for cell in self.cells:
             if cell.kept is not None:
@@ -95,4 +101,4 @@ class Results(Mapping[str, Result]):
 def _value(cell: Result, name: str) -> Any:
     if name in ("dataset", "learner"):
         return getattr(cell, name)
-    return cell.metric.name if name == "metric" else cell.exam.get(name)
+    return cell.metric.name if name == "metric" else cell.evaluation.get(name)

@@ -1,4 +1,4 @@
-"""JSON Lines of results: a damaged line costs that line only, and what was appended is there or an error says so."""
+"""JSON Lines of results: a damaged line costs that line only, and what was appended is there or an error is raised."""
 
 from __future__ import annotations
 
@@ -116,14 +116,14 @@ class ResultsFile:
     def save_progress(
         self, key: str, scores: NDArray[np.float64], query_count: int, predictions: Predictions | None = None
     ) -> None:
-        """Keep the scores of a cell in progress, and its answers."""
+        """Keep the scores of a cell in progress, and its predictions."""
         if predictions is not None:
             predictions.save(self.kept_at(key), key)
         data = {"schema": SCHEMA, "query_count": query_count, "scores": scores.tolist()}
         write_atomically(self._side(key), json.dumps({**data, "checksum": _checksum(scores)}).encode())
 
     def predictions(self, key: str) -> Predictions | None:
-        """Answers that were kept for that key; None where there are none, or they cannot be read."""
+        """Predictions that were kept for that key; None where there are none, or they cannot be read."""
         path = self.kept_at(key)
         if not path.exists():
             return None
@@ -134,7 +134,7 @@ class ResultsFile:
             return None
 
     def keep(self, cell: Result) -> Result:
-        """Write the answers of a cell, if there are any, beside the file; they are in the result no longer."""
+        """Write the predictions of a cell, if there are any, beside the file; they are in the result no longer."""
         if not isinstance(cell.kept, Predictions):
             return cell
         path = self.kept_at(cell.key)
@@ -142,14 +142,14 @@ class ResultsFile:
         return cell.with_kept(path)
 
     def kept_at(self, key: str) -> Path:
-        """Where answers of that key are kept."""
+        """Where predictions of that key are kept."""
         return predictions_path(self.path, key)
 
     def append(self, cell: Result) -> Result:
         """Add a finished cell; whatever happens, it is in the file as a whole, or not and an error is raised.
 
         Returns:
-            The cell, its answers in the file beside this one where they were kept.
+            The cell, its predictions in the file beside this one where they were kept.
         """
         cell = self.keep(cell)
         new = not self.path.exists()

@@ -12,12 +12,12 @@ LEAST_PROBABILITY = 2.0**-52  # a right class is given at least this: one certai
 
 
 def accuracy(answers: Answers) -> Tensor:
-    """Share of scored queries that were answered right ``[E]``."""
+    """Share of scored queries that were classified correctly ``[E]``."""
     return answers.right.sum(1).double() / answers.known.sum(1).clamp(min=1)
 
 
 def balanced_accuracy(answers: Answers) -> Tensor:
-    """Mean over classes of the share answered right within the class ``[E]``; classes without queries do not count."""
+    """Mean over classes of the share of their queries classified correctly ``[E]``; only classes with queries count."""
     counts = answers.confusion  # [E, N, N]
     size = counts.sum(2)  # [E, N]
     recall = counts.diagonal(dim1=1, dim2=2) / size.clamp(min=1)
@@ -25,9 +25,9 @@ def balanced_accuracy(answers: Answers) -> Tensor:
 
 
 def macro_f1(answers: Answers) -> Tensor:
-    """Mean over classes of ``2 right / (queries of the class + queries answered so)`` ``[E]``.
+    """Mean over classes of ``2 right / (queries of the class + queries predicted as it)`` ``[E]``.
 
-    Classes that are neither asked for nor answered do not count, as in scikit-learn's ``f1_score``.
+    Classes without queries that were never predicted do not count, as in scikit-learn's ``f1_score``.
     """
     counts = answers.confusion
     size = counts.sum(2) + counts.sum(1)  # [E, N]

@@ -1,4 +1,4 @@
-"""The exact sign-flip test: could chance alone make two equally good learners differ so much?"""
+"""The exact sign-flip test: could random variation alone make two equally good learners differ so much?"""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def _by_lattice(steps: NDArray[np.int64]) -> float:
     share = _logistic(tilt * sizes)  # of each size, those with a positive sign
     spread = math.sqrt(float((counts * sizes**2 * share * (1 - share)).sum()))
 
-    # Bernstein's inequality: all but _OUTSIDE of the tilted probability lies within `reach` of the mean, so
+    # Bernstein's inequality: all but _OUTSIDE of the tilted probability lies within `half_width` of the mean, so
     # the transform may be that short; the rest wraps around.
     log = math.log(2 / _OUTSIDE)
-    reach = math.ceil(log * sizes.max() / 3 + math.sqrt((log * sizes.max() / 3) ** 2 + 2 * log * spread**2))
-    length = min(total + 1, 2 * reach + 1)
+    half_width = math.ceil(log * sizes.max() / 3 + math.sqrt((log * sizes.max() / 3) ** 2 + 2 * log * spread**2))
+    length = min(total + 1, 2 * half_width + 1)
     frequency = np.arange(length // 2 + 1)
     roots = np.exp(-2j * np.pi * np.arange(length) / length)
     transform = np.ones(len(frequency), np.complex128)

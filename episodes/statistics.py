@@ -40,7 +40,7 @@ def detectable_difference(
     """The smallest true difference that as many episodes would show with probability `power`.
 
     It solves ``P(t > t_crit) = power`` for the non-centrality of the paired t test, with the spread observed.
-    A difference reported as "not significant" says little about effects smaller than this.
+    A difference reported as "not significant" does not exclude effects smaller than this.
 
     Args:
         differences: paired differences per episode ``[n]``.

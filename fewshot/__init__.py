@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "ConvergenceWarning": "fewshot.maths.convergence",
     "Learner": "fewshot.learner",
+    "Transform": "fewshot.transforms",
     "load_learner": "fewshot.learners",
     "list_learners": "fewshot.learners",
+    "load_transform": "fewshot.transforms",
+    "list_transforms": "fewshot.transforms",
     "load_encoder": "fewshot.encoders",
     "list_encoders": "fewshot.encoders",
+    "Encoder": "fewshot.encoders",
+    "ModuleEncoder": "fewshot.encoders",
     "embed": "fewshot.embedding",
     "evaluate_grid": "fewshot.grid",
     "EmbeddingCache": "fewshot.cache",
@@ -21,16 +26,23 @@ _HOME = {
     "ZeroShotClassifier": "fewshot.classifier",
     "Prompts": "fewshot.prompts",
     "meta_train": "fewshot.meta",
+    "pretrain": "fewshot.meta",
+    "load_weights": "fewshot.meta",
+    "save_weights": "fewshot.meta",
     "fine_tune": "fewshot.transfer",
     "load_tuned": "fewshot.transfer",
 }
-__all__ = list(_HOME)
+# Public packages, imported like names when they are first used: `fewshot.zsl.conse`.
+_PACKAGES = ("cache", "classifier", "encoders", "learners", "maths", "meta", "prompts", "testing", "transfer", "zsl")
+__all__ = list(_MODULES)
 
 if TYPE_CHECKING:
     from fewshot.cache import EmbeddingCache as EmbeddingCache
     from fewshot.classifier import FewShotClassifier as FewShotClassifier
     from fewshot.classifier import ZeroShotClassifier as ZeroShotClassifier
     from fewshot.embedding import embed as embed
+    from fewshot.encoders import Encoder as Encoder
+    from fewshot.encoders import ModuleEncoder as ModuleEncoder
     from fewshot.encoders import list_encoders as list_encoders
     from fewshot.encoders import load_encoder as load_encoder
     from fewshot.grid import evaluate_grid as evaluate_grid
@@ -38,19 +50,27 @@ if TYPE_CHECKING:
     from fewshot.learners import list_learners as list_learners
     from fewshot.learners import load_learner as load_learner
     from fewshot.maths.convergence import ConvergenceWarning as ConvergenceWarning
+    from fewshot.meta import load_weights as load_weights
     from fewshot.meta import meta_train as meta_train
+    from fewshot.meta import pretrain as pretrain
+    from fewshot.meta import save_weights as save_weights
     from fewshot.prompts import Prompts as Prompts
     from fewshot.transfer import fine_tune as fine_tune
     from fewshot.transfer import load_tuned as load_tuned
+    from fewshot.transforms import Transform as Transform
+    from fewshot.transforms import list_transforms as list_transforms
+    from fewshot.transforms import load_transform as load_transform
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import fewshot`` stays fast."""
-    if name in _HOME:
-        globals()[name] = value = getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        globals()[name] = value = getattr(import_module(_MODULES[name]), name)
         return value
+    if name in _PACKAGES:
+        return import_module(f"fewshot.{name}")
     raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *_MODULES, *_PACKAGES})

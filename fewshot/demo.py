@@ -57,7 +57,7 @@ def few_shot(episodes: int, out: Path) -> None:
 
 
 def zero_shot(out: Path) -> None:
-    """Scenes by prompts, without a single example; the task description says which words are meant."""
+    """Scenes by prompts, without a single example; the task description defines what the class names refer to."""
     import numpy as np
 
     from episodes import load_dataset
@@ -72,18 +72,18 @@ def zero_shot(out: Path) -> None:
         pictures = source.features.permute(0, 2, 3, 1).numpy()
         truth = np.array(source.class_names)[source.labels]
         found = {}
-        for said in (None, task):
-            classifier = ZeroShotClassifier("fewshot:tiny-clip", said, cache=False).fit(None, source.class_names)
-            found[said] = classifier.predict(list(pictures))
-        marks = [100 * float((found[said] == truth).mean()) for said in (None, task)]
-        print(f"  {space:10}  {marks[0]:5.1f}  {marks[1]:5.1f}   task: {task!r}")
+        for description in (None, task):
+            classifier = ZeroShotClassifier("fewshot:tiny-clip", description, cache=False).fit(None, source.class_names)
+            found[description] = classifier.predict(list(pictures))
+        scores = [100 * float((found[key] == truth).mean()) for key in (None, task)]
+        print(f"  {space:10}  {scores[0]:5.1f}  {scores[1]:5.1f}   task: {task!r}")
         rows.append((task, found[task], truth))
     print("\n" + str(classifier.explain(list(pictures[:1]), sentences=3)[0]))
     _grid(pictures, rows, out / "zero_shot.png")
 
 
 def _grid(pictures: Any, rows: list[tuple[str, Any, Any]], path: Path, columns: int = 8) -> None:
-    """Pictures with the answers to each task beneath; wrong ones in red."""
+    """Pictures with the predictions for each task beneath; wrong ones in red."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.6 * columns, 2.2))

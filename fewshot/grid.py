@@ -1,4 +1,4 @@
-"""`evaluate_grid`: many cells (learner x exam) on any engine, resumed by the same call."""
+"""`evaluate_grid`: many cells (learner x task) on any engine, resumed by the same call."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def evaluate_grid(
 
     Each worker adds its finished cells to the same results file. A cell is known by its recipe, so cells that
     are there are not computed again: run the same call after an interruption, or with more cells, on any
-    engine. Rows cross to other processes once, as a file that all of them map into memory.
+    engine. Rows are passed to other processes once, as a file that all of them map into memory.
 
     Args:
         learners: spec strings, learners, or a mapping of names to them.
@@ -49,7 +49,7 @@ def evaluate_grid(
         episodes: per cell; a finite sampler gives at most what it has.
         engine: as in `fewshot.embed`: None, a number of processes, ``"ray"``, an executor.
         metric: as in `evaluate`.
-        keep_predictions: as in `evaluate`; answers stay in their files, and are read when asked for.
+        keep_predictions: as in `evaluate`; predictions stay in their files, and are read when used.
         device: as in `evaluate`.
         progress: show a bar of cells.
 
@@ -114,7 +114,7 @@ def run_cell(task: _Numbered) -> tuple[int, Results]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """A source on its way to other processes: rows in a file, the rest as it is."""
+    """A source to be passed to other processes: rows in a file, the rest as it is."""
 
     path: str
     labels: Any

@@ -1,4 +1,4 @@
-"""Arguments that have a new name: the old one works for one release, and says so."""
+"""Arguments that have a new name: the old one works for one release, with a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Things to be told apart, for the tests of identity; also imported by other processes."""
+"""Things of different identity, for the tests of identity; also imported by other processes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 from episodes.registry import Registry
 from episodes.source import Source
 
-HOMES = {
+ENTRIES = {
     "arrays": "episodes.datasets.local:arrays",
     "cifar-fs": "episodes.datasets.cifar:cifar_fs",
     "csv": "episodes.datasets.local:csv",
@@ -24,7 +24,7 @@ HOMES = {
     "scenes": "episodes.datasets.scenes:scenes",
     "text-csv": "episodes.datasets.local:text_csv",
 }
-DATASETS = Registry("dataset", HOMES, "episodes.datasets")
+DATASETS = Registry("dataset", ENTRIES, "episodes.datasets")
 
 
 def list_datasets() -> list[str]:
@@ -47,7 +47,7 @@ def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Sourc
 
     Raises:
         ValueError: unknown name, part or option (the message suggests near ones), or unreadable data.
-        FileNotFoundError: the files are not there; the message says what belongs where.
+        FileNotFoundError: the files are not there; the message names them and their folder.
 
     >>> source = load_dataset("digits")
     >>> len(source), source.class_names[:3], source[0].shape
@@ -63,7 +63,7 @@ def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Sourc
             "TensorSource(rows, labels)."
         )
     name, argument, written = parse_dataset(spec)
-    if name not in HOMES and name not in list_datasets():
+    if name not in ENTRIES and name not in list_datasets():
         place = f"{name}:{argument}" if argument else name
         if place and os.path.exists(place):
             name, argument, _ = parse_dataset(_spec_of_path(place))
@@ -93,7 +93,7 @@ def _check(name: str, argument: str, options: Mapping[str, Any], parameters: Col
     places = [word for word in parameters if word.kind is word.POSITIONAL_OR_KEYWORD]
     takes = [word.name for word in parameters if word.kind is word.KEYWORD_ONLY]
     if argument and not places:
-        raise ValueError(f"dataset {name!r} has no parts, but {argument!r} was asked for; write {name!r}.")
+        raise ValueError(f"dataset {name!r} has no parts, but {argument!r} was given; write {name!r}.")
     if not argument and places and places[0].default is inspect.Parameter.empty:
         raise ValueError(f"dataset {name!r} needs a {places[0].name}; write '{name}:{places[0].name.upper()}'.")
     if any(word.kind is word.VAR_KEYWORD for word in parameters):

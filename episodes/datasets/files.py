@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-_SECONDS = 10.0  # to wait for a first sign of the server
+_SECONDS = 10.0  # timeout of the first request
 
 
 def data_root(root: str | os.PathLike[str] | None) -> Path:
@@ -17,17 +17,17 @@ def data_root(root: str | os.PathLike[str] | None) -> Path:
 
 
 def require(name: str, root: Path, needed: list[str], download: Callable[[], object] | None, url: str) -> None:
-    """Make sure that a dataset's files are there, downloading them if that was asked for.
+    """Make sure that a dataset's files are there, downloading them if `download` is given.
 
     Args:
         name: the dataset.
         root: the folder of all datasets.
         needed: files or folders below `root`.
-        download: fetches them, or None where that was not asked for.
+        download: fetches them, or None to download nothing.
         url: where `download` fetches from; it is tried first, because loaders wait long when offline.
 
     Raises:
-        FileNotFoundError: they are missing; the message says what belongs where.
+        FileNotFoundError: they are missing; the message names them and their folder.
     """
     missing = [entry for entry in needed if not (root / entry).exists()]
     if missing and download is not None:
@@ -52,7 +52,7 @@ def require(name: str, root: Path, needed: list[str], download: Callable[[], obj
 
 
 def choose_part(name: str, part: str, parts: list[str]) -> list[str]:
-    """The parts that ``"train+val"`` asks for; all of them for an empty string.
+    """The parts that ``"train+val"`` names; all of them for an empty string.
 
     Raises:
         ValueError: unknown part; the message lists the known ones.
@@ -75,7 +75,7 @@ def _unreachable(url: str) -> str | None:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_SECONDS).close()
     except urllib.error.HTTPError:
-        return None  # a server answers: its files are the loader's business
+        return None  # the server is reachable; the loader checks its files
     except (OSError, ValueError) as error:
         return str(error)
     return None

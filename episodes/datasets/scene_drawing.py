@@ -46,8 +46,8 @@ def draw_scenes(what: NDArray[np.int64], seed: int, first: int, side: int) -> ND
     free = uniforms(seed, Stream.SCENE_NUISANCE, first, len(what), _NUISANCES).astype(np.float32)  # [B, 16]
     low, high = np.array(_RADII, np.float32)[size].T
     radius = low + free[:, 0] * (high - low)
-    room = np.where(size == 1, 0.30, 0.50).astype(np.float32)[:, None] / 0.5  # a large one stays in the picture
-    place = _PLACES[position] * room + (free[:, 1:3] - 0.5) * 0.12  # [B, 2]
+    spread = np.where(size == 1, 0.30, 0.50).astype(np.float32)[:, None] / 0.5  # a large one stays in the picture
+    place = _PLACES[position] * spread + (free[:, 1:3] - 0.5) * 0.12  # [B, 2]
     angle = (free[:, 3] - 0.5) * np.float32(np.pi / 6)
 
     axis = ((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1)[None]  # pixel centres in -1..1

@@ -31,7 +31,7 @@ def scenes(
     trained on ``pairs="seen"`` is tested on ``pairs="held-out"``.
 
     Args:
-        space: what the labels say: ``"shape"`` (10), ``"colour"`` of the object (10), ``"background"`` (12),
+        space: what the labels are: ``"shape"`` (10), ``"colour"`` of the object (10), ``"background"`` (12),
             ``"texture"`` (4), ``"size"`` (2), ``"position"`` (5), or ``"pair"`` of colour and shape (100).
         count: number of scenes.
         seed: another seed, other scenes.

@@ -8,8 +8,8 @@ compiles to, so that comments and formatting do not count, and a file edited whi
 cannot be known is refused, never guessed.
 """
 
-from episodes.identity.content import UnknownIdentityError, canonical, digest_array, digest_weights
-from episodes.identity.values import describe, describe_architecture, digest
+from episodes.identity.content import UnknownIdentityError, canonical, digest_array
+from episodes.identity.values import describe, describe_architecture, digest, digest_weights
 
 __all__ = [
     "UnknownIdentityError",

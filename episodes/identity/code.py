@@ -27,7 +27,7 @@ _BOOKKEEPING = {
     "_sklearn_output_config", "_sklearn_auto_wrap_output_keys",
 }  # fmt: skip
 _MISSING = object()
-Say = Callable[[Any], Any]
+Describe = Callable[[Any], Any]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -79,7 +79,7 @@ def _distributions() -> Any:
     return metadata.packages_distributions()
 
 
-def describe_function(function: FunctionType, say: Say) -> dict[str, Any]:
+def describe_function(function: FunctionType, describe: Describe) -> dict[str, Any]:
     """Code, defaults, cells, attributes, and every global that the code reads; of libraries name and version."""
     home = str(function.__globals__.get("__name__", ""))
     if is_library(home):
@@ -87,39 +87,39 @@ def describe_function(function: FunctionType, say: Say) -> dict[str, Any]:
         settings = {}
     else:
         described = {"function": function.__name__, "code": code_digest(function.__code__)}
-        settings = {"uses": _globals_read(function, say)}
+        settings = {"uses": _globals_read(function, describe)}
         if vars(function):
             settings["attributes"] = {
-                name: say(value) for name, value in vars(function).items() if name != "__wrapped__"
+                name: describe(value) for name, value in vars(function).items() if name != "__wrapped__"
             }
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
-    settings["holds"] = {name: say(_inside(cell)) for name, cell in cells}
+    settings["holds"] = {name: describe(_inside(cell)) for name, cell in cells}
     if function.__defaults__ or function.__kwdefaults__:
-        settings["defaults"] = say([list(function.__defaults__ or ()), function.__kwdefaults__ or {}])
+        settings["defaults"] = describe([list(function.__defaults__ or ()), function.__kwdefaults__ or {}])
     return {**described, **{name: value for name, value in settings.items() if value}}
 
 
-def describe_class(kind: type, say: Say, *, versions: bool = True) -> dict[str, Any]:
+def describe_class(kind: type, describe: Describe, *, versions: bool = True) -> dict[str, Any]:
     """The members of a class and of its bases outside the libraries; a library's class is a name and a version."""
     if is_library(kind.__module__):
         described = {"library": f"{kind.__module__}.{kind.__qualname__}"}
         return {**described, "version": version_of(kind.__module__)} if versions else described
     members = {
-        name: say(value)
+        name: describe(value)
         for name, value in ((name, _member(name, value)) for name, value in vars(kind).items())
         if value is not _MISSING
     }
-    bases = [say(base) for base in kind.__mro__[1:] if base is not object]
+    bases = [describe(base) for base in kind.__mro__[1:] if base is not object]
     version = version_of(kind.__module__) if kind.__module__.partition(".")[0] in OURS else ""
     return {"class": kind.__qualname__, "members": members, "bases": bases, "version": version}
 
 
-def describe_package(module: ModuleType, say: Say) -> dict[str, Any]:
+def describe_package(module: ModuleType, describe: Describe) -> dict[str, Any]:
     """A module that is used as a value: of a library name and version, of a project all that is defined in it."""
     if is_library(module.__name__):
         return {"library": module.__name__, "version": version_of(module.__name__)}
     held = {name: value for name, value in vars(module).items() if not name.startswith("__")}
-    return {"module": {name: say(value) for name, value in held.items()}}
+    return {"module": {name: describe(value) for name, value in held.items()}}
 
 
 @functools.lru_cache(maxsize=8192)
@@ -167,13 +167,13 @@ def _inside(cell: Any) -> Any:
         return None  # not filled yet
 
 
-def _globals_read(function: FunctionType, say: Say) -> dict[str, Any]:
-    """What the code looks up by name outside itself, by dotted name."""
+def _globals_read(function: FunctionType, describe: Describe) -> dict[str, Any]:
+    """What the code reads by name from outside itself, by dotted name."""
     found: dict[str, Any] = {}
     for path in sorted(set(_paths(function.__code__, str(function.__globals__.get("__package__") or "")))):
         name, value = _resolve(path, function.__globals__)
         if value is not _MISSING and name not in found:
-            found[name] = say(value)
+            found[name] = describe(value)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Digests of plain content: JSON values, arrays, tensors and the weights of modules."""
+"""Digests of plain content: JSON values, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 REMEDY = (
     "give version='...' where it is accepted and change it whenever the thing changes, or store nothing "
@@ -52,26 +52,11 @@ def digest_array(array: Tensor | np.ndarray[Any, Any]) -> str:
     Raises:
         UnknownIdentityError: a tensor without values (meta), or an array of objects.
     """
-    head, parts = _content(array)
+    head, parts = array_content(array)
     return xxh3(head, *parts)
 
 
-def digest_weights(module: nn.Module) -> str:
-    """A digest over names, types, shapes and bytes of all parameters and buffers, also those that are not saved."""
-    saved, pieces = module.state_dict(), []
-    tensors: dict[str, Any] = {**dict(module.named_parameters()), **dict(module.named_buffers()), **saved}
-    for name, value in sorted(tensors.items()):
-        if isinstance(value, Tensor):
-            head, parts = _content(value)
-        else:  # what a module saves beside tensors, such as packed weights of a quantised layer
-            from episodes.identity.values import describe
-
-            head, parts = b"extra", [canonical(describe(value))]
-        pieces += [name.encode(), head, *parts]
-    return xxh3(*pieces)
-
-
-def _content(array: Tensor | np.ndarray[Any, Any]) -> tuple[bytes, list[Any]]:
+def array_content(array: Tensor | np.ndarray[Any, Any]) -> tuple[bytes, list[Any]]:
     """Type and shape as bytes, and the values as buffers in row order, little-endian."""
     if isinstance(array, Tensor):
         return _tensor_content(array)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from episodes.identity.code import Say, describe_class, is_library
+from episodes.identity.code import Describe, describe_class, is_library
 
 # What torch keeps in every module to run it, or to save and load it.
 _BOOKKEEPING = {
@@ -29,7 +29,7 @@ ORIGIN = {
 }  # fmt: skip
 
 
-def describe_module(module: nn.Module, say: Say) -> dict[str, Any]:
+def describe_module(module: nn.Module, describe: Describe) -> dict[str, Any]:
     """Class, attributes, hooks and children of a module; weights are digested apart (`digest_weights`).
 
     Versions of libraries are left out: what a layer of theirs computes is watched by canaries where rows are kept.
@@ -38,18 +38,18 @@ def describe_module(module: nn.Module, say: Say) -> dict[str, Any]:
         return {"script": _script(module)}
     origin = getattr(module, "_orig_mod", None)
     if isinstance(origin, nn.Module) and type(module).__name__ == "OptimizedModule":
-        return describe_module(origin, say)  # compiled by torch.compile: the same function
+        return describe_module(origin, describe)  # compiled by torch.compile: the same function
     kind = type(module)
     described: dict[str, Any] = {
-        "class": describe_class(kind, say, versions=False) if is_library(kind.__module__) else say(kind),
+        "class": describe_class(kind, describe, versions=False) if is_library(kind.__module__) else describe(kind),
     }
     outside = is_library(kind.__module__)
     skipped = _BOOKKEEPING | (ORIGIN if outside else set()) | computed_names(kind)
     state = {name: value for name, value in vars(module).items() if name not in skipped}
     if state:
-        described["state"] = {name: say(Attribute(name, value)) for name, value in state.items()}
+        described["state"] = {name: describe(Attribute(name, value)) for name, value in state.items()}
     hooks = [
-        [place, say(_unwrapped(hook))]
+        [place, describe(_unwrapped(hook))]
         for place in ("_forward_hooks", "_forward_pre_hooks")
         for hook in getattr(module, place).values()
         if not getattr(hook, "transient", False)
@@ -57,7 +57,9 @@ def describe_module(module: nn.Module, say: Say) -> dict[str, Any]:
     if hooks:
         described["hooks"] = hooks
     if module._modules:
-        described["parts"] = {name: None if part is None else say(Part(part)) for name, part in module._modules.items()}
+        described["parts"] = {
+            name: None if part is None else describe(Part(part)) for name, part in module._modules.items()
+        }
     return described
 
 

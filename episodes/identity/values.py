@@ -30,7 +30,7 @@ from episodes.identity.code import (
     is_library,
     version_of,
 )
-from episodes.identity.content import REMEDY, UnknownIdentityError, canonical, digest_array, digest_weights
+from episodes.identity.content import REMEDY, UnknownIdentityError, array_content, canonical, digest_array, xxh3
 from episodes.identity.modules import ORIGIN, Attribute, Part, computed_names, describe_module
 from episodes.identity.tokenizers import describe_tokenizer, is_tokenizer
 
@@ -60,6 +60,19 @@ def digest(value: Any) -> str:
         UnknownIdentityError: see `describe`.
     """
     return hashlib.sha256(canonical(describe(value))).hexdigest()[:32]
+
+
+def digest_weights(module: nn.Module) -> str:
+    """A digest over names, types, shapes and bytes of all parameters and buffers, also those that are not saved."""
+    saved, pieces = module.state_dict(), []
+    tensors: dict[str, Any] = {**dict(module.named_parameters()), **dict(module.named_buffers()), **saved}
+    for name, value in sorted(tensors.items()):
+        if isinstance(value, Tensor):
+            head, parts = array_content(value)
+        else:  # what a module saves beside tensors, such as packed weights of a quantised layer
+            head, parts = b"extra", [canonical(describe(value))]
+        pieces += [name.encode(), head, *parts]
+    return xxh3(*pieces)
 
 
 def describe_architecture(module: nn.Module) -> dict[str, str]:
@@ -194,7 +207,7 @@ class _Describer:
             return {"builtin": f"{owner.__module__}.{owner.__qualname__}.{value.__name__}"}
         if is_tokenizer(value):
             return describe_tokenizer(value)
-        if hasattr(type(value), "fingerprint"):  # sources and encoders say themselves what they are
+        if hasattr(type(value), "fingerprint"):  # sources and encoders have their own identity
             own = value.fingerprint
             return {"kind": type(value).__qualname__, "fingerprint": self(own() if callable(own) else own)}
         if isinstance(value, nn.Module):
@@ -248,7 +261,8 @@ class _Describer:
         """An object without visible attributes, by what `copy` would make a copy of it from."""
         kind = type(value)
         where = f" (at {'.'.join(self.trail)})" if self.trail else ""
-        refusal = f"{kind.__module__}.{kind.__qualname__}{where} shows no state to tell it from others; {REMEDY}"
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        refusal = f"{name}{where} shows no state that distinguishes it from others; {REMEDY}"
         if kind is object or hasattr(value, "__next__"):
             raise UnknownIdentityError(refusal)
         try:

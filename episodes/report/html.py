@@ -12,7 +12,7 @@ from episodes.naming import learner_names, task_names
 from episodes.printable import printable
 from episodes.report.plot import plot_shots
 from episodes.report.tables import grids
-from episodes.result import HasCells, Result, cells_of, group_by_exam
+from episodes.result import HasCells, Result, cells_of, group_by_evaluation
 
 _HARDEST = 20  # classes listed for each cell
 
@@ -31,15 +31,18 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
     environment.filters["percent"] = lambda value: f"{100 * value:.2f}"
     environment.filters["p"] = format_p
     cells = cells_of(results)
-    groups = group_by_exam(cells)
-    tasks = dict(zip((group[0].exam_key for group in groups), task_names([g[0] for g in groups]), strict=True))
+    groups = group_by_evaluation(cells)
+    tasks = dict(zip((group[0].evaluation_key for group in groups), task_names([g[0] for g in groups]), strict=True))
     names = dict(zip(map(id, cells), learner_names(cells), strict=True))
 
     def called(cell: Result) -> str:
-        return f"{names[id(cell)]}, {tasks[cell.exam_key]}, {printable(cell.metric.name)}"
+        return f"{names[id(cell)]}, {tasks[cell.evaluation_key]}, {printable(cell.metric.name)}"
 
     compared = [
-        {"name": f"{tasks[group[0].exam_key]}, {printable(group[0].metric.heading)}", "comparisons": compare_all(group)}
+        {
+            "name": f"{tasks[group[0].evaluation_key]}, {printable(group[0].metric.heading)}",
+            "comparisons": compare_all(group),
+        }
         for group in groups
     ]
     recipes = [
@@ -48,14 +51,15 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
                              "provenance": cell.provenance}, indent=1)}
         for cell in cells
     ]  # fmt: skip
-    answers = [_answers(cell, called(cell)) for cell in cells if cell.kept is not None]
+    predictions = [_of_predictions(cell, called(cell)) for cell in cells if cell.kept is not None]
     return environment.get_template("report.html").render(
-        title=printable(title), tables=grids(cells), tasks=compared, recipes=recipes, answers=answers, plot=_plot(cells)
-    )
+        title=printable(title), tables=grids(cells), tasks=compared, recipes=recipes, predictions=predictions,
+        plot=_plot(cells),
+    )  # fmt: skip
 
 
-def _answers(cell: Result, name: str) -> dict[str, Any]:
-    """What all answers of a cell together say, and its hardest classes."""
+def _of_predictions(cell: Result, name: str) -> dict[str, Any]:
+    """Scores over all predictions of a cell together, and its hardest classes."""
     try:
         kept, classes = cell.predictions, cell.per_class()
     except ValueError as error:

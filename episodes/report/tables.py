@@ -11,7 +11,7 @@ from episodes.comparison import compare
 from episodes.metrics import Metric
 from episodes.naming import learner_names, task_names
 from episodes.printable import printable, spreadsheet_cell
-from episodes.result import HasCells, Result, cells_of, group_by_exam
+from episodes.result import HasCells, Result, cells_of, group_by_evaluation
 from episodes.samplers.task_label import classes_note
 from episodes.statistics import holm
 
@@ -68,7 +68,7 @@ def _grid(metric: Metric, results: list[Result]) -> Grid:
     best: set[tuple[str, str]] = set()
     near: set[tuple[str, str]] = set()
     names = dict(zip(map(id, results), learner_names(results), strict=True))
-    groups = group_by_exam(results)
+    groups = group_by_evaluation(results)
     columns = task_names([group[0] for group in groups])
     for group, column in zip(groups, columns, strict=True):
         cells.update({(names[id(cell)], column): cell for cell in group})
@@ -96,7 +96,7 @@ def _notes(results: list[Result], groups: list[list[Result]], columns: list[str]
     if not all(cell.informative for cell in results):
         notes.append("± ?: too few episodes, or too much alike, for an interval")
     for group, column in zip(groups, columns, strict=True):
-        if note := classes_note(group[0].exam):
+        if note := classes_note(group[0].evaluation):
             notes.append(f"{column}: episodes are drawn {note}")
     return notes
 
@@ -139,9 +139,9 @@ def to_csv(results: HasCells | Iterable[Result]) -> str:
          "metric", "higher_is_better"]
     )  # fmt: skip
     for cell in cells_of(results):
-        exam = cell.exam
+        evaluation = cell.evaluation
         names = [spreadsheet_cell(cell.learner), spreadsheet_cell(cell.dataset)]
-        settings = [exam.get(name) for name in ("query", "seed")]
+        settings = [evaluation.get(name) for name in ("query", "seed")]
         half = f"{cell.ci95:.6f}" if cell.ci95 == cell.ci95 else ""
         writer.writerow(
             [*names, cell.way, cell.shot, *(spreadsheet_cell(v) if isinstance(v, str) else v for v in settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from episodes.registry import Registry
 
-HOMES = {
+ENTRIES = {
     "fixed": "episodes.samplers.fixed:EpisodeSampler",
     "disjoint": "episodes.samplers.disjoint:DisjointSampler",
     "dirichlet": "episodes.samplers.imbalanced:DirichletSampler",
@@ -16,4 +16,4 @@ HOMES = {
     "cross-domain": "episodes.samplers.cross_domain:CrossDomainSampler",
     "manifest": "episodes.samplers.manifest:ManifestSampler",
 }
-SAMPLERS = Registry("sampler", HOMES, "episodes.samplers")
+SAMPLERS = Registry("sampler", ENTRIES, "episodes.samplers")

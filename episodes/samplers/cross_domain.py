@@ -1,4 +1,4 @@
-"""`CrossDomainSampler`: learn from one domain, be asked about another."""
+"""`CrossDomainSampler`: support from one domain, queries from another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CrossDomainSampler(Sampler):
     """Episodes whose support comes from one domain and whose queries come from another.
 
     Classes are drawn among those with enough rows in both. `join` makes one `Source` of two. With one domain for both,
-    these are the episodes of `EpisodeSampler` on its rows: what a learner is worth without a change of domain.
+    these are the episodes of `EpisodeSampler` on its rows: the score of a learner without a change of domain.
 
     Args:
         labels: class of each row of the dataset ``[M]``, integers from 0, the same classes in both domains.
@@ -72,9 +72,9 @@ class CrossDomainSampler(Sampler):
         self._domains = [int(support_domain), int(query_domain)]
         self._rows: list[NDArray[np.int64]] = [np.flatnonzero(places == domain) for domain in self._domains]
         self._parts = self._samplers(classes, way, shot, query, seed, name)
-        asked = self._parts[-1]
-        self.way, self.shot, self.query, self.seed = asked.way, self._parts[0].shot, asked.query, asked.seed
-        self.classes, self.rows, self.name = asked.classes, len(classes), name
+        queries = self._parts[-1]
+        self.way, self.shot, self.query, self.seed = queries.way, self._parts[0].shot, queries.query, queries.seed
+        self.classes, self.rows, self.name = queries.classes, len(classes), name
         self.episodes = None if episodes is None else whole("episodes", episodes, 0)
         self._digests = [digest_array(classes), digest_array(places.astype(np.int64))]
         self._all_classes = len(np.unique(classes))
@@ -83,16 +83,18 @@ class CrossDomainSampler(Sampler):
         self, classes: NDArray[np.int64], way: int, shot: int, query: int, seed: int, name: str
     ) -> list[EpisodeSampler]:
         """Of support and queries; just one where both are of one domain, since they must not share a row."""
-        support, asked = self._domains
-        if support == asked:
-            return [EpisodeSampler(classes[self._rows[0]], way, shot, query, seed, name=f"domain {asked} of {name}")]
+        support, query_domain = self._domains
+        if support == query_domain:
+            return [
+                EpisodeSampler(classes[self._rows[0]], way, shot, query, seed, name=f"domain {query_domain} of {name}")
+            ]
         way, shot, query = whole("way", way, 1), whole("shot", shot, 0), whole("query", query, 1)
         learned = _with_rows(classes[self._rows[0]], max(shot, 1))
         both = np.intersect1d(learned, _with_rows(classes[self._rows[1]], query))
         if len(both) < way:
             raise ValueError(
                 f"way={way}, but {name!r} has {len(both)} classes with at least shot={shot} rows in domain "
-                f"{support} and query={query} rows in domain {asked}; lower way, shot or query."
+                f"{support} and query={query} rows in domain {query_domain}; lower way, shot or query."
             )
         # The same seed and number of classes, so both draw the same classes.
         return [
@@ -111,10 +113,10 @@ class CrossDomainSampler(Sampler):
 
     def _block(self, first: int, count: int) -> Draw:
         drawn = [part._block(first, count) for part in self._parts]
-        learned, asked = drawn[0], drawn[-1]
+        learned, queried = drawn[0], drawn[-1]
         support = torch.from_numpy(self._rows[0])[learned.support]
-        query = torch.from_numpy(self._rows[1])[asked.query]
-        return Draw(support, learned.labels, query, asked.targets, learned.classes, learned.ids)
+        query = torch.from_numpy(self._rows[1])[queried.query]
+        return Draw(support, learned.labels, query, queried.targets, learned.classes, learned.ids)
 
     def recipe(self) -> dict[str, Any]:
         """What an episode number depends on besides the rows themselves, as JSON values."""

@@ -85,15 +85,17 @@ class DisjointSampler(EpisodeSampler):
             if episode % _BLOCK == 0:
                 count = min(_BLOCK, self.available - episode)
                 numbers = uniforms(self.seed, Stream.DISJOINT_CLASSES, episode, count, self.way)
-            chances = left.copy()
+            weights = left.copy()
             urgent = left >= self.available - episode
             for way in range(self.way):
-                pool = np.where(urgent, chances, 0) if (chances[urgent] > 0).any() else chances
-                reach = np.cumsum(pool)
-                pick = int(np.searchsorted(reach, int(numbers[episode % _BLOCK, way] * reach[-1]), side="right"))
+                pool = np.where(urgent, weights, 0) if (weights[urgent] > 0).any() else weights
+                cumulative = np.cumsum(pool)
+                pick = int(
+                    np.searchsorted(cumulative, int(numbers[episode % _BLOCK, way] * cumulative[-1]), side="right")
+                )
                 classes[episode, way] = pick
                 packs[episode, way] = self._packs[pick] - left[pick]
-                chances[pick] = 0
+                weights[pick] = 0
             left[classes[episode]] -= 1
         return classes, packs
 

@@ -19,7 +19,7 @@ _MOST_COMBINATIONS = 1_000_000  # of classes, which are held in memory
 
 
 class ExhaustiveSampler(Sampler):
-    """Every N-way K-shot episode of a small dataset once: all sets of classes, all supports, all other rows asked.
+    """Every N-way K-shot episode of a small dataset once: all sets of classes, all supports, all other rows as queries.
 
     Episode e is the e-th in lexical order. Nothing is drawn, so a mean over all of them has no sampling error;
     its interval as a sample would mislead, and the spread over new data remains unknown. Where classes have unequal
@@ -78,7 +78,7 @@ class ExhaustiveSampler(Sampler):
 
     @classmethod
     def of(cls, source: Any, way: int, shot: int, query: int, seed: int, **arguments: Any) -> ExhaustiveSampler:
-        """A sampler over a source; all rows are asked, and nothing is random."""
+        """A sampler over a source; all other rows are queries, and nothing is random."""
         return cls(source.labels, way, shot, name=source.name, **arguments)
 
     def _block(self, first: int, count: int) -> Draw:

@@ -112,8 +112,8 @@ class EpisodeSampler(Sampler):
         """
         way, query = self.way, self.query
         numbers = np.empty((query + shot + more, count, way))
-        asked = uniforms(self.seed, Stream.QUERY, first, count, way * query).reshape(count, way, query)
-        numbers[:query] = asked.transpose(2, 0, 1)
+        queries = uniforms(self.seed, Stream.QUERY, first, count, way * query).reshape(count, way, query)
+        numbers[:query] = queries.transpose(2, 0, 1)
         for number in range(shot):
             numbers[query + number] = uniforms(self.seed, shot_stream(number), first, count, way)
         return numbers

@@ -16,7 +16,7 @@ from episodes.samplers.fixed import EpisodeSampler
 class HierarchicalSampler(EpisodeSampler):
     """`EpisodeSampler`, but all classes of an episode come from one group, drawn uniformly from the groups.
 
-    Classes of one group are alike, so these episodes are harder, and nearer to what is asked in practice.
+    Classes of one group are alike, so these episodes are harder, and closer to tasks in practice.
     Groups may overlap: the classes below each inner node of a tree, as `groups_of_tree` lists them.
 
     Args:
@@ -69,7 +69,7 @@ class HierarchicalSampler(EpisodeSampler):
     def of(
         cls, source: Any, way: int, shot: int, query: int, seed: int, *, separator: str = "/", **arguments: Any
     ) -> HierarchicalSampler:
-        """A sampler over a source whose class names tell the groups, up to their last separator."""
+        """A sampler over a source whose class names give the groups, up to their last separator."""
         groups = groups_of_names(source.class_names, separator)
         return cls(source.labels, groups, way, shot, query, seed, name=source.name, **arguments)
 

@@ -76,7 +76,7 @@ class DirichletSampler(EpisodeSampler):
         further = uniforms(self.seed, Stream.DIRICHLET_ROWS, first, count, way * query * way)
         further = further.reshape(count, way, way * query)
         numbers[query + shot :] = further[..., :more].transpose(2, 0, 1)
-        # A class shorter than the longest of the block has places beyond its rows, which are never looked at.
+        # A class shorter than the longest of the block has places beyond its rows, which are never used.
         items = distinct(numbers.reshape(len(numbers), -1), self._pool.limits(chosen)).reshape(numbers.shape)
         rows = self._pool.rows(np.clip(items, 0, sizes - 1), chosen)  # [query + shot + more, E, N]
         support = rows[query : query + shot].transpose(1, 2, 0)
@@ -85,10 +85,10 @@ class DirichletSampler(EpisodeSampler):
         targets = np.broadcast_to(np.arange(way)[:, None], taken.shape)
         shape = (count, way * query)
         drawn = self._drawn(first, support, rows[:0].transpose(1, 2, 0), self.classes[chosen])
-        query, answers = candidates[taken].reshape(shape), targets[taken].reshape(shape)
-        return replace(drawn, query=torch.from_numpy(query), targets=torch.from_numpy(answers))
+        query, labels = candidates[taken].reshape(shape), targets[taken].reshape(shape)
+        return replace(drawn, query=torch.from_numpy(query), targets=torch.from_numpy(labels))
 
-    def _counts(self, first: int, count: int, room: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    def _counts(self, first: int, count: int, rows_left: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Queries of each class ``[E, N]``; every row sums to ``way * query``."""
         total = self.way * self.query
         numbers = uniforms(self.seed, Stream.DIRICHLET_SHARES, first, count, self.way * 3 * _TRIES)
@@ -96,11 +96,11 @@ class DirichletSampler(EpisodeSampler):
         shares = shares / shares.sum(1, keepdims=True)
         counts = round_to(shares, np.full(count, total))
         for _ in range(self.way):  # what a class has no rows for goes to the others, by their shares
-            excess = np.maximum(counts - room, 0).sum(1)
+            excess = np.maximum(counts - rows_left, 0).sum(1)
             if not excess.any():
                 break
-            counts = np.minimum(counts, room)
-            open_to = np.where(counts < room, shares + 1e-12, 0)
+            counts = np.minimum(counts, rows_left)
+            open_to = np.where(counts < rows_left, shares + 1e-12, 0)
             counts = counts + round_to(open_to / open_to.sum(1, keepdims=True).clip(1e-300), excess)
         return counts
 

@@ -34,14 +34,14 @@ class RowIndex(int):
 
 @dataclass(frozen=True)
 class Row:
-    """An item of a dataset, and the index it was asked for by."""
+    """An item of a dataset, and the index it was read by."""
 
     index: RowIndex
     item: Any
 
 
 class Rows:
-    """A dataset whose items remember the indices they were asked for by.
+    """A dataset whose items carry the indices they were read by.
 
     Args:
         items: any dataset with items by index.

@@ -18,8 +18,8 @@ from episodes.samplers.pool import whole
 class OpenSetSampler(EpisodeSampler):
     """`EpisodeSampler` with further queries of `open_way` other classes, whose target is `OPEN` (-2).
 
-    Accuracy is marked on the known queries only; ``evaluate(..., metric="auroc")`` and ``"fpr95"`` mark how well
-    a learner's outlier score tells the open queries from the known ones. Known classes, support and queries
+    Accuracy is of the known queries only; ``evaluate(..., metric="auroc")`` and ``"fpr95"`` measure how well a
+    learner's outlier score separates the open queries from the known ones. Known classes, support and queries
     are those of `EpisodeSampler` with the same arguments (if the same classes have enough rows).
 
     Args:

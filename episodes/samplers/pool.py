@@ -22,7 +22,7 @@ class Pool:
         way: classes that there must be.
         classes: only these dataset classes; all by default.
         name: what error messages call the dataset.
-        words: what `way` and `need` are called where they are asked for.
+        words: what `way` and `need` are called where they are wanted for.
         remedy: what to do where there are too few.
 
     Attributes:
@@ -118,17 +118,17 @@ def whole(what: str, value: Any, least: int, most: int | None = None) -> int:
             return int(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    reach = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise ValueError(f"{what}={value!r}; it must be an integer {reach}.")
+    allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ValueError(f"{what}={value!r}; it must be an integer {allowed}.")
 
 
 def _places(classes: Sequence[int], present: NDArray[np.int64], name: str) -> NDArray[np.int64]:
-    """Positions of the classes asked for among those present."""
-    asked = np.asarray(classes.detach().cpu() if isinstance(classes, Tensor) else classes)
+    """Positions of the wanted classes among those present."""
+    wanted = np.asarray(classes.detach().cpu() if isinstance(classes, Tensor) else classes)
     last = int(present[-1]) if len(present) else -1
-    if asked.ndim != 1 or (asked.size and not np.issubdtype(asked.dtype, np.integer)):
-        raise ValueError(f"classes are {asked.dtype} of shape {list(asked.shape)}; they must be integers [C].")
-    wrong = asked[(asked < 0) | (asked > last)]
+    if wanted.ndim != 1 or (wanted.size and not np.issubdtype(wanted.dtype, np.integer)):
+        raise ValueError(f"classes are {wanted.dtype} of shape {list(wanted.shape)}; they must be integers [C].")
+    wrong = wanted[(wanted < 0) | (wanted > last)]
     if wrong.size:
         raise ValueError(f"classes contain {wrong[0]}, but {name!r} has classes 0..{last}.")
-    return np.flatnonzero(np.isin(present, asked))
+    return np.flatnonzero(np.isin(present, wanted))

@@ -17,12 +17,12 @@ from episodes.samplers.task_label import task_label
 class Sampler(ABC):
     """Draws numbered episodes as row indices.
 
-    A subclass is one file: `_block` draws, `recipe` says what it depends on. Episode e must be the same drawn alone or
+    A subclass is one file: `_block` draws, `recipe` is what it depends on. Episode e must be the same drawn alone or
     in a batch of any size, in any process.
 
     Class attributes:
         kind: its name, in recipes and on the command line.
-        own_task: True if it draws way and shot itself, so that nobody can ask for them.
+        own_task: True if it draws way and shot itself, so that they cannot be given.
         alike: True if all episodes have the same labels and targets, so that only rows and classes differ.
 
     Attributes:
@@ -100,7 +100,7 @@ class Sampler(ABC):
         return self.episodes
 
     def dataset(self, items: Any) -> Rows:
-        """A dataset whose items remember the episode they were asked for, which `collate` reads."""
+        """A dataset whose items carry the number of their episode, which `collate` reads."""
         return Rows(items)
 
     def collate(self, items: Sequence[Any]) -> tuple[Episode, Tensor]:
@@ -111,6 +111,6 @@ class Sampler(ABC):
         episode has no number.
 
         Raises:
-            ValueError: the items are not those of the episode, or do not say of which they are where that matters.
+            ValueError: the items are not those of the episode, or do not name theirs where that matters.
         """
         return collated(self, items)

@@ -16,7 +16,7 @@ from episodes.samplers.pool import whole
 
 
 class SemiSupervisedSampler(EpisodeSampler):
-    """`EpisodeSampler` with `unlabelled` more rows of each class, whose labels nobody gets to know.
+    """`EpisodeSampler` with `unlabelled` more rows of each class, whose labels are hidden.
 
     Learners that use them (``soft-kmeans``, ``label-propagation``) find them in ``Episode.unlabelled``; for all
     others the episode is the same without. With distractors, as many rows of each of some further classes are

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def task_label(recipe: Mapping[str, Any]) -> str:
-    """The task in words: ``5-way 1-shot``; what varies from episode to episode is said to.
+    """The task in words: ``5-way 1-shot``; "variable" for what differs between episodes.
 
     >>> task_label({"sampler": "fixed", "way": 5, "shot": 1})
     '5-way 1-shot'
@@ -27,7 +27,7 @@ def task_label(recipe: Mapping[str, Any]) -> str:
 def classes_note(recipe: Mapping[str, Any]) -> str:
     """From how many classes episodes are drawn, ``from 9 of 10 classes``; empty where it is all of them.
 
-    Classes with too few rows for the shots and queries asked for are never drawn, and a split may leave some out.
+    Classes with too few rows for the shots and queries are never drawn, and a split may leave some out.
     """
     recipe = recipe["of"] if isinstance(recipe.get("of"), Mapping) else recipe
     share = recipe.get("from_classes")

@@ -109,13 +109,13 @@ class VariableSampler(Sampler):
         numbers = uniforms(self.seed, Stream.VARIABLE_ROWS, first, count, way * self._deepest)
         numbers = numbers.reshape(count, way, self._deepest)[..., :deepest].transpose(2, 0, 1)
         items = distinct(np.ascontiguousarray(numbers).reshape(deepest, -1), sizes.reshape(-1).astype(np.int32))
-        items = np.clip(items.reshape(deepest, count, way), 0, sizes - 1)  # beyond a class's rows: never looked at
+        items = np.clip(items.reshape(deepest, count, way), 0, sizes - 1)  # beyond a class's rows: never used
         rows = self._pool.rows(items, chosen).transpose(1, 2, 0)  # [E, N, deepest]
         place = np.arange(deepest)
-        asked = present[..., None] & (place < queries[:, None, None])
-        learned = (place >= queries[:, None, None]) & (place < (queries[:, None] + shots)[..., None])
-        support, labels = _padded(rows, learned, max(self.most_support, way))
-        query, targets = _padded(rows, asked, way * self.query)
+        is_query = present[..., None] & (place < queries[:, None, None])
+        is_support = (place >= queries[:, None, None]) & (place < (queries[:, None] + shots)[..., None])
+        support, labels = _padded(rows, is_support, max(self.most_support, way))
+        query, targets = _padded(rows, is_query, way * self.query)
         classes = np.where(present, self.classes[chosen], PADDING)
         tensors = [torch.from_numpy(array) for array in (support, labels, query, targets, classes)]
         return Draw(*tensors, torch.arange(first, first + count))  # type: ignore[call-arg]
@@ -129,17 +129,17 @@ class VariableSampler(Sampler):
         first: int,
         count: int,
         sizes: NDArray[np.int64],
-        room: NDArray[np.int64],
+        rows_left: NDArray[np.int64],
         present: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
         beta = 1 - uniforms(self.seed, Stream.SUPPORT_SIZE, first, count, 1)  # [E, 1], in (0, 1]
-        wanted = np.ceil(beta * np.minimum(_MOST_OF_A_CLASS, room)) * present
+        wanted = np.ceil(beta * np.minimum(_MOST_OF_A_CLASS, rows_left)) * present
         total = np.minimum(self.most_support, wanted.sum(1, keepdims=True))  # [E, 1]
         tilt = np.log(0.5) + uniforms(self.seed, Stream.SHARES, first, count, self.way) * np.log(4)
         shares = np.exp(tilt) * sizes * present
         shares = shares / shares.sum(1, keepdims=True)
         spare = np.maximum(total - present.sum(1, keepdims=True), 0)
-        return np.minimum(np.floor(shares * spare).astype(np.int64) + 1, room)
+        return np.minimum(np.floor(shares * spare).astype(np.int64) + 1, rows_left)
 
     def recipe(self) -> dict[str, Any]:
         """What an episode number depends on besides the rows themselves, as JSON values."""

@@ -1,4 +1,4 @@
-"""Does the exam contain what was learned from? Rows and classes shared by two sources."""
+"""Does the test set contain training data? Rows and classes shared by two sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Leakage:
 
     Attributes:
         train: name of the source learned from.
-        test: name of the source examined on.
+        test: name of the source evaluated on.
         classes: class names in both.
         rows: pairs of (row of train, row of test) with identical content.
     """
@@ -55,7 +55,7 @@ def check_leakage(train: Source, test: Source, *, strict: bool = True) -> Leakag
 
     Args:
         train: what is learned from (base).
-        test: what is examined on (novel).
+        test: what is evaluated on (novel).
         strict: raise where anything is shared; otherwise only report it.
 
     Returns:

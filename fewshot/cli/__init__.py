@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from importlib import import_module
 
 VERBS = {
-    "evaluate": "let learners sit N-way K-shot episodes and print a table with intervals",
+    "evaluate": "evaluate learners on N-way K-shot episodes and print a table with intervals",
     "classify": "images or texts into classes named in words, with or without a task description",
     "compare": "paired comparison of the results in files",
     "report": "results as HTML page, CSV, LaTeX or plot",
     "embed": "fill the embedding cache ahead of time",
-    "cache": "what the embedding cache holds, and its upkeep",
-    "train": "meta-train a learner with weights, and go on where it was interrupted",
+    "cache": "list, check and prune the embedding cache",
+    "train": "meta-train a learner with weights; an interrupted run resumes",
     "list": "names of learners, encoders, datasets, transforms, splits",
     "doctor": "what is installed, which device, where the cache is, and whether it all works",
 }
@@ -27,7 +27,7 @@ _EPILOG = """examples:
   fewshot classify photos/*.jpg --classes "barn owl" "tawny owl" --task "night pictures of owls"
   fewshot list learners
 """
-# Raised on purpose, with words for users; anything else is a surprise, and says its type.
+# Raised on purpose, with a message for users; any other error is shown with its type.
 _EXPECTED = (ValueError, ImportError, OSError, RuntimeError, LookupError, FloatingPointError)
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except KeyboardInterrupt:
-        print("\nfewshot: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        print("\nfewshot: interrupted; the same command resumes.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,11 +66,11 @@ def _run(given: list[str]) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    """What went wrong, for people: control characters spelled out, and a hint where this package is to blame."""
+    """The error as one line: control characters spelled out, and a hint where this package is to blame."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split())
-    bare = isinstance(error, (KeyError, IndexError)) and " " not in text  # a missing key, not a sentence about it
+    bare = isinstance(error, (KeyError, IndexError)) and " " not in text  # a missing key, not a message
     if isinstance(error, _EXPECTED) and text and not bare:
         return text
     if isinstance(error, MemoryError):

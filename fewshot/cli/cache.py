@@ -1,4 +1,4 @@
-"""``fewshot cache``: what the embedding cache holds, and its upkeep."""
+"""``fewshot cache``: list, check and prune the embedding cache."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", default="float16", help="for audit: as it was given to fewshot embed")
     parser.add_argument("--max-bytes", type=_bytes, metavar="SIZE", help="prune to this size: 500MB, 10GB")
     parser.add_argument("--older-than", type=_days, metavar="AGE", help="prune what was not used for: 12h, 30d, 8w")
-    parser.add_argument("--dry-run", action="store_true", help="only say what prune would remove")
+    parser.add_argument("--dry-run", action="store_true", help="only print what prune would remove")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and say what was done."""
+    """Run the action and print its result."""
     from fewshot import EmbeddingCache
 
     cache = EmbeddingCache(options.cache)

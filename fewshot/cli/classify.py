@@ -12,7 +12,7 @@ from typing import Any
 
 from fewshot.cli.options import add_device, add_prompts, read_templates
 
-_STEP = 256  # files between two looks at the output
+_STEP = 256  # files per batch of output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,31 +78,33 @@ def _rows(
     columns = [known.index(name) for name in classes]  # as they were given, not sorted
     for start in range(0, len(items), _STEP):
         part = items[start : start + _STEP]
-        features = classifier.features(part)  # once, whatever is asked of them
-        answers, chances = classifier.predict(features), classifier.predict_proba(features)[:, columns]
+        features = classifier.features(part)  # once, for all that is computed from them
+        labels, rows = classifier.predict(features), classifier.predict_proba(features)[:, columns]
         reasons = classifier.explain(features) if options.explain else [None] * len(part)
-        for item, answer, chance, reason in zip(part, answers, chances, reasons, strict=True):
-            order = (-chance).argsort(kind="stable")[: max(1, options.top)]
-            holds = [str(classifier.classes_[c]) for c in answer.nonzero()[0]] if options.multi_label else str(answer)
-            yield {"item": str(item), "label": holds, "chance": chance, "order": order, "reason": reason}
+        for item, label, probabilities, reason in zip(part, labels, rows, reasons, strict=True):
+            order = (-probabilities).argsort(kind="stable")[: max(1, options.top)]
+            shown = [str(classifier.classes_[c]) for c in label.nonzero()[0]] if options.multi_label else str(label)
+            yield {"item": str(item), "label": shown, "probabilities": probabilities, "order": order, "reason": reason}
 
 
 def _print(row: dict[str, Any], classes: list[str], options: argparse.Namespace) -> None:
-    label, chance = row["label"], row["chance"]
+    label, probabilities = row["label"], row["probabilities"]
     shown = "; ".join(label) if isinstance(label, list) else label
     if options.json:
         content: dict[str, Any] = {
             "item": row["item"], "label": label,
-            "probabilities": {classes[c]: round(float(chance[c]), 6) for c in (-chance).argsort(kind="stable")},
+            "probabilities": {
+                classes[c]: round(float(probabilities[c]), 6) for c in (-probabilities).argsort(kind="stable")
+            },
         }  # fmt: skip
         if row["reason"] is not None:
             content["sentences"] = [vars(sentence) for sentence in row["reason"].sentences]
         print(json.dumps(content, ensure_ascii=False), flush=True)
         return
     if options.csv:
-        csv.writer(sys.stdout).writerow([row["item"], shown, *(f"{value:.6f}" for value in chance)])
+        csv.writer(sys.stdout).writerow([row["item"], shown, *(f"{value:.6f}" for value in probabilities)])
         return
-    best = "  ".join(f"{classes[c]} {100 * chance[c]:.1f} %" for c in row["order"])
+    best = "  ".join(f"{classes[c]} {100 * probabilities[c]:.1f} %" for c in row["order"])
     print(f"{row['item']}\t{shown}\t{best}" if shown not in best or options.top > 1 else f"{row['item']}\t{best}")
     if row["reason"] is not None:
         print("\n".join(str(row["reason"]).splitlines()[1:]))

@@ -1,4 +1,4 @@
-"""``fewshot compare``: who is better, by how much, and is it chance."""
+"""``fewshot compare``: differences between learners, with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ def run(options: argparse.Namespace) -> int:
     results = load_results(options.files)
     if not options.json:
         print(results)
-    exams = results.exams()
-    for exam, task in zip(exams, task_names([exam.cells[0] for exam in exams], always_dataset=True), strict=True):
-        comparisons = compare_all(exam, reference=options.reference)
+    evaluations = results.evaluations()
+    names = task_names([paired.cells[0] for paired in evaluations], always_dataset=True)
+    for paired, task in zip(evaluations, names, strict=True):
+        comparisons = compare_all(paired, reference=options.reference)
         if options.json:
             for comparison in comparisons:
                 print(json.dumps(comparison.to_json()))
             continue
-        first = exam.cells[0]
+        first = paired.cells[0]
         measured = "" if first.metric.name == "accuracy" else f", {printable(first.metric.heading)}"
         print(f"\n{task}{measured}:")
         print("\n".join(f"  {comparison}" for comparison in comparisons) or "  only one learner here")

@@ -1,4 +1,4 @@
-"""``fewshot doctor``: is everything here, and does it work."""
+"""``fewshot doctor``: check the installation, and run a small evaluation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the findings; exit code 1 if something is broken."""
-    findings, problems = examine()
+    findings, problems = check_installation()
     if options.json:
         print(json.dumps({**findings, "problems": problems}, indent=2, ensure_ascii=False))
     else:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def examine() -> tuple[dict[str, Any], list[str]]:
+def check_installation() -> tuple[dict[str, Any], list[str]]:
     """Findings by name, and what is wrong."""
     problems: list[str] = []
     findings: dict[str, Any] = {"python": f"{platform.python_version()} on {platform.system()} {platform.machine()}"}

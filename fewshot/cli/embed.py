@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb's options."""
     parser.epilog = (
         "example:\n  fewshot embed --data folder:photos/ --encoder timm:mobilenetv2_100 --engine 2\n\n"
-        "Interrupted, the same command goes on where it was; items known to the encoder are never computed again."
+        "Interrupted, the same command resumes; items known to the encoder are never computed again."
     )
     add_dataset(parser)
     add_device(parser)
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Embed and say what was done."""
+    """Embed and print the counts."""
     from fewshot import EmbeddingCache, embed
 
     engine = int(options.engine) if options.engine and options.engine.isdigit() else options.engine

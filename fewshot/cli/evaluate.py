@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler", default="fixed", metavar="SPEC",
         help='how episodes are drawn: fixed, disjoint, "dirichlet(alpha=2.0)", hierarchical, variable, open-set, '
-        "semi-supervised, exhaustive, \"manifest(path='exam.npz')\" (default fixed)",
+        "semi-supervised, exhaustive, \"manifest(path='episodes.npz')\" (default fixed)",
     )  # fmt: skip
     parser.add_argument(
         "--metric", default="accuracy", choices=METRICS,
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--keep-predictions", action="store_true",
-        help="keep what was answered to each query in a folder beside --out: scores by class in `fewshot report`",
+        help="keep the prediction for each query in a folder beside --out: scores by class in `fewshot report`",
     )  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="weights that `fewshot train` wrote, for the one learner")
     add_prompts(parser, "for learners that use class text: ")
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     if options.engine and any("text" in load_learner(spec).needs for spec in options.learner):
         raise ValueError("class text is not carried to an engine; leave --engine out.")
     if options.keep_predictions and not options.out:
-        raise ValueError("--keep-predictions needs --out FILE: answers are kept in a folder beside that file.")
+        raise ValueError("--keep-predictions needs --out FILE: predictions are kept in a folder beside that file.")
     source, rows = sources(options)
     learners = fit_learners(options) if options.base else options.learner
     if options.weights:
@@ -139,7 +139,7 @@ def sources(options: argparse.Namespace) -> tuple[Any, Any]:
         return source, source
     pictures = read_dataset(options)
     if pictures.kind != "images":
-        raise ValueError(f"{options.data} has no images, which one of the learners learns from.")
+        raise ValueError(f"{options.data} has no images, which one of the learners needs.")
     if inputs == {"images"}:
         if options.encoder:
             raise ValueError("--encoder is for learners on features, and all of these learn from images; leave it out.")

@@ -11,7 +11,7 @@ from fewshot.learners import LEARNERS
 def learner_table() -> str:
     """A Markdown table: each learner, what it needs, what kind it is, what it does, and its source.
 
-    The kind: *inductive* answers each query alone; *transductive* looks at all queries of an episode together;
+    The kind: *inductive* classifies each query alone; *transductive* uses all queries of an episode together;
     *trained* has parameters that `meta_train` learns.
     """
     lines = ["| learner | needs | kind | what it does | source |", "|---|---|---|---|---|"]

@@ -45,7 +45,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``: where tensors live."""
+    """``--device``: where tensors are."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
 
 
@@ -77,7 +77,7 @@ def read_dataset(options: argparse.Namespace) -> Any:
 
 
 def load_source(options: argparse.Namespace) -> Any:
-    """The rows that the options ask for, embedded if they are not features yet."""
+    """The rows that the options name, embedded if they are not features yet."""
     source = read_dataset(options)
     if options.encoder is None and source.kind == "features":
         return source

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write what was asked for; the text table goes to standard output."""
+    """Write the requested files; the text table goes to standard output."""
     from episodes.files import write_atomically
     from episodes.report import plot_shots, to_csv, to_html, to_latex
 

@@ -42,7 +42,7 @@ def make_samplers(spec: str, source: Any, ways: list[int], shots: list[int], que
     shared = reduce(np.intersect1d, drawn)
     if any(len(classes) > len(shared) for classes in drawn):
         samplers = make(classes=shared.tolist())
-    _say_what_is_left_out(shared, source, f"--shot {' '.join(map(str, shots))} with --query {query}", arguments)
+    _warn_of_classes_left_out(shared, source, f"--shot {' '.join(map(str, shots))} with --query {query}", arguments)
     return samplers
 
 
@@ -55,7 +55,7 @@ def _check_arguments(kind: Any, name: str, arguments: dict[str, Any]) -> None:
             raise ValueError(f"sampler {name!r} has no argument {argument!r}; it takes: {', '.join(sorted(takes))}.")
 
 
-def _say_what_is_left_out(shared: Any, source: Any, asked: str, arguments: dict[str, Any]) -> None:
+def _warn_of_classes_left_out(shared: Any, source: Any, task: str, arguments: dict[str, Any]) -> None:
     labels = source.labels.numpy()
     wanted = np.unique(labels if arguments.get("classes") is None else labels[np.isin(labels, arguments["classes"])])
     missing = np.setdiff1d(wanted, shared)
@@ -63,5 +63,5 @@ def _say_what_is_left_out(shared: Any, source: Any, asked: str, arguments: dict[
         first = ", ".join(repr(source.class_names[c]) for c in missing[:5]) + (", ..." if len(missing) > 5 else "")
         _LOG.warning(
             "%d of %d classes of %s have too few rows for %s and are never drawn: %s.",
-            len(missing), len(wanted), source.name, asked, first,
+            len(missing), len(wanted), source.name, task, first,
         )  # fmt: skip

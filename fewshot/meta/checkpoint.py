@@ -23,14 +23,14 @@ from fewshot.meta.weights import (
 )
 
 LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.jsonl"
-_MARK = "a checkpoint of fewshot"
+_FORMAT = "a checkpoint of fewshot"
 
 
 class Checkpoints:
-    """``state.json`` says where a training stands and names ``state-STEP.safetensors`` with its digest.
+    """``state.json`` holds the state of a training and names ``state-STEP.safetensors`` with its digest.
 
     The checkpoint is written first, then ``state.json``, which makes it count; ``last.safetensors``,
-    ``best.safetensors`` and ``log.jsonl`` follow from these, and are mended where a kill came between.
+    ``best.safetensors`` and ``log.jsonl`` follow from these, and are repaired after a kill in between.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> dict[str, Any] | None:
-        """Where the training of this folder stands; None if there is none.
+        """The state of the training in this folder; None if there is none.
 
         Raises:
             ValueError: the state is damaged, or the folder holds files of something else that would be overwritten.
@@ -56,7 +56,7 @@ class Checkpoints:
         return found
 
     def begin(self, identity: dict[str, Any], steps: int, learner: nn.Module) -> None:
-        """Take the folder, so that files of these names are known for the training's own."""
+        """Claim the folder: files of these names now belong to this training."""
         self.content = {
             "identity": identity, "step": 0, "steps": steps, "best": None, "best_step": None, "stale": 0,
             "start": digest(tensors_of(learner)), "last_weights": None, "best_weights": None, "scaler": {},
@@ -65,7 +65,7 @@ class Checkpoints:
         write_state(self.folder, self.content)
 
     def save(self, trained: nn.Module, learner: nn.Module, optimizer: torch.optim.Optimizer, **now: Any) -> None:
-        """Keep where the training stands; `now` holds the fields of ``state.json`` that change."""
+        """Write the state of the training; `now` holds the fields of ``state.json`` that change."""
         slots = {
             f"{number}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
             for number, values in optimizer.state_dict()["state"].items()
@@ -74,7 +74,7 @@ class Checkpoints:
         }
         weights = {f"model.{name}": value for name, value in tensors_of(trained).items()}
         tensors = {**weights, **{name: value.detach().cpu().contiguous() for name, value in slots.items()}}
-        checkpoint, before = serialised(tensors, {"format": _MARK}), self.content["checkpoint"]
+        checkpoint, before = serialised(tensors, {"format": _FORMAT}), self.content["checkpoint"]
         name = self._free_name(now["step"])
         write_atomically(self.folder / name, checkpoint)
         written = digest(tensors_of(learner))
@@ -88,7 +88,7 @@ class Checkpoints:
         self._write_what_follows(learner)
 
     def restore(self, trained: nn.Module, learner: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Put module and optimizer where they stood, and mend the files that follow from that.
+        """Restore module and optimizer, and repair the files that follow from them.
 
         Raises:
             ValueError: a file is missing, damaged or of another training.
@@ -123,7 +123,7 @@ class Checkpoints:
             load_weights(learner, path)
         if not path.is_file() or digest(tensors_of(learner)) != self.content["best_weights"]:
             raise ValueError(
-                f"{str(path)!r} is missing or of another training; restore it from a copy, or go on with the last "
+                f"{str(path)!r} is missing or of another training; restore it from a copy, or continue with the last "
                 f"weights, {LAST!r}."
             )
 
@@ -146,6 +146,6 @@ class Checkpoints:
             if not path.exists() and not path.is_symlink():
                 return name
             with open(path, "rb") as file:
-                if _MARK.encode() in file.read(4096):  # left over where a kill came before state.json named it
+                if _FORMAT.encode() in file.read(4096):  # left over where a kill came before state.json named it
                     return name
         raise ValueError(f"{str(self.folder)!r} is full of files called state-{step}; take another folder.")

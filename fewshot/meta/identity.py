@@ -1,4 +1,4 @@
-"""What a training is: all that decides its weights, or which of them are best, by value."""
+"""The identity of a training: all that decides its weights, or which of them are best, by value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from episodes.identity import describe_architecture, digest
 from episodes.source import Source
-from fewshot.meta.plan import Plan, Watch
+from fewshot.meta.plan import Monitoring, Plan
 from fewshot.meta.randomness import seed_layers
 
 
@@ -20,7 +20,7 @@ def training_identity(
     learner: nn.Module,
     source: Source,
     sampler: Any,
-    watch: Watch,
+    monitoring: Monitoring,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None,
     plan: Plan,
     **more: Any,
@@ -42,25 +42,25 @@ def training_identity(
         },
         "source": source.fingerprint(),
         "sampler": _recipe(sampler),
-        "validation": _validation(watch),
+        "validation": _validation(monitoring),
         "augment": None if augment is None else digest(augment),
         "plan": {name: value for name, value in asdict(plan).items() if name != "steps"},
         **more,
     }  # fmt: skip
 
 
-def _validation(watch: Watch) -> dict[str, Any] | None:
-    if not isinstance(watch.validation, tuple):
+def _validation(monitoring: Monitoring) -> dict[str, Any] | None:
+    if not isinstance(monitoring.validation, tuple):
         return None
-    source, sampler = watch.validation
+    source, sampler = monitoring.validation
     return {
         "source": source.fingerprint(), "sampler": _recipe(sampler),
-        "episodes": watch.validation_episodes, "every": watch.every,
+        "episodes": monitoring.validation_episodes, "every": monitoring.every,
     }  # fmt: skip
 
 
 def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with a training of another identity.
+    """Refuse to resume a training of another identity.
 
     Raises:
         ValueError: they differ; the message names where.
@@ -78,9 +78,7 @@ def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
 def _difference(place: str, was: Any, given: Any) -> tuple[str, Any, Any]:
     """The first place in which two JSON values differ."""
     if isinstance(was, dict) and isinstance(given, dict):
-        for name in sorted(
-            {*given, *was}, key=lambda name: (name == "digest", name)
-        ):  # what people can read comes first
+        for name in sorted({*given, *was}, key=lambda name: (name == "digest", name)):  # what is readable comes first
             if was.get(name) != given.get(name):
                 return _difference(f"{place}.{name}", was.get(name), given.get(name))
     return place, was, given

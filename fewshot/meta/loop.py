@@ -1,4 +1,4 @@
-"""The one training loop: updates, checkpoints, validation, reports; what a step learns from is given by a function."""
+"""The one training loop: updates, checkpoints, validation, reports; the loss of a step is given by a function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from episodes.evaluation import evaluate
 from episodes.identity import canonical
 from episodes.progress import progress_bar
 from fewshot.meta.checkpoint import Checkpoints
-from fewshot.meta.plan import OPTIMIZERS, Plan, Training, Watch
+from fewshot.meta.plan import OPTIMIZERS, Monitoring, Plan, Training
 from fewshot.meta.randomness import seed_layers, seeded
 from fewshot.meta.resuming import resume
 from fewshot.meta.schedule import rate_at
@@ -25,26 +25,26 @@ from fewshot.meta.schedule import rate_at
 def train(
     trained: nn.Module,
     learner: nn.Module,
-    look: Callable[[int, int], tuple[Tensor, Tensor]],
+    compute_loss: Callable[[int, int], tuple[Tensor, Tensor]],
     plan: Plan,
-    watch: Watch,
+    monitoring: Monitoring,
     device: torch.device,
     identity: Callable[[], dict[str, Any]],
     groups: Sequence[dict[str, Any]] | None = None,
 ) -> Training:
-    """Run a plan, from its beginning or from where it was left.
+    """Run a plan from its beginning, or resume it.
 
     Whatever layers draw from torch's global generators depends on seed and step alone, and leaves the caller's random
     numbers as they were.
 
     Args:
-        trained: whose parameters are updated; it holds the learner and whatever training needs besides.
-        learner: what is validated, and whose weights are written.
-        look: (step, forward pass of that step) -> loss and accuracy.
+        trained: the module whose parameters are updated; it holds the learner and what else training needs.
+        learner: the module that is validated, and whose weights are written.
+        compute_loss: (step, forward pass of that step) -> loss and accuracy.
         plan: the updates.
-        watch: reports, validation, checkpoints.
+        monitoring: reports, validation, checkpoints.
         device: on which the weights are.
-        identity: of the training, in JSON; a resumed run must have the same. Asked only where there are checkpoints.
+        identity: of the training, in JSON; a resumed run must have the same. Computed only where there are checkpoints.
         groups: of parameters, each with its ``lr`` and ``weight_decay``, which follow the plan's schedule; by default
             all parameters with the plan's.
     """
@@ -55,14 +55,14 @@ def train(
     rates = [group["lr"] for group in updates.param_groups]
     scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "float16")
     training, stale, best = Training(learner), 0, {}
-    files = Checkpoints(Path(watch.out)) if watch.out is not None else None
+    files = Checkpoints(Path(monitoring.out)) if monitoring.out is not None else None
     if files is not None:
         known = json.loads(canonical(identity()))
-        stale = resume(files, known, plan, watch, training, trained, updates, scaler)
+        stale = resume(files, known, plan, monitoring, training, trained, updates, scaler)
     window: list[Tensor] = []  # loss and accuracy of each forward pass, read when there is a report
     began, seen = time.perf_counter(), training.step
-    with progress_bar(plan.steps, training.step, "steps", show=watch.progress) as bar:
-        while training.step < plan.steps and (watch.patience is None or stale < watch.patience):
+    with progress_bar(plan.steps, training.step, "steps", show=monitoring.progress) as bar:
+        while training.step < plan.steps and (monitoring.patience is None or stale < monitoring.patience):
             for group, lr in zip(updates.param_groups, rates, strict=True):
                 group["lr"] = rate_at(training.step, plan.steps, lr, plan.schedule, plan.warm_up)
             trained.train()
@@ -71,7 +71,7 @@ def train(
             with seeded(device, plan.seed, training.step):
                 for turn in range(plan.accumulate):
                     with _precision(plan, device):
-                        loss, accuracy = look(training.step, turn)
+                        loss, accuracy = compute_loss(training.step, turn)
                     window.append(torch.stack([loss.detach().float(), accuracy.detach().float()]))
                     if device.type == "cpu":  # elsewhere it would wait for the device in every step
                         _check_finite(window, training.step, plan.accumulate)
@@ -83,7 +83,7 @@ def train(
             scaler.update()
             training.step += 1
             bar.update(1)
-            if training.step % watch.every and training.step < plan.steps:
+            if training.step % monitoring.every and training.step < plan.steps:
                 continue
             _check_finite(window, training.step - 1, plan.accumulate)
             loss_now, accuracy_now = torch.stack(window).cpu().double().mean(0).tolist()
@@ -91,11 +91,11 @@ def train(
             seconds = time.perf_counter() - began
             report: dict[str, Any] = {
                 "step": training.step, "loss": loss_now, "accuracy": accuracy_now, "lr": updates.param_groups[0]["lr"],
-                f"{watch.unit}_per_second": (training.step - seen) * plan.batch * plan.accumulate / seconds,
+                f"{monitoring.unit}_per_second": (training.step - seen) * plan.batch * plan.accumulate / seconds,
             }  # fmt: skip
-            if watch.validation is not None:
+            if monitoring.validation is not None:
                 with seeded(device, plan.seed, training.step, 1):
-                    report["validation"] = _validate(learner, watch, device)
+                    report["validation"] = _validate(learner, monitoring, device)
                 better = training.best is None or report["validation"] > training.best
                 stale = 0 if better else stale + 1
                 if better:
@@ -108,8 +108,8 @@ def train(
                     trained, learner, updates, step=training.step, steps=plan.steps, best=training.best,
                     best_step=training.best_step, stale=stale, history=training.history, scaler=scaler.state_dict(),
                 )  # fmt: skip
-            for listener in watch.callbacks:
-                listener(report)
+            for callback in monitoring.callbacks:
+                callback(report)
             bar.set_postfix_str(f"loss {report['loss']:.3f}, accuracy {100 * report['accuracy']:.1f} %")
     if training.best is not None:
         if files is not None:
@@ -120,14 +120,18 @@ def train(
     return training
 
 
-def _validate(learner: nn.Module, watch: Watch, device: torch.device) -> float:
-    assert watch.validation is not None
-    if callable(watch.validation):
-        return watch.validation()
-    marks = evaluate(
-        {"learner": learner}, *watch.validation, episodes=watch.validation_episodes, device=device, progress=False
+def _validate(learner: nn.Module, monitoring: Monitoring, device: torch.device) -> float:
+    assert monitoring.validation is not None
+    if callable(monitoring.validation):
+        return monitoring.validation()
+    results = evaluate(
+        {"learner": learner},
+        *monitoring.validation,
+        episodes=monitoring.validation_episodes,
+        device=device,
+        progress=False,
     )
-    return float(marks["learner"].mean)
+    return float(results["learner"].mean)
 
 
 def _precision(plan: Plan, device: torch.device) -> Any:

@@ -1,4 +1,4 @@
-"""What a training is to do, what to watch meanwhile, and what came of it."""
+"""The plan of a training, its monitoring, and its results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from episodes.renamed import former_names
 from episodes.source import Source
 from fewshot.meta.schedule import SCHEDULES
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 PRECISIONS = ("float32", "bfloat16", "float16")
 
+__getattr__ = former_names(__name__, Watch="Monitoring")
+
 
 @dataclass
 class Training:
-    """What a training was and what came of it.
+    """The results of a training.
 
     Attributes:
         learner: trained, with the best weights where there was validation, else the last.
@@ -77,8 +80,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What goes on beside the updates: it decides when training ends, and which weights are best."""
+class Monitoring:
+    """What is done beside the updates: it decides when training ends, and which weights are best."""
 
     every: int
     validation: tuple[Source, Any] | Callable[[], float] | None  # rows and sampler, or what gives the accuracy
@@ -90,10 +93,10 @@ class Watch:
     unit: str  # what a batch is of
 
     def check(self) -> None:
-        """Refuse what could never happen.
+        """Refuse settings that contradict one another.
 
         Raises:
-            ValueError: reports that never come, or patience with nothing to wait for.
+            ValueError: an interval below 1, or patience without validation.
         """
         for name in ("every", "validation_episodes"):
             if (value := getattr(self, name)) < 1:

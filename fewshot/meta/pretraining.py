@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from episodes.source import Source
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
-from fewshot.meta.plan import Plan, Training, Watch
-from fewshot.meta.rows import decoded, on_device, place_of, take
+from fewshot.meta.plan import Monitoring, Plan, Training
+from fewshot.meta.rows import decoded, device_of, on_device, take
 from fewshot.meta.start import seeded_learner
 from fewshot.nets.features import feature_count
 from fewshot.nets.front import NetFront
@@ -24,7 +24,7 @@ from fewshot.renamed import renamed
 
 
 class _Classified(nn.Module):
-    """A learner, and the classifier over the base classes that is thrown away afterwards."""
+    """A learner, and the classifier over the base classes that is discarded afterwards."""
 
     def __init__(self, learner: nn.Module, head: Tensor) -> None:
         super().__init__()
@@ -58,10 +58,10 @@ def pretrain(
     seed: int = 0,
     progress: bool = True,
 ) -> Training:
-    """Train the network in front of a learner to tell all classes of a source apart: a "Baseline".
+    """Train the network in front of a learner to classify all classes of a source: a "Baseline".
 
-    A linear classifier over the classes stands on the features while this lasts, and is thrown away; the learner behind
-    the network takes its place. With `cosine` it is a cosine classifier ("Baseline++"). Go on with `meta_train`, or
+    A linear classifier over the classes is trained on top of the features, and discarded afterwards; the learner behind
+    the network takes its place. With `cosine` it is a cosine classifier ("Baseline++"). Continue with `meta_train`, or
     evaluate as it is. Validation is by episodes, and a run that was killed resumes, as in `meta_train`.
 
     Args:
@@ -108,18 +108,18 @@ def pretrain(
     )  # fmt: skip
     plan.check()
     every = per_epoch if every is None else every
-    watch = Watch(every, validation, validation_episodes, patience, out, callbacks, progress, "rows")
-    watch.check()
-    place = place_of(device)
+    monitoring = Monitoring(every, validation, validation_episodes, patience, out, callbacks, progress, "rows")
+    monitoring.check()
+    place = device_of(device)
     generator = torch.Generator().manual_seed(seed)
     if len(source.class_names) < 2:
-        raise ValueError(f"{source.name!r} has {len(source.class_names)} classes; there must be two to tell apart.")
+        raise ValueError(f"{source.name!r} has {len(source.class_names)} classes; classification needs at least two.")
     start = 0.05 * torch.randn(len(source.class_names), _width(front), generator=generator)
     trained = _Classified(model, start).to(place)
     rows, labels = on_device(decoded(source, progress), place), source.labels.to(place)
     order: dict[int, Tensor] = {}
 
-    def look(step: int, turn: int) -> tuple[Tensor, Tensor]:
+    def compute_loss(step: int, turn: int) -> tuple[Tensor, Tensor]:
         epoch, part = divmod(step, per_epoch)
         if epoch not in order:
             order.clear()
@@ -138,10 +138,10 @@ def pretrain(
 
     def identity() -> dict[str, Any]:
         classifier = f"cosine * {scale}" if cosine else "linear"
-        return training_identity(model, source, None, watch, augment, plan, classifier=classifier)
+        return training_identity(model, source, None, monitoring, augment, plan, classifier=classifier)
 
     held = validation and (on_device(decoded(validation[0], progress), place), validation[1])
-    return train(trained, model, look, plan, replace(watch, validation=held), place, identity)
+    return train(trained, model, compute_loss, plan, replace(monitoring, validation=held), place, identity)
 
 
 def _width(front: NetFront) -> int:

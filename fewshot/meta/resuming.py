@@ -1,4 +1,4 @@
-"""Going on with a training that was left: whether it is the same one, and from where."""
+"""Resuming a training: whether it is the same one, and from which step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from episodes.identity import digest
 from fewshot.meta.checkpoint import BEST, LAST, Checkpoints
 from fewshot.meta.identity import refuse_another
-from fewshot.meta.plan import Plan, Training, Watch
+from fewshot.meta.plan import Monitoring, Plan, Training
 from fewshot.meta.weights import tensors_of
 
 _LOG = logging.getLogger("fewshot")
@@ -21,19 +21,20 @@ def resume(
     files: Checkpoints,
     identity: dict[str, Any],
     plan: Plan,
-    watch: Watch,
+    monitoring: Monitoring,
     training: Training,
     trained: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> int:
-    """Put everything where the training of this folder stands, if there is one; else take the folder for it.
+    """Restore the state of the training in this folder, if there is one; else use the folder for a new one.
 
     Returns:
         Reports in a row without a better validation.
 
     Raises:
-        ValueError: the folder holds another training, or one that cannot go on like this; the message says why.
+        ValueError: the folder holds another training, or one that cannot be resumed with these arguments; the message
+            names the reason.
     """
     content = files.read()
     if content is None or content["step"] == 0:
@@ -50,7 +51,7 @@ def resume(
             scaler.load_state_dict(content["scaler"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"{str(files.folder / 'state.json')!r}: the field 'scaler' is wrong ({error}).") from None
-    _check_patience(training.history, watch.patience, str(files.folder))
+    _check_patience(training.history, monitoring.patience, str(files.folder))
     _LOG.info("training resumes at step %d of %d.", training.step, plan.steps)
     return int(content["stale"])
 

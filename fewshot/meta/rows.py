@@ -1,4 +1,4 @@
-"""Where the rows of a training lie, and how they reach the device."""
+"""The rows of a training: decoded once, and moved to the device."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from torch import Tensor
 from episodes.image_source import ImageSource
 from episodes.pictures import CentreCrop
 from episodes.progress import progress_bar
+from episodes.renamed import former_names
 from episodes.source import Source, TensorSource
 
 _LOG = logging.getLogger("fewshot")
 
+__getattr__ = former_names(__name__, place_of="device_of")
 
-def place_of(device: torch.device | str) -> torch.device:
+
+def device_of(device: torch.device | str) -> torch.device:
     """``"auto"`` is CUDA if there is one, else the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

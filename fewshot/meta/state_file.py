@@ -1,4 +1,4 @@
-"""``state.json``: where a training stands, checked field by field when it is read."""
+"""``state.json``: the state of a training, checked field by field when it is read."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from episodes.episode import Episode
 from episodes.source import Source
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
-from fewshot.meta.plan import Plan, Training, Watch
-from fewshot.meta.rows import decoded, on_device, place_of, take
+from fewshot.meta.plan import Monitoring, Plan, Training
+from fewshot.meta.rows import decoded, device_of, on_device, take
 from fewshot.meta.start import seeded_learner
 from fewshot.renamed import renamed
 
@@ -77,7 +77,7 @@ def meta_train(
         every: steps between reports, validations and checkpoints.
         patience: reports without a better validation after which training ends, or None.
         out: folder for ``best.safetensors``, ``last.safetensors``, the state, and ``log.jsonl``; a run that finds its
-            state there resumes. A finished one goes on from its optimizer's state if `steps` is larger, where neither
+            state there resumes. A finished one continues from its optimizer's state if `steps` is larger, where neither
             the schedule nor the learner depends on it.
         augment: (rows ``[B, R, *x]``, generator) -> rows; the generator is seeded by the step.
         callbacks: called with each report.
@@ -88,21 +88,21 @@ def meta_train(
     Raises:
         ValueError: the learner has no weights, an argument is out of range, or `out` holds another training (of
             another learner, rows, episodes, validation, augmentation or plan), damaged files, or files of others.
-        FloatingPointError: the loss is not finite; the message says at which step.
+        FloatingPointError: the loss is not finite; the message names the step.
     """
     model = seeded_learner(learner, first)
     plan = Plan(steps, batch, accumulate, optimizer, lr, weight_decay, schedule, warm_up, clip, precision, first)
     plan.check()
-    watch = Watch(every, validation, validation_episodes, patience, out, callbacks, progress, "episodes")
-    watch.check()
+    monitoring = Monitoring(every, validation, validation_episodes, patience, out, callbacks, progress, "episodes")
+    monitoring.check()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{model!r} has no weights to train; put a network in front of it: 'conv4 | {model!r}'.")
-    place = place_of(device)
+    place = device_of(device)
     model.to(place)
     rows = on_device(decoded(source, progress), place)
     generator = torch.Generator()
 
-    def look(step: int, turn: int) -> tuple[Tensor, Tensor]:
+    def compute_loss(step: int, turn: int) -> tuple[Tensor, Tensor]:
         if turn == 0:
             generator.manual_seed(first + step)
         drawn = sampler.draw(first + (step * accumulate + turn) * batch, batch)
@@ -117,10 +117,10 @@ def meta_train(
         return torch.stack(losses).sum(), torch.stack(right).sum() / max(known, 1)
 
     def identity() -> dict[str, Any]:
-        return training_identity(model, source, sampler, watch, augment, plan)
+        return training_identity(model, source, sampler, monitoring, augment, plan)
 
     held = validation and (on_device(decoded(validation[0], progress), place), validation[1])
-    return train(model, model, look, plan, replace(watch, validation=held), place, identity)
+    return train(model, model, compute_loss, plan, replace(monitoring, validation=held), place, identity)
 
 
 def episode_loss(model: nn.Module, episode: Episode, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +140,7 @@ def gather(
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Episode, Tensor]:
-    """Drawn episodes with their rows, and the targets with -1 for queries of no known class, which teach nothing."""
+    """Drawn episodes with their rows, and the targets with -1 for queries of no known class, which have no loss."""
     rows = take(source[drawn.rows], device)
     if augment is not None:
         rows = augment(rows, generator or torch.Generator())
@@ -150,7 +150,7 @@ def gather(
 
 @contextmanager
 def _numbered_step(model: nn.Module, step: int, steps: int) -> Iterator[None]:
-    """Tells learners that change over training (`share_done`) how far it is."""
+    """Give learners that change over training (`share_done`) the share of steps done."""
     parts = [(part, vars(part).get("share_done")) for part in model.modules() if hasattr(part, "share_done")]
     for part, _ in parts:
         part.share_done = step / steps  # type: ignore[assignment]

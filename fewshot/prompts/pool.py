@@ -1,4 +1,4 @@
-"""The pool of templates that a task description chooses from, each with the words that ask for it."""
+"""The pool of templates that a task description chooses from, each with the words that select it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Entry(NamedTuple):
     roles: frozenset[str]
 
 
-# What words mean the same role. The first of each line is its name; people ask with any of them.
+# What words mean the same role. The first of each line is its name; a task may use any of them.
 _SYNONYMS = """
 color colour colors colours colored coloured hue tint shade paint painted
 background backdrop behind backgrounds ground surroundings surrounding foreground

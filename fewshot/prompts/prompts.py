@@ -23,7 +23,7 @@ _LEAST = 1e-4  # a template with less weight is left out: it would be encoded fo
 
 
 class Line(NamedTuple):
-    """One sentence that speaks for a class."""
+    """One sentence for a class."""
 
     text: str
     label: int
@@ -75,7 +75,7 @@ class Prompts:
         if random_words < 0:
             raise ValueError(f"random_words={random_words}; it must be at least 0.")
         if task is not None and not task.strip():
-            raise ValueError("the task description is empty; leave it out, or say what the classes are about.")
+            raise ValueError("the task description is empty; leave it out, or describe what the classes are about.")
         self.templates = None if templates is None else load_templates(templates)
         self.descriptions = None if descriptions is None else load_descriptions(descriptions, self.class_names)
         self.description_style, self.task = description_style, task
@@ -151,7 +151,7 @@ class Prompts:
         return normalize(rows.float(), dim=-1).view(len(self.class_names), len(templates), -1), templates
 
     def weigh(self, encoder: Encoder | str | None = None, **embedding: Any) -> TaskWeights:
-        """What the task description makes of the pool.
+        """The weights that the task description gives to the pool.
 
         Raises:
             ValueError: there is no task description.
@@ -186,7 +186,7 @@ class Prompts:
     def _vectors(self, templates: Sequence[str], model: Encoder, embedding: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Vector of the task ``[D]``, and the mean vector of each template over the classes ``[T, D]``."""
         assert self.task is not None
-        names = self.class_names[:64]  # enough to tell what a template says
+        names = self.class_names[:64]  # enough to represent a template
         texts = [template.replace("{label}", name) for template in templates for name in names]
         unique = list(dict.fromkeys([self.task, *texts]))
         rows = normalize(encode_strings(unique, model, **embedding).float(), dim=-1)
@@ -243,5 +243,5 @@ def _clean(class_names: Sequence[str]) -> list[str]:
         raise ValueError(f"class {names.index('')} has an empty name.")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
-        raise ValueError(f"two classes are called {twice[0]!r}; no sentence could tell them apart. Rename one.")
+        raise ValueError(f"two classes are called {twice[0]!r}; no sentence could distinguish them. Rename one.")
     return names

@@ -1,4 +1,4 @@
-"""A task description weighs templates: what the task is decides how classes are put into words."""
+"""A task description weighs templates: the task decides how class names become sentences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OF = re.compile(rf"\b((?:[\w\-]+ ){{0,3}}(?:{_PICTURES}))e?s? of ((?:[\w\-]+ ){
 _KIND_OF = re.compile(
     r"\b(?:type|kind|species|breed|sort|class|variety|model|make|categor(?:y|ie))s? of ((?:[\w\-]+ ){0,1}[\w\-]+)"
 )
-# In "the texture of the shape" the shape is the thing that has it, not what is asked for.
+# In "the texture of the shape" the shape is the thing that has it, not what the task is about.
 _OWNER = re.compile(r"(?<=\w )of (?:the|a|an|each|every) (?:shape|figure|form)s?\b")
 _VAGUE = _set("""
 object objects thing things item items image images picture pictures photo photos them it scene scenes shape shapes
@@ -91,11 +91,11 @@ def weigh_templates(
     task_vector: Tensor | None = None,
     template_vectors: Tensor | None = None,
 ) -> TaskWeights:
-    """How much each template of the pool speaks to a task; deterministic, offline, and explained.
+    """How well each template of the pool fits a task; deterministic, offline, and explained.
 
     ``w = softmax(10 J + z)`` over templates: J is the overlap (intersection over union, rare words counting for
     more) of the content words of task and template, synonyms and roles taken together; z the similarity of
-    their text vectors in standard deviations. A task without words in common with any template says nothing: the
+    their text vectors in standard deviations. A task without words in common with any template selects none: the
     templates that fit any task then share the weight.
 
     Args:
@@ -108,11 +108,11 @@ def weigh_templates(
         ValueError: an empty description, or vectors that do not fit the candidates.
     """
     if not task.strip():
-        raise ValueError("the task description is empty; leave it out, or say what the classes are about.")
+        raise ValueError("the task description is empty; leave it out, or describe what the classes are about.")
     entries = candidates(task, kind)
     words = _words(_OWNER.sub(" ", task.lower()))
-    asked = roles_of(words) | frozenset(words)
-    overlap = _overlap(asked, [entry.roles | frozenset(_words(entry.template)) for entry in entries])
+    wanted = roles_of(words) | frozenset(words)
+    overlap = _overlap(wanted, [entry.roles | frozenset(_words(entry.template)) for entry in entries])
     similarity = np.zeros(len(entries))
     if task_vector is not None and template_vectors is not None:
         if len(template_vectors) != len(entries):
@@ -131,7 +131,7 @@ def weigh_templates(
     return TaskWeights([entry.template for entry in entries], weights, overlap, similarity, reason)
 
 
-def _overlap(asked: frozenset[str], offered: Sequence[frozenset[str]]) -> NDArray[np.float64]:
+def _overlap(wanted: frozenset[str], offered: Sequence[frozenset[str]]) -> NDArray[np.float64]:
     """Weighted intersection over union: a word counts by how few templates have it."""
     total = len(offered)
 
@@ -139,8 +139,8 @@ def _overlap(asked: frozenset[str], offered: Sequence[frozenset[str]]) -> NDArra
         return sum(np.log(1 + total / (1 + sum(word in other for other in offered))) for word in words)
 
     known = frozenset().union(*offered)
-    asked = asked & known  # words that no template could answer cannot speak for one
-    return np.array([weight(asked & words) / max(weight(asked | words), 1e-9) if words else 0.0 for words in offered])
+    wanted = wanted & known  # words that are in no template cannot select one
+    return np.array([weight(wanted & words) / max(weight(wanted | words), 1e-9) if words else 0.0 for words in offered])
 
 
 def _words(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What unlabelled rows tell about prompts: which templates speak to them, and which classes are favoured unduly."""
+"""What unlabelled rows show about prompts: which templates fit them, and which classes are favoured unduly."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def class_weights(rows: Tensor, each: Tensor, scale: float, temperature: float =
 
 
 def without_label_bias(logits: Tensor) -> Tensor:
-    """Logits less the log of how often each class would be answered if all were equally frequent ``[M, C]``.
+    """Logits less the log of how often each class would be predicted if all were equally frequent ``[M, C]``.
 
     Row c of the confusion matrix is the mean prediction of the rows that are most likely c; its stationary vector
-    is the model's own preference. All rows are looked at together, so an answer depends on the others.
+    is the model's own preference. All rows are used together, so a prediction depends on the others.
     """
-    chance = logits.softmax(-1)
-    guess = torch.nn.functional.one_hot(chance.argmax(-1), logits.shape[1]).to(chance)
+    probabilities = logits.softmax(-1)
+    guess = torch.nn.functional.one_hot(probabilities.argmax(-1), logits.shape[1]).to(probabilities)
     count = guess.sum(0)
-    confusion = (guess.T @ chance) / count.clamp(min=1).unsqueeze(1)
+    confusion = (guess.T @ probabilities) / count.clamp(min=1).unsqueeze(1)
     confusion = torch.where((count > 0).unsqueeze(1), confusion, torch.full_like(confusion, 1 / logits.shape[1]))
     favour = torch.full_like(count, 1 / logits.shape[1])
     for _ in range(50):

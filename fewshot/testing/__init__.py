@@ -59,6 +59,11 @@ def run_check(
 
         raise ValueError(unknown("check", name, CHECKS))
     original = learner() if isinstance(learner, type) else load_learner(learner)
+    for wrong in original.expected_failures.keys() - CHECKS.keys():
+        raise ContractError(
+            f"{original!r} fails the check 'declarations_are_valid': expected_failures names {wrong!r}, "
+            "which is no check."
+        )
     reason = original.expected_failures.get(name)
     if reason is not None and not str(reason).strip():
         raise ContractError(f"{original!r} expects to fail {name!r} but gives no reason.")

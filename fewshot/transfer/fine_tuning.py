@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from episodes.identity import UnknownIdentityError, digest
 from fewshot.embedding.items import Items
 from fewshot.encoders.encoder import Encoder
-from fewshot.meta.rows import place_of
+from fewshot.meta.rows import device_of
 from fewshot.transfer.body import Anatomy, Body, examine
 from fewshot.transfer.copying import copied, interpolate
 from fewshot.transfer.cut import Cut
@@ -130,7 +130,7 @@ def fine_tune(
         layer_decay, l2_sp, label_smoothing, mixup, augment, wise, prefix, precision, seed,
     )  # fmt: skip
     how.check(phases)
-    given, place = load_encoder(encoder), place_of(device)
+    given, place = load_encoder(encoder), device_of(device)
     source = load_dataset(source) if isinstance(source, str) else source
     items = as_items(source, given)
     labels, names = checked_classes(items)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fewshot.meta.loop import train
-from fewshot.meta.plan import Plan, Watch
+from fewshot.meta.plan import Monitoring, Plan
 from fewshot.transfer.body import Anatomy
 from fewshot.transfer.objective import classification_loss, l2_sp_penalty
 from fewshot.transfer.settings import Settings
@@ -62,7 +62,7 @@ def train_phase(
     answers = labels.to(device)
     order: dict[int, tuple[Tensor, ...]] = {}  # of the present epoch: its rows, in parts of nearly equal size
 
-    def look(step: int, turn: int) -> tuple[Tensor, Tensor]:
+    def compute_loss(step: int, turn: int) -> tuple[Tensor, Tensor]:
         epoch, part = divmod(step, per_epoch)
         if epoch not in order:
             order.clear()
@@ -86,8 +86,8 @@ def train_phase(
     )  # fmt: skip
     updates.check()
     groups = tuning.groups(plan.rates, head_rate, 0.0 if how.penalty is not None else how.weight_decay)
-    watch = Watch(per_epoch, check, 1, patience, out, callbacks, progress, "rows")
+    watch = Monitoring(per_epoch, check, 1, patience, out, callbacks, progress, "rows")
     watch.check()
     return train(
-        tuning, tuning, look, updates, watch, device, lambda: {**identity(), "plan": asdict(updates)}, groups
+        tuning, tuning, compute_loss, updates, watch, device, lambda: {**identity(), "plan": asdict(updates)}, groups
     ).history

@@ -10,8 +10,11 @@ from episodes.intervals import difference_interval
 from episodes.statistics import holm, sign_flip_test
 
 
-def result(name: str, correct: list[int], **exam: object) -> Result:
-    recipe = {"learner": {"spec": name}, "exam": {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "seed": 0, **exam}}
+def result(name: str, correct: list[int], **evaluation: object) -> Result:
+    recipe = {
+        "learner": {"spec": name},
+        "evaluation": {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "seed": 0, **evaluation},
+    }
     return Result(name, recipe, np.array(correct) / 10, query_count=10)
 
 
@@ -31,7 +34,7 @@ def test_differences_are_paired() -> None:
     assert mirrored.p_value == found.p_value
 
 
-def test_other_exams_are_refused_by_field() -> None:
+def test_other_evaluations_are_refused_by_field() -> None:
     with pytest.raises(ValueError, match=r"have different tasks: shot is 1 and 5; seed is 0 and 3"):
         compare(result("a", A), result("b", B, shot=5, seed=3))
     with pytest.raises(ValueError, match=r"dataset.name is 'toy' and 'other'"):
@@ -55,12 +58,12 @@ def test_all_pairs_with_holm() -> None:
         compare_all(cells, reference="z")
 
 
-def test_exams_are_not_mixed() -> None:
+def test_evaluations_are_not_mixed() -> None:
     cells = [result("a", A), result("b", B), result("a", A, shot=5), result("b", B, shot=5)]
-    assert [one.exam for one in compare_all(cells)] == ["toy 5-way 1-shot", "toy 5-way 5-shot"]
+    assert [one.evaluation for one in compare_all(cells)] == ["toy 5-way 1-shot", "toy 5-way 5-shot"]
 
 
-def test_a_learner_equals_itself_on_a_real_exam() -> None:
+def test_a_learner_equals_itself_on_real_data() -> None:
     rows = np.random.default_rng(0).normal(size=(60, 4))
     source = TensorSource(rows, np.repeat([0, 1, 2], 20))
     sampler = EpisodeSampler(source.labels, 3, 1, 5)

@@ -1,4 +1,4 @@
-"""`Episode`: shapes are checked, batches can be cut, and the answer key has no place in it."""
+"""`Episode`: shapes are checked, batches can be cut, and it holds no query labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_one_hot_and_shots_leave_padding_out() -> None:
     )
 
 
-def test_there_is_no_answer_key() -> None:
+def test_there_are_no_query_labels() -> None:
     assert not {"targets", "query_labels", "answers"} & set(vars(make()))
 
 

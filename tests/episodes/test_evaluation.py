@@ -88,7 +88,7 @@ def test_half_precision_rows_are_computed_in_float32(source: TensorSource, sampl
     assert set(seen) == {torch.float32}
 
 
-def test_no_learner_sees_the_answer_key(source: TensorSource, sampler: EpisodeSampler) -> None:
+def test_no_learner_sees_the_query_labels(source: TensorSource, sampler: EpisodeSampler) -> None:
     fields = set()
 
     def spy(episode: Episode) -> torch.Tensor:
@@ -99,7 +99,7 @@ def test_no_learner_sees_the_answer_key(source: TensorSource, sampler: EpisodeSa
     assert fields == {"support", "labels", "query", "way", "text", "ids", "unlabelled", "weights"}
 
 
-def test_padding_in_the_answer_key_is_not_marked(source: TensorSource, sampler: EpisodeSampler) -> None:
+def test_padding_in_the_query_labels_is_not_scored(source: TensorSource, sampler: EpisodeSampler) -> None:
     class Padded:
         way, rows = sampler.way, sampler.rows
 

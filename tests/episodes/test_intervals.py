@@ -79,8 +79,11 @@ def test_with_hundreds_of_episodes_it_is_the_t_interval(accuracy: float, likenes
 
 
 def test_no_interval_is_zero() -> None:
-    exam = {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "query": 15}
-    a, b = (Result(name, {"learner": {"spec": name}, "exam": exam}, np.ones(600), query_count=75) for name in "ab")
+    evaluation = {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "query": 15}
+    a, b = (
+        Result(name, {"learner": {"spec": name}, "evaluation": evaluation}, np.ones(600), query_count=75)
+        for name in "ab"
+    )
     assert str(a) == "100.00 ± 0.21 (95 %, 600 episodes)"
     assert str(compare(a, b)) == "a - b = +0.00 ± 0.21 (95 %, 600 paired episodes), p = 1.000"
     assert compare(a, b).detectable > compare(a, b).ci95
@@ -89,8 +92,8 @@ def test_no_interval_is_zero() -> None:
 
 
 def test_too_few_episodes_are_said_in_words() -> None:
-    exam = {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "query": 8}
-    recipe = {"learner": {"spec": "a"}, "exam": exam}
+    evaluation = {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "query": 8}
+    recipe = {"learner": {"spec": "a"}, "evaluation": evaluation}
     two = Result("a", recipe, np.array([0.4, 0.75]), query_count=40)
     assert two.ci95 > 2
     assert str(two) == "57.50 (2 episodes: too few for an interval)"

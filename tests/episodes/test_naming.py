@@ -13,10 +13,18 @@ from episodes.printable import printable, spreadsheet_cell
 from episodes.report import to_text
 
 
-def cell(name: str = "a", spec: str = "a", provenance: Any = None, identity: str = "0" * 32, **exam: Any) -> Result:
+def cell(
+    name: str = "a", spec: str = "a", provenance: Any = None, identity: str = "0" * 32, **evaluation: Any
+) -> Result:
     recipe = {
         "learner": {"spec": spec, "identity": identity},
-        "exam": {"dataset": {"name": "toy", "fingerprint": "ab" * 16}, "way": 5, "shot": 1, "seed": 0, **exam},
+        "evaluation": {
+            "dataset": {"name": "toy", "fingerprint": "ab" * 16},
+            "way": 5,
+            "shot": 1,
+            "seed": 0,
+            **evaluation,
+        },
     }
     return Result(name, recipe, np.full(20, 0.5), 10, provenance=provenance or {})
 

@@ -1,4 +1,4 @@
-"""Answers that were kept: the same however a run was cut up, checked when read, and summed up right."""
+"""Predictions that were kept: the same however a run was cut up, checked when read, and summed up right."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_files_are_checked(source: TensorSource, tmp_path: Path, caplog: pytest.
     good = path.read_bytes()
     for place in (3, 40, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
-        with pytest.raises(ValueError, match=r"safetensors' (is damaged|holds answers of another)"):
+        with pytest.raises(ValueError, match=r"safetensors' (is damaged|holds predictions of another)"):
             load_predictions(path, cell.key)
     assert equal(run(), whole)
     assert "is damaged" in caplog.text
@@ -136,7 +136,7 @@ def test_files_are_checked(source: TensorSource, tmp_path: Path, caplog: pytest.
     with pytest.raises(ValueError, match="is damaged"):
         _ = Results.load(out)["near"].predictions
     path.write_bytes(good)
-    with pytest.raises(ValueError, match="holds answers of another result"):
+    with pytest.raises(ValueError, match="holds predictions of another result"):
         load_predictions(path, "0" * 32)
     with pytest.raises(ValueError, match="is missing"):
         load_predictions(tmp_path / "none", cell.key)

@@ -12,7 +12,7 @@ from episodes import Result, Results
 
 
 def cell(learner: str = "proto", shot: int = 1, episodes: int = 4, **more: object) -> Result:
-    exam = {
+    evaluation = {
         "dataset": {"name": "toy", "fingerprint": "f"},
         "sampler": "fixed",
         "way": 5,
@@ -20,7 +20,7 @@ def cell(learner: str = "proto", shot: int = 1, episodes: int = 4, **more: objec
         "query": 3,
         "seed": 0,
     }
-    recipe = {"learner": {"spec": learner}, "exam": exam}
+    recipe = {"learner": {"spec": learner}, "evaluation": evaluation}
     scores = np.random.default_rng(shot).integers(0, 16, 100)[:episodes] / 15
     return Result(learner, recipe, scores, query_count=15, **more)  # type: ignore[arg-type]
 
@@ -64,7 +64,7 @@ def test_which_cell_is_meant() -> None:
         results["proto"]
     assert results.select(shot=5)["proto"].shot == 5
     assert len(results.select(dataset="other").cells) == 0
-    assert [len(exam.cells) for exam in results.exams()] == [2, 1]
+    assert [len(evaluation.cells) for evaluation in results.evaluations()] == [2, 1]
     with pytest.raises(KeyError, match="no result named 'logistic'; there are: proto, ridge"):
         results["logistic"]
 
@@ -73,7 +73,7 @@ def test_keys_follow_the_recipe_only() -> None:
     assert cell(episodes=3).key == cell(episodes=7, seconds=9.0).key
     assert cell().key != cell(shot=2).key
     assert cell().key != cell("other").key
-    assert cell().exam_key == cell("other").exam_key
+    assert cell().evaluation_key == cell("other").evaluation_key
 
 
 def test_a_data_frame() -> None:

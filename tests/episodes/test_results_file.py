@@ -20,10 +20,10 @@ from episodes.results_file import ResultsFile, line_of
 OLD = Path(__file__).parent / "files" / "results-0.1.jsonl"
 
 
-def cell(learner: str = "proto", count: int = 15, episodes: int = 6, **exam: Any) -> Result:
+def cell(learner: str = "proto", count: int = 15, episodes: int = 6, **evaluation: Any) -> Result:
     recipe = {
         "learner": {"spec": learner},
-        "exam": {"dataset": {"name": "toy", "fingerprint": "f"}, "way": 5, "shot": 1, "query": 3, **exam},
+        "evaluation": {"dataset": {"name": "toy", "fingerprint": "f"}, "way": 5, "shot": 1, "query": 3, **evaluation},
     }
     scores = np.random.default_rng(len(learner)).integers(0, 16, episodes) / 15
     return Result(learner, recipe, scores, query_count=count, environment={"torch": "2"})
@@ -147,8 +147,8 @@ def changed(**fields: Any) -> dict[str, Any]:
         ({"query_count": 10**30}, "the field 'query_count'"),
         ({"episodes": 0}, "the field 'episodes' is 0"),
         ({"interval": "wide"}, "the field 'interval' is 'wide'; it must be one of"),
-        ({"recipe": {"exam": {}}}, "the field 'learner' is missing"),
-        ({"recipe": {"learner": {}, "exam": {"dataset": "toy"}}}, "the field 'dataset' is a string"),
+        ({"recipe": {"evaluation": {}}}, "the field 'learner' is missing"),
+        ({"recipe": {"learner": {}, "evaluation": {"dataset": "toy"}}}, "the field 'dataset' is a string"),
         ({"learner": None}, "the field 'learner' is null"),
         ({"seconds": "fast"}, "the field 'seconds' is a string"),
         ({"seconds": -1}, "the field 'seconds' is -1"),
@@ -189,7 +189,7 @@ def test_metrics_of_ones_own_are_checked_too(tmp_path: Path) -> None:
     ):
         bad = {k: v for k, v in {**metric, name: value}.items() if v is not KeyError}
         data = cell().to_json()
-        recipe = {**data["recipe"], "exam": {**data["recipe"]["exam"], "metric": bad}}
+        recipe = {**data["recipe"], "evaluation": {**data["recipe"]["evaluation"], "metric": bad}}
         path.write_text(json.dumps(changed(recipe=recipe, key=Result("x", recipe, np.zeros(1)).key)) + "\n")
         with pytest.raises(ValueError, match=rf"line 1: .*{name}|'mine'.*{name}"):
             Results.load(path)
@@ -211,7 +211,7 @@ def mutants(rng: random.Random) -> list[Any]:
                 del inner[path[-1]]
             else:
                 inner[path[-1]] = swap
-            if rng.random() < 0.5 and isinstance(data.get("recipe"), dict) and "exam" in data["recipe"]:
+            if rng.random() < 0.5 and isinstance(data.get("recipe"), dict) and "evaluation" in data["recipe"]:
                 data["key"] = _key(data["recipe"])  # so that what lies behind the key's check is reached
             made.append(data)
     return made

@@ -165,7 +165,7 @@ def test_arrays_come_back(tmp_path: Path) -> None:
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    path = tmp_path / "exam.npz"
+    path = tmp_path / "episodes.npz"
     save_episodes(EpisodeSampler(LABELS, way=3, shot=1, query=2, seed=0), path, labels=LABELS, episodes=5)
     return path
 
@@ -194,7 +194,7 @@ def test_every_field_of_a_manifest(manifest: Path) -> None:
         assert name in message
         for value in odd:
             message = refused(manifest, **{**whole, name: np.asarray(value)})
-            assert message is None or "exam.npz" in message
+            assert message is None or "episodes.npz" in message
     for name in header:
         for value in (None, 3, "x", [], {}, -1, 10**30):
             if type(value) is type(header[name]):
@@ -203,7 +203,7 @@ def test_every_field_of_a_manifest(manifest: Path) -> None:
             message = refused(manifest, **{**whole, "header": text})
             assert message
             assert name in message
-            assert "exam.npz" in message
+            assert "episodes.npz" in message
     assert refused(manifest, **whole) is None
     assert "episodes" in str(refused(manifest, **whole, more=np.zeros(3))) or "no part of a manifest"
     assert refused(manifest, **{**whole, "query": whole["query"] + 24})
@@ -223,7 +223,7 @@ def test_flipped_bytes_of_a_manifest(manifest: Path) -> None:
         try:
             found = ManifestSampler(manifest, LABELS).draw(0, 5)
         except ValueError as error:
-            assert "exam.npz" in str(error)
+            assert "episodes.npz" in str(error)
         else:
             assert (found.support == expected.support).all()
             assert (found.query == expected.query).all()

@@ -1,4 +1,4 @@
-"""Imports: light ones stay light, and the rooms of the house keep their direction."""
+"""Imports: light ones stay light, packages keep their direction, and there is no circle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from import_graph import floors, graph_of
 
 import episodes
 import fewshot
@@ -86,7 +87,7 @@ def test_episodes_imports_only_numpy_and_torch_at_once() -> None:
     assert not wrong, sorted(wrong)
 
 
-def test_learners_import_neither_one_another_nor_other_rooms() -> None:
+def test_learners_import_neither_one_another_nor_other_packages() -> None:
     home = ROOT / "fewshot" / "learners"
     wrong = [
         f"{path.relative_to(home)}: {name}"
@@ -101,9 +102,18 @@ def test_learners_import_neither_one_another_nor_other_rooms() -> None:
     assert not wrong, f"{wrong}; learners may import episodes and fewshot.{{{', '.join(sorted(FOR_LEARNERS))}}}"
 
 
-def test_what_learners_share_does_not_import_learners_or_rooms() -> None:
-    for room in FOR_LEARNERS - {"transforms"}:
-        for path in [ROOT / "fewshot" / f"{room}.py", *(ROOT / "fewshot" / room).rglob("*.py")]:
+def test_there_is_no_circle() -> None:
+    graph = graph_of("fewshot")
+    found, circular = floors(graph)
+    assert not circular, {name: sorted(graph[name] & set(circular)) for name in circular}
+    floor = {name.removeprefix("fewshot."): number for number, names in enumerate(found) for name in names}
+    assert floor["learner"] < floor["learners.ridge"] < floor["meta.training"] < floor["cli.train"]
+    assert floor["cache"] < floor["embedding"] < floor["classifier.few_shot"] < floor["classifier"]
+
+
+def test_what_learners_share_does_not_import_learners_or_other_packages() -> None:
+    for shared in FOR_LEARNERS - {"transforms"}:
+        for path in [ROOT / "fewshot" / f"{shared}.py", *(ROOT / "fewshot" / shared).rglob("*.py")]:
             if path.exists():
                 names = [n for n in imported(path, ast.parse(path.read_text())) if n.startswith("fewshot.")]
                 assert {name.split(".")[1] for name in names} <= FOR_LEARNERS, f"{path.name} imports {names}"
@@ -111,9 +121,9 @@ def test_what_learners_share_does_not_import_learners_or_rooms() -> None:
 
 def test_no_library_file_prints_pickles_or_sets_global_random_numbers() -> None:
     banned = {"print", "pickle", "cloudpickle", "joblib", "manual_seed_all"}
-    speaks = {"cli", "demo.py"}  # these rooms talk to people
+    may_print = {"cli", "demo.py"}  # these write to the terminal
     for path in FILES:
-        if speaks & set(path.relative_to(ROOT).parts):
+        if may_print & set(path.relative_to(ROOT).parts):
             continue
         tree = ast.parse(path.read_text())
         assert not banned & {name.partition(".")[0] for name in imported(path, tree)}, path.name
@@ -173,7 +183,7 @@ def test_every_public_name_can_be_imported(package) -> None:  # type: ignore[no-
 
 
 def test_help_is_quick() -> None:
-    resource = pytest.importorskip("resource", reason="measures processor time, which this system does not tell")
+    resource = pytest.importorskip("resource", reason="measures processor time, which this system does not report")
 
     def seconds(*command: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -181,7 +191,7 @@ def test_help_is_quick() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
 
-    # Compared with a bare interpreter as well, so that a slow or busy machine tells no lies.
+    # Compared with a bare interpreter as well, so that a slow or busy machine does not count.
     bare = min(seconds("-c", "pass") for _ in range(3))
     spent = min(seconds("-m", "fewshot", "--help") for _ in range(3))
     assert spent - bare < 0.25, f"fewshot --help takes {spent:.2f} s of processor time, {bare:.2f} s bare"

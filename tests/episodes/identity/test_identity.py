@@ -305,7 +305,7 @@ def test_estimators_with_arrays() -> None:
 
 def test_the_same_in_every_process() -> None:
     program = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import functools, identity_examples as ex
 from torchvision.transforms import v2
 from episodes.identity import digest
@@ -316,7 +316,7 @@ print(digest([ex.scaled, ex.helped, ex.plus, ex.holding({{"x", "y", "z"}}), ex.B
     printed = {
         subprocess.run(
             [sys.executable, "-W", "ignore", *flags, "-c", program], capture_output=True, text=True, check=True,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3])},
         ).stdout
         for seed, flags in (("0", []), ("12345", ["-X", "importtime"]))
     }  # fmt: skip

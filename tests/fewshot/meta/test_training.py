@@ -107,7 +107,7 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time
 sys.path[:0] = {tests!r}
-from test_meta_train import SPEC, TRAIN, sampler
+from test_training import SPEC, TRAIN, sampler
 from fewshot import meta_train
 meta_train(SPEC, TRAIN, sampler(TRAIN), steps=60, every=3, batch=2, out=sys.argv[1], progress=False,
            callbacks=[lambda report: time.sleep(0.05)])
@@ -116,7 +116,7 @@ meta_train(SPEC, TRAIN, sampler(TRAIN), steps=60, every=3, batch=2, out=sys.argv
 
 def test_killed_runs_end_with_the_uninterrupted_weights(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(SCRIPT.format(tests=[str(folder) for folder in Path(__file__).parents[:2]]))
+    script.write_text(SCRIPT.format(tests=[str(folder) for folder in Path(__file__).parents[:3]]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
     for _ in range(12):
@@ -334,7 +334,7 @@ def test_downloaded_datasets_train_from_their_files(
         assert main(line) == 0, capsys.readouterr().err
         assert (out / "last.safetensors").exists() and (out / "best.safetensors").exists() == bool(validation)
     trained = "conv4(channels=4) | prototypes"
-    exam = [
+    command = [
         "evaluate",
         "--data",
         "omniglot:val",
@@ -348,9 +348,9 @@ def test_downloaded_datasets_train_from_their_files(
         "9",
     ]
     weights = ["--weights", str(tmp_path / "omniglot-val" / "last.safetensors")]
-    assert main([*exam, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
-    assert main([*exam, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
-    for wrong, words in (([*exam, "--learner", trained, "--encoder", "pixels"], "leave it out"),
+    assert main([*command, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
+    assert main([*command, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
+    for wrong, words in (([*command, "--learner", trained, "--encoder", "pixels"], "leave it out"),
                          (["evaluate", "--data", "digits", "--learner", trained], "digits has no images")):  # fmt: skip
         assert main(wrong) == 2 and words in capsys.readouterr().err
 

@@ -335,8 +335,8 @@ class TestCrossDomain:
 class TestManifest:
     def test_it_replays_the_very_indices(self, sampler: Any, tmp_path: Path) -> None:
         labels = labels_of(sampler)
-        save_episodes(sampler, tmp_path / "exam.npz", labels=labels, first=5, episodes=7)
-        replayed = ManifestSampler(tmp_path / "exam.npz", labels)
+        save_episodes(sampler, tmp_path / "episodes.npz", labels=labels, first=5, episodes=7)
+        replayed = ManifestSampler(tmp_path / "episodes.npz", labels)
         assert (replayed.available, replayed.way) == (7, sampler.way)
         for field in FIELDS:
             assert torch.equal(getattr(replayed.draw(2, 3), field), getattr(sampler.draw(7, 3), field)), field
@@ -344,9 +344,9 @@ class TestManifest:
             replayed.draw(5, 3)
 
     def test_another_dataset_is_refused(self, tmp_path: Path) -> None:
-        save_episodes(EpisodeSampler(LABELS), tmp_path / "exam.npz", labels=LABELS, episodes=2)
+        save_episodes(EpisodeSampler(LABELS), tmp_path / "episodes.npz", labels=LABELS, episodes=2)
         with pytest.raises(ValueError, match="other labels than the 480"):
-            ManifestSampler(tmp_path / "exam.npz", LABELS[::-1].copy())
+            ManifestSampler(tmp_path / "episodes.npz", LABELS[::-1].copy())
         (tmp_path / "no.npz").write_bytes(b"PK nothing")
         with pytest.raises(ValueError, match="is no manifest of episodes"):
             ManifestSampler(tmp_path / "no.npz", LABELS)
@@ -366,7 +366,7 @@ class TestManifest:
         ],
     )
     def test_damage_is_named(self, tmp_path: Path, change: dict[str, Any], message: str) -> None:
-        path = tmp_path / "exam.npz"
+        path = tmp_path / "episodes.npz"
         save_episodes(EpisodeSampler(LABELS, 2, 1, 4), path, labels=LABELS, episodes=4)
         with np.load(path) as file:
             held: dict[str, Any] = dict(file)
@@ -387,15 +387,15 @@ class TestTaskLabel:
         assert variable.task_label == "3- to 7-way variable-shot"
         assert fixed.task_label == "4-way 2-shot"
         for sampler in (variable, fixed):
-            save_episodes(sampler, tmp_path / "exam.npz", labels=UNEQUAL, episodes=3)
-            assert ManifestSampler(tmp_path / "exam.npz", UNEQUAL).task_label == sampler.task_label
+            save_episodes(sampler, tmp_path / "episodes.npz", labels=UNEQUAL, episodes=3)
+            assert ManifestSampler(tmp_path / "episodes.npz", UNEQUAL).task_label == sampler.task_label
         assert task_label({"sampler": "mine"}) == "variable-way variable-shot"
 
     def test_tables_print_it(self, tmp_path: Path) -> None:
         source = TensorSource(torch.eye(9)[torch.from_numpy(UNEQUAL)], torch.from_numpy(UNEQUAL))
         sampler = MADE["variable"]()
-        save_episodes(sampler, tmp_path / "exam.npz", labels=UNEQUAL, episodes=9)
-        for drawn in (sampler, ManifestSampler(tmp_path / "exam.npz", UNEQUAL)):
+        save_episodes(sampler, tmp_path / "episodes.npz", labels=UNEQUAL, episodes=9)
+        for drawn in (sampler, ManifestSampler(tmp_path / "episodes.npz", UNEQUAL)):
             results = evaluate("prototypes", source, drawn, episodes=9, progress=False)
             assert "3- to 7-way variable-shot" in str(results)
 
@@ -443,7 +443,7 @@ GOLDEN = {"dirichlet": [[470, 475, 92, 99, 101, 95, 80, 148, 154, 147, 133, 125]
 # Semi-supervised
 
 
-def test_unlabelled_rows_are_of_the_episodes_classes_and_nobody_elses_rows() -> None:
+def test_unlabelled_rows_are_of_the_episodes_classes_and_in_no_other_part() -> None:
     labels = np.repeat(np.arange(9), 40)
     sampler = SemiSupervisedSampler(labels, way=4, shot=2, query=5, seed=1, unlabelled=6)
     drawn = sampler.draw(0, 200)
@@ -489,6 +489,6 @@ def test_unlabelled_rows_help_a_learner_that_uses_them() -> None:
 
 def test_a_manifest_keeps_unlabelled_rows(tmp_path: Path) -> None:
     sampler = SemiSupervisedSampler(LABELS, 3, 1, 4, unlabelled=3, distractors=1)
-    save_episodes(sampler, tmp_path / "exam.npz", labels=LABELS, episodes=20)
-    replayed = ManifestSampler(tmp_path / "exam.npz", LABELS).draw(5, 10)
+    save_episodes(sampler, tmp_path / "episodes.npz", labels=LABELS, episodes=20)
+    replayed = ManifestSampler(tmp_path / "episodes.npz", LABELS).draw(5, 10)
     assert torch.equal(replayed.rows, sampler.draw(5, 10).rows) and replayed.unlabelled is not None

@@ -54,7 +54,7 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "evaluate", *FAST, "--shot", "1", "--json")
     cell = json.loads(out)
-    assert (cell["learner"], cell["episodes"], cell["recipe"]["exam"]["shot"]) == ("l2 | logistic", 40, 1)
+    assert (cell["learner"], cell["episodes"], cell["recipe"]["evaluation"]["shot"]) == ("l2 | logistic", 40, 1)
     assert "correct" not in cell
     out = run(capsys, "evaluate", *FAST, "--shot", "5", "--learner", "prototypes", "nearest", "--compare")
     assert "prototypes - nearest = " in out
@@ -84,7 +84,7 @@ def test_a_killed_run_is_resumed_by_the_same_line(tmp_path: Path, capsys: pytest
     _, err = process.communicate(timeout=60)
     if not out.exists():  # else it was faster than we are
         assert process.returncode == 130
-        assert b"the same command goes on where it stopped" in err
+        assert b"the same command resumes" in err
     assert main([*line, "--out", str(out)]) == 0
     assert main([*line, "--out", str(whole)]) == 0
     capsys.readouterr()
@@ -164,7 +164,7 @@ def test_report(results: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_answers_that_are_kept_are_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predictions_that_are_kept_are_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, page = str(tmp_path / "runs.jsonl"), tmp_path / "report.html"
     args = ["evaluate", *FAST, "--shot", "1", "--keep-predictions", "--out", out]
     run(capsys, *args, "--learner", "prototypes")
@@ -205,7 +205,7 @@ def test_samplers(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
     assert cell["episodes"] == 20
 
 
-def test_open_set_marks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_open_set_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", "--shot", "1", "--episodes", "20", "--quiet", "--metric", "auroc"]
     assert "l2 | logistic" in run(capsys, *args, "--sampler", "open-set")
     assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
@@ -258,7 +258,7 @@ def test_base_data_reaches_the_learners(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_table_of_learners_is_current() -> None:
     from fewshot.cli.learner_table import learner_table
 
-    written = (Path(__file__).parents[2] / "docs" / "learners.md").read_text(encoding="utf-8")
+    written = (Path(__file__).parents[3] / "docs" / "learners.md").read_text(encoding="utf-8")
     assert written.endswith(learner_table()), "run: fewshot list learners --markdown, and put it into docs/learners.md"
 
 

@@ -449,7 +449,7 @@ def test_validation_keeps_the_best_and_patience_ends() -> None:
 SCRIPT = """
 import sys, time
 sys.path[:0] = {tests!r}
-from test_transfer_fine_tuning import dropping, tune_in_two
+from test_fine_tuning import dropping, tune_in_two
 tune_in_two(sys.argv[1], lambda report: time.sleep(0.2))
 """
 
@@ -471,7 +471,7 @@ def tune_in_two(out: Any, listener: Any = None) -> Any:
 
 def test_kill_nine_and_the_same_command_end_with_the_same_weights(tmp_path: Path) -> None:
     script, killed = tmp_path / "tune.py", tmp_path / "killed"
-    script.write_text(SCRIPT.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[2])]))
+    script.write_text(SCRIPT.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[3])]))
     process, began = subprocess.Popen([sys.executable, str(script), str(killed)]), time.monotonic()
     state_file = killed / "1-gradual" / "state.json"
     while not (state_file.exists() and json.loads(state_file.read_text())["step"] >= 6):

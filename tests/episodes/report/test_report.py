@@ -20,10 +20,10 @@ def results(evil: str = "ridge") -> Results:
     cells = []
     for shot in (1, 5):
         for name, level in (("proto", 6), ("closest", 6), (evil, 9)):
-            exam = {"dataset": {"name": "toy_set"}, "way": 5, "shot": shot, "query": 2, "seed": 0}
+            evaluation = {"dataset": {"name": "toy_set"}, "way": 5, "shot": shot, "query": 2, "seed": 0}
             noise = np.random.default_rng(len(name)).integers(-1, 2, 60)
             scores = np.clip(level - (shot == 1) * 2 + noise, 0, 10) / 10
-            cells.append(Result(name, {"learner": {"spec": name}, "exam": exam}, scores, query_count=10))
+            cells.append(Result(name, {"learner": {"spec": name}, "evaluation": evaluation}, scores, query_count=10))
     return Results(cells)
 
 
@@ -123,7 +123,7 @@ def test_each_metric_has_its_table() -> None:
 
 
 def with_metric(cell: Result, name: str) -> Result:
-    recipe = {**cell.recipe, "exam": {**cell.exam, "metric": name}}
+    recipe = {**cell.recipe, "evaluation": {**cell.evaluation, "metric": name}}
     return Result(cell.learner, recipe, cell.scores)
 
 
@@ -140,13 +140,13 @@ def test_no_name_breaks_a_report(name: str, tmp_path: Path) -> None:
 
 
 def test_intervals_stay_within_what_is_possible() -> None:
-    exam = {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "query": 15}
-    figure = plot_shots(Results([Result("a", {"exam": exam}, np.ones(10), query_count=75)]))
+    evaluation = {"dataset": {"name": "toy"}, "way": 5, "shot": 1, "query": 15}
+    figure = plot_shots(Results([Result("a", {"evaluation": evaluation}, np.ones(10), query_count=75)]))
     (band,) = figure.axes[0].collections
     assert band.get_paths()[0].vertices[:, 1].max() == 100
 
 
-def test_the_page_shows_answers_that_were_kept(tmp_path: Path) -> None:
+def test_the_page_shows_predictions_that_were_kept(tmp_path: Path) -> None:
     from episodes import EpisodeSampler, TensorSource, evaluate
 
     rows = np.random.default_rng(0).normal(size=(60, 4)) + np.repeat(np.eye(4)[:3] * 4, 20, 0)

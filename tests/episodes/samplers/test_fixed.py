@@ -19,7 +19,7 @@ LABELS = np.repeat(np.arange(12), 40)
 
 
 @st.composite
-def exams(draw):  # type: ignore[no-untyped-def]
+def tasks(draw):  # type: ignore[no-untyped-def]
     way, shot, query = draw(st.integers(1, 6)), draw(st.integers(0, 6)), draw(st.integers(1, 6))
     extra = draw(st.lists(st.integers(0, 9), min_size=way, max_size=way + 4))
     sizes = [shot + query + e for e in extra] + draw(st.lists(st.integers(0, shot + query - 1), max_size=3))
@@ -29,9 +29,9 @@ def exams(draw):  # type: ignore[no-untyped-def]
 
 
 @settings(max_examples=60, deadline=None)
-@given(exams(), st.integers(0, 10**9))
-def test_every_episode_is_sound(exam, first) -> None:  # type: ignore[no-untyped-def]
-    labels, way, shot, query, seed = exam
+@given(tasks(), st.integers(0, 10**9))
+def test_every_episode_is_sound(task, first) -> None:  # type: ignore[no-untyped-def]
+    labels, way, shot, query, seed = task
     sampler = EpisodeSampler(labels, way, shot, query, seed)
     drawn = sampler.draw(first, 20)
     assert drawn.support.shape == (20, way * shot)
@@ -47,9 +47,9 @@ def test_every_episode_is_sound(exam, first) -> None:  # type: ignore[no-untyped
 
 
 @settings(max_examples=30, deadline=None)
-@given(exams(), st.integers(0, 5000), st.integers(1, 40), st.integers(0, 39))
-def test_an_episode_does_not_depend_on_its_batch(exam, first, count, offset) -> None:  # type: ignore[no-untyped-def]
-    labels, way, shot, query, seed = exam
+@given(tasks(), st.integers(0, 5000), st.integers(1, 40), st.integers(0, 39))
+def test_an_episode_does_not_depend_on_its_batch(task, first, count, offset) -> None:  # type: ignore[no-untyped-def]
+    labels, way, shot, query, seed = task
     sampler = EpisodeSampler(labels, way, shot, query, seed)
     batch, offset = sampler.draw(first, count), min(offset, count - 1)
     alone = EpisodeSampler(labels, way, shot, query, seed).draw(first + offset, 1)
@@ -191,7 +191,7 @@ def test_episodes_that_were_drawn_do_not_change_when_others_are() -> None:
     assert torch.equal(first.rows, kept)
 
 
-def test_the_recipe_is_json_and_tells_exams_apart() -> None:
+def test_the_recipe_is_json_and_differs_where_episodes_do() -> None:
     import json
 
     def recipe(**changes: object) -> str:
@@ -308,7 +308,7 @@ def test_collate_takes_items_without_labels() -> None:
     assert torch.equal(targets, drawn.targets)
 
 
-def test_a_finite_sampler_repeats_the_same_exam() -> None:
+def test_a_finite_sampler_repeats_the_same_episodes() -> None:
     sampler = EpisodeSampler(LABELS, 2, 1, 1, episodes=300)
     assert list(sampler) == list(sampler) == sampler.draw(0, 300).rows.tolist()
 
