@@ -71,6 +71,23 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
 
         return load(cls, Path(path), changes)
 
+    def export(self, path: str | os.PathLike[str], *, inputs: str = "auto", opset: int = 18) -> Path:
+        """Write the fitted classifier as one ONNX file, which answers without torch; see `fewshot.export.export`.
+
+        Args:
+            path: of the file, such as ``"model.onnx"``.
+            inputs: ``"pixels"`` (8-bit pictures), ``"features"``, or ``"auto"``.
+            opset: version of the operators, 18 to 23.
+
+        Raises:
+            ValueError: a part that no graph can hold, such as a transductive learner or a tokenizer; it is named.
+            ImportError: ``fewshot[onnx]`` is not installed.
+        """
+        from fewshot.export import export
+
+        check_is_fitted(self, "_adapted")
+        return export(self, path, inputs=inputs, opset=opset)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters, with `deep` also the learner's as ``learner__name``."""
         params: dict[str, Any] = super().get_params(deep=False)

@@ -45,7 +45,7 @@ def relative_to_centre(episode: Episode) -> Relative:
 def shifted(rows: Tensor, offset: Tensor) -> Tensor:
     """Rows ``[E, R, D]`` relative to the offset of `relative_to_centre`; the rows themselves where it is zero."""
     # Looking at the offset would stall an accelerator, where a subtraction is cheap.
-    if offset.device.type == "cpu" and not offset.any():
+    if offset.device.type == "cpu" and not torch.compiler.is_compiling() and not offset.any():
         return rows
     return rows - offset
 
@@ -58,6 +58,6 @@ def _common_offset(means: Tensor, shots: Tensor) -> Tensor:
     # The spread is the mean of |p|² less |c|². What rounding does to it is far below the spread that is asked for.
     squares = torch.linalg.vector_norm(means, dim=(1, 2), keepdim=True).square() / count
     far = squares < (1 + _FAR**-2) * torch.linalg.vector_norm(centre, dim=-1, keepdim=True).square()
-    if far.device.type == "cpu" and not far.any():
+    if far.device.type == "cpu" and not torch.compiler.is_compiling() and not far.any():
         return torch.zeros_like(centre[..., :1])
     return torch.where(far, centre, torch.zeros_like(centre))

@@ -43,7 +43,7 @@ def _lengths(rows: Tensor, dim: int) -> Tensor:
         length = torch.linalg.vector_norm(rows, dim=dim, keepdim=True)
         limits = torch.finfo(rows.dtype)
         sound = (length > limits.tiny**0.5 / limits.eps) & length.isfinite()
-        if not sound.all():
+        if torch.compiler.is_compiling() or not sound.all():  # a graph has no branch: right for all rows
             largest = rows.detach().abs().amax(dim, keepdim=True)
             largest = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
             length = torch.linalg.vector_norm(rows / largest, dim=dim, keepdim=True) * largest

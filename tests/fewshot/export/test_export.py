@@ -1,0 +1,130 @@
+"""Exported classifiers answer as the classifiers do, without torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fewshot.export
+from episodes import load_dataset
+from fewshot import FewShotClassifier, ZeroShotClassifier
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from fewshot.export.reader import ExportedClassifier
+
+ROOT = Path(fewshot.export.__file__).parents[2]
+SCENES = load_dataset("scenes:shape", count=6)
+PICTURES = [Image.fromarray(rows) for rows in SCENES.features.permute(0, 2, 3, 1).numpy()]
+
+
+def features(dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.repeat([0, 1, 2], 4)
+    return (np.random.default_rng(0).normal(size=(12, 8)) + labels[:, None]).astype(dtype), labels
+
+
+@pytest.mark.parametrize(
+    ("learner", "dtype"),
+    [
+        ("l2 | logistic", np.float64), ("cl2n | prototypes", np.float32), ("power | ridge", np.float32),
+        ("lda", np.float32), ("svm", np.float32), ("mahalanobis", np.float32), ("nearest", np.float32),
+    ],
+)  # fmt: skip
+def test_features(learner: str, dtype: Any, tmp_path: Path) -> None:
+    X, y = features(dtype)
+    classifier = FewShotClassifier(learner=learner, reject=0.6, reject_label=-1).fit(X, y)
+    read = ExportedClassifier(str(classifier.export(tmp_path / "model.onnx")))
+    new = np.concatenate([X + dtype(0.25), 30 * X])
+    chances, _ = read.predict_proba(new)
+    np.testing.assert_allclose(chances, classifier.predict_proba(new), atol=1e-5)
+    assert read.predict(new).tolist() == classifier.predict(new).tolist()
+    np.testing.assert_allclose(read.predict_proba(new[:1])[0], chances[:1], atol=1e-5)  # a single row
+
+
+@pytest.mark.parametrize("settings", [{"none": True, "reject": 0.5}, {"multi_label": True}])
+def test_pictures_and_words(settings: dict[str, Any], tmp_path: Path) -> None:
+    classifier = ZeroShotClassifier("fewshot:tiny-clip", cache=False, **settings).fit(None, SCENES.class_names)
+    read = ExportedClassifier(str(classifier.export(tmp_path / "model.onnx")))
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    items = [*PICTURES, Image.fromarray(noise)]
+    np.testing.assert_allclose(read.predict_proba(items)[0], classifier.predict_proba(items), atol=1e-5)
+    assert read.predict(items).tolist() == classifier.predict(items).tolist()
+    assert not classifier.encoder_.module.training
+
+
+def test_the_reader_prepares_pictures_as_the_encoder_does(shared_data: Path, tmp_path: Path) -> None:
+    weights = shared_data / "backbones" / "timm_mobilenetv2_100_same_imagenet_tf2.safetensors"
+    files = sorted((shared_data / "imagenet_samples" / "short256").glob("*.jpg"))[:9]
+    encoder = f"timm:mobilenetv2_100(checkpoint={str(weights)!r}, num_classes=1001, pad_type='same', mean=0.5, std=0.5)"
+    classifier = FewShotClassifier(encoder, cache=False).fit(files[:6], list("aabbcc"))
+    read = ExportedClassifier(str(classifier.export(tmp_path / "model.onnx")))
+    np.testing.assert_allclose(read.predict_proba(files)[0], classifier.predict_proba(files), atol=1e-5)
+
+
+def test_the_reader_in_the_docs_needs_no_torch(tmp_path: Path) -> None:
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    reader = (ROOT / "fewshot" / "export" / "reader.py").read_text(encoding="utf-8")
+    assert blocks[-1] == reader
+    X, y = features()
+    classifier = FewShotClassifier().fit(X, np.array(["a", "b", "c"])[y])
+    path = classifier.export(tmp_path / "model.onnx")
+    about = "import sys, numpy; sys.modules['torch'] = sys.modules['fewshot'] = None\n"
+    use = f"\nprint(ExportedClassifier({str(path)!r}).predict(numpy.load({str(tmp_path / 'X.npy')!r})).tolist())"
+    np.save(tmp_path / "X.npy", X)
+    script = about + reader.replace("from __future__ import annotations\n", "") + use
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == repr(classifier.predict(X).tolist())
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    X, y = features()
+    path = FewShotClassifier(reject=0.4).fit(X, y).export(tmp_path / "model.onnx")
+    about = ExportedClassifier(str(path)).about
+    assert about["classes"] == [0, 1, 2]
+    assert (about["reject"], about["reject_label"], about["inputs"]) == (0.4, -1, "features")
+    assert json.loads(json.dumps(about)) == about
+    assert list(tmp_path.iterdir()) == [path]  # no file beside it
+
+
+class TestRefusals:
+    X, y = features()
+
+    def test_transductive(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"pt-map is transductive.*inductive one"):
+            FewShotClassifier(learner="pt-map").fit(self.X, self.y).export(tmp_path / "m.onnx")
+        assert not list(tmp_path.iterdir())
+
+    def test_code_that_no_graph_holds(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"the learner sklearn.* does not become a graph"):
+            FewShotClassifier(learner="sklearn").fit(self.X, self.y).export(tmp_path / "m.onnx")
+
+    def test_arguments(self, tmp_path: Path) -> None:
+        classifier = FewShotClassifier().fit(self.X, self.y)
+        with pytest.raises(ValueError, match=r"opset=9; it must be 18\.\.23"):
+            classifier.export(tmp_path / "m.onnx", opset=9)
+        with pytest.raises(ValueError, match="no encoder; use inputs='features'"):
+            classifier.export(tmp_path / "m.onnx", inputs="pixels")
+        with pytest.raises(ValueError, match="inputs='texts'"):
+            classifier.export(tmp_path / "m.onnx", inputs="texts")
+
+    def test_nothing_to_export_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(ImportError, match=r"fewshot\[onnx\]"):
+            FewShotClassifier().fit(self.X, self.y).export(tmp_path / "m.onnx")
+
+    def test_pictures_of_any_size(self, tmp_path: Path) -> None:
+        pictures = np.random.default_rng(0).random((6, 3, 8, 8)).astype(np.float32)
+        classifier = FewShotClassifier("pixels", cache=False).fit(pictures, list("aabbcc"))
+        with pytest.raises(ValueError, match=r"takes pictures as they are.*inputs='features'"):
+            classifier.export(tmp_path / "m.onnx")
