@@ -51,7 +51,9 @@ def office_mobilenet(data: Path) -> dict[str, Domain]:
     """Features of MobileNetV2, rows of length one."""
     with np.load(data / "office_caltech10" / "mobilenetv2_1280.npz") as file:
         names = sorted(key[:-2] for key in file.files if key.endswith("_X"))
-        return {name: (_unit(file[f"{name}_X"]), torch.from_numpy(file[f"{name}_y"].astype(np.int64))) for name in names}
+        return {
+            name: (_unit(file[f"{name}_X"]), torch.from_numpy(file[f"{name}_y"].astype(np.int64))) for name in names
+        }
 
 
 def digits(data: Path) -> dict[str, Domain]:
@@ -101,9 +103,8 @@ def whole(sets: dict[str, dict[str, Domain]], learner: str, adapters: list[str])
         print(f"\n{title}, {len(pairs)} pairs, {learner}")
         plain = np.zeros(len(pairs))
         for adapter in ["", *adapters]:
-            if "kmm" in adapter or "density" in adapter or "kliep" in adapter:
-                if not load_learner(learner).weighted:
-                    continue
+            if adapter in ("kmm", "density-ratio", "kliep") and not load_learner(learner).weighted:
+                continue
             method = load_learner(pipeline(adapter, learner) if adapter else learner)
             started, scores = time.perf_counter(), []
             for source, target in pairs:
@@ -162,7 +163,9 @@ def draws(sets: dict[str, dict[str, Domain]], learner: str, adapters: list[str],
                 points = [100 * one.difference for one in found]
                 up = sum(one.p < 0.05 and one.difference > 0 for one in found)
                 down = sum(one.p < 0.05 and one.difference < 0 for one in found)
-                print(f"  {adapter:30s} {np.mean(points):+5.1f}  ({min(points):+.1f} .. {max(points):+.1f})  {up} {down}")
+                print(
+                    f"  {adapter:30s} {np.mean(points):+5.1f}  ({min(points):+.1f} .. {max(points):+.1f})  {up} {down}"
+                )
 
 
 def main() -> None:
