@@ -22,6 +22,18 @@ HOMES = {
     "rescale": "fewshot.transforms:Rescale",
     "whiten": "fewshot.transforms:Whiten",
     "cl2n": "fewshot.transforms:CL2N",
+    "coral": "fewshot.adaptation.statistics:CORAL",
+    "domain-centre": "fewshot.adaptation.statistics:DomainCentre",
+    "domain-standardise": "fewshot.adaptation.statistics:DomainStandardise",
+    "subspace-alignment": "fewshot.adaptation.subspace:SubspaceAlignment",
+    "tca": "fewshot.adaptation.components:TCA",
+    "jda": "fewshot.adaptation.components:JDA",
+    "optimal-transport": "fewshot.adaptation.optimal_transport:OptimalTransport",
+    "kmm": "fewshot.adaptation.kernel_mean_matching:KernelMeanMatching",
+    "density-ratio": "fewshot.adaptation.density_ratio:DensityRatio",
+    "kliep": "fewshot.adaptation.density_ratio:KLIEP",
+    "pseudo-labels": "fewshot.adaptation.pseudo_labels:PseudoLabels",
+    "prototype-alignment": "fewshot.adaptation.pseudo_labels:PrototypeAlignment",
     "conv4": "fewshot.nets.front:Conv4Front",
     "mlp": "fewshot.nets.front:MLPFront",
     "resnet12": "fewshot.nets.front:ResNet12Front",
@@ -38,10 +50,12 @@ class Transform(nn.Module):
         applies_to_text: whether class text is mapped too. Statistics of images say nothing about text.
         removes: what of all rows of an episode it takes away, so that no learner behind it sees it: ``"offset"`` or
             ``"scale"``, as in `Learner.invariant`.
+        sees_target: whether it looks at unlabelled rows of the target (see `fewshot.adaptation`).
     """
 
     name: ClassVar[str] = ""
     applies_to_text: ClassVar[bool] = False
+    sees_target: ClassVar[bool] = False
     removes: tuple[str, ...] = ()
 
     def fit(self, base: Source | Tensor) -> Transform:
@@ -298,6 +312,15 @@ class Chain(Learner):
     def __repr__(self) -> str:
         """The spec string, parts separated by ``|``."""
         return " | ".join([*map(repr, self.transforms), repr(self.learner)])
+
+
+def chain(transforms: Sequence[Transform], learner: Learner) -> Chain:
+    """Transforms in front of a learner, in the pipeline that shows each what it looks at."""
+    if any(transform.sees_target for transform in transforms):
+        from fewshot.adaptation.adapter import AdaptedPipeline
+
+        return AdaptedPipeline(transforms, learner)
+    return Chain(transforms, learner)
 
 
 def _through(transform: Transform, state: State, episode: Episode, *, with_query: bool) -> Episode:

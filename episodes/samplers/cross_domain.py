@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from episodes.counter import shot_stream, uniforms
 from episodes.draw import Draw
 from episodes.identity import digest_array
 from episodes.samplers.fixed import EpisodeSampler
@@ -18,6 +20,37 @@ from episodes.source import TensorSource
 
 class _SupportSampler(EpisodeSampler):
     _fewest_queries = 0  # the queries come from elsewhere
+
+
+class _TargetSampler(EpisodeSampler):
+    """Queries, and `unlabelled` further rows of each class beside them.
+
+    `beyond` is the number of shots drawn in the other domain with the same random numbers, which these rows must not
+    share: where the domains list their rows in the same order, they would be the same things.
+    """
+
+    def __init__(self, *arguments: Any, unlabelled: int = 0, beyond: int = 0, **more: Any) -> None:
+        self.unlabelled, self._beyond = unlabelled, beyond
+        super().__init__(*arguments, **more)
+
+    def _needs(self) -> tuple[str, int]:
+        words, need = super()._needs()
+        return (f"{words} + unlabelled", need + self.unlabelled) if self.unlabelled else (words, need)
+
+    def _numbers(self, first: int, count: int, shot: int, more: int = 0) -> NDArray[np.float64]:
+        numbers = super()._numbers(first, count, shot, more)
+        for number in range(self.shot, shot):
+            stream = shot_stream(number + self._beyond)
+            numbers[self.query + number] = uniforms(self.seed, stream, first, count, self.way)
+        return numbers
+
+    def _block(self, first: int, count: int) -> Draw:
+        if not self.unlabelled:
+            return super()._block(first, count)
+        rows, query, chosen = self._rows(first, count, self.shot + self.unlabelled)
+        unlabelled = torch.from_numpy(rows[:, :, self.shot :].reshape(count, self.way * self.unlabelled))
+        drawn = self._drawn(first, rows[:, :, : self.shot], query, self.classes[chosen])
+        return replace(drawn, unlabelled=unlabelled)
 
 
 class CrossDomainSampler(Sampler):
@@ -35,6 +68,8 @@ class CrossDomainSampler(Sampler):
         seed: 0 to 2**64 - 1.
         support_domain: where the support comes from.
         query_domain: where the queries come from; may be the same.
+        unlabelled: further rows per class of the queries' domain, without labels, in `Episode.unlabelled`: what domain
+            adaptation may see of the target.
         episodes: how many episodes iteration yields; endless by default.
         name: what error messages call the dataset.
 
@@ -60,6 +95,7 @@ class CrossDomainSampler(Sampler):
         *,
         support_domain: int = 0,
         query_domain: int = 1,
+        unlabelled: int = 0,
         episodes: int | None = None,
         name: str = "the dataset",
     ) -> None:
@@ -71,6 +107,7 @@ class CrossDomainSampler(Sampler):
             )
         self._domains = [int(support_domain), int(query_domain)]
         self._rows: list[NDArray[np.int64]] = [np.flatnonzero(places == domain) for domain in self._domains]
+        self.unlabelled = whole("unlabelled", unlabelled, 0)
         self._parts = self._samplers(classes, way, shot, query, seed, name)
         queries = self._parts[-1]
         self.way, self.shot, self.query, self.seed = queries.way, self._parts[0].shot, queries.query, queries.seed
@@ -85,22 +122,26 @@ class CrossDomainSampler(Sampler):
         """Of support and queries; just one where both are of one domain, since they must not share a row."""
         support, query_domain = self._domains
         if support == query_domain:
-            return [
-                EpisodeSampler(classes[self._rows[0]], way, shot, query, seed, name=f"domain {query_domain} of {name}")
-            ]
+            of_domain = f"domain {query_domain} of {name}"
+            rows = classes[self._rows[0]]
+            return [_TargetSampler(rows, way, shot, query, seed, name=of_domain, unlabelled=self.unlabelled)]
         way, shot, query = whole("way", way, 1), whole("shot", shot, 0), whole("query", query, 1)
         learned = _with_rows(classes[self._rows[0]], max(shot, 1))
-        both = np.intersect1d(learned, _with_rows(classes[self._rows[1]], query))
+        both = np.intersect1d(learned, _with_rows(classes[self._rows[1]], query + self.unlabelled))
         if len(both) < way:
             raise ValueError(
                 f"way={way}, but {name!r} has {len(both)} classes with at least shot={shot} rows in domain "
-                f"{support} and query={query} rows in domain {query_domain}; lower way, shot or query."
+                f"{support} and query={query}{f' + unlabelled={self.unlabelled}' if self.unlabelled else ''} rows in "
+                f"domain {query_domain}; lower one of them."
             )
         # The same seed and number of classes, so both draw the same classes.
         return [
             _SupportSampler(classes[self._rows[0]], way, shot, 0, seed, classes=both.tolist(), name=name),
-            EpisodeSampler(classes[self._rows[1]], way, 0, query, seed, classes=both.tolist(), name=name),
-        ]
+            _TargetSampler(
+                classes[self._rows[1]], way, 0, query, seed, classes=both.tolist(), name=name,
+                unlabelled=self.unlabelled, beyond=shot,
+            ),
+        ]  # fmt: skip
 
     @classmethod
     def of(cls, source: Any, way: int, shot: int, query: int, seed: int, **arguments: Any) -> CrossDomainSampler:
@@ -116,7 +157,8 @@ class CrossDomainSampler(Sampler):
         learned, queried = drawn[0], drawn[-1]
         support = torch.from_numpy(self._rows[0])[learned.support]
         query = torch.from_numpy(self._rows[1])[queried.query]
-        return Draw(support, learned.labels, query, queried.targets, learned.classes, learned.ids)
+        more = None if queried.unlabelled is None else torch.from_numpy(self._rows[1])[queried.unlabelled]
+        return Draw(support, learned.labels, query, queried.targets, learned.classes, learned.ids, unlabelled=more)
 
     def recipe(self) -> dict[str, Any]:
         """What an episode number depends on besides the rows themselves, as JSON values."""
@@ -125,6 +167,7 @@ class CrossDomainSampler(Sampler):
             "sampler": self.kind, "way": self.way, "shot": self.shot, "query": self.query, "seed": self.seed,
             "classes": digest_array(self.classes), "from_classes": [len(self.classes), self._all_classes],
             "labels": labels, "domains": self._domains, "domain_of_rows": domains,
+            **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
         }  # fmt: skip
 
     def __repr__(self) -> str:

@@ -88,9 +88,9 @@ def load_learner(spec: str | Learner) -> Learner:
     learner = build(LEARNERS.get(name), name, arguments)
     if not fronts:
         return learner
-    from fewshot.transforms import Chain, load_transform
+    from fewshot.transforms import chain, load_transform
 
-    return Chain([load_transform(front) for front in fronts], learner)
+    return chain([load_transform(front) for front in fronts], learner)
 
 
 def split_spec(spec: str) -> list[str]:

@@ -14,7 +14,14 @@ _STEPS = 500
 
 @torch.no_grad()
 def transport(
-    cost: Tensor, columns: Tensor, sharpness: float, tolerance: float, start: Tensor | None = None
+    cost: Tensor,
+    columns: Tensor,
+    sharpness: float,
+    tolerance: float,
+    start: Tensor | None = None,
+    *,
+    what: str = "pt-map",
+    remedy: str = "raise marginal_tolerance, or lower sharpness",
 ) -> tuple[Tensor, Tensor]:
     """The plan that gives each query once and each class its sum, cheapest up to its entropy.
 
@@ -31,6 +38,8 @@ def transport(
         sharpness: of the kernel.
         tolerance: on the sums of the classes, relative to Q / N.
         start: the g of a similar problem ``[E, N]``; the solution is the same, and found sooner.
+        what: whose plan it is, for the warning.
+        remedy: what that may change.
 
     Returns:
         The plan ``[E, N, Q]`` and g, in float64.
@@ -75,8 +84,7 @@ def transport(
         scaling[active] = g
         unfinished = torch.zeros(len(cost), dtype=torch.bool, device=cost.device)
         unfinished[active] = (target - plan.sum(-1)).abs().amax(1) > allowed
-        remedy = "raise marginal_tolerance, or lower sharpness"
-        warn_unconverged("transport plan of pt-map", unfinished, _STEPS, remedy)
+        warn_unconverged(f"transport plan of {what}", unfinished, _STEPS, remedy)
     return _plan(kernel, scaling, wanted)[0], scaling
 
 

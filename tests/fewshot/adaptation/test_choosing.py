@@ -1,0 +1,82 @@
+"""Scores of adapters that need no target label, and when none is chosen."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from episodes import Episode
+from fewshot import Learner, load_learner
+from fewshot.adaptation import choose_adapter, information, reverse_validation
+
+
+def shifted(by: float, e: int = 12) -> Episode:
+    g = torch.Generator().manual_seed(0)
+    means = 2 * torch.randn(e, 4, 6, generator=g)
+    labels = torch.arange(40) % 4
+    support = means[:, labels] + torch.randn(e, 40, 6, generator=g)
+    target = means[:, labels] + torch.randn(e, 40, 6, generator=g)
+    target[..., 0] += by
+    return Episode(support, labels.expand(e, 40), target, way=4)
+
+
+def test_a_shift_is_found() -> None:
+    choice = choose_adapter(["domain-centre", "pseudo-labels"], "logistic", shifted(10.0))
+    assert choice.adapter == "domain-centre"
+    assert choice.scores["domain-centre"] > choice.scores["nothing"] + 0.1
+    assert "use domain-centre" in str(choice)
+
+
+@pytest.mark.parametrize("score", ["reverse", "information"])
+def test_without_a_shift_nothing_is_used(score: str) -> None:
+    choice = choose_adapter(["domain-centre", "subspace-alignment(dim=1)"], "logistic", shifted(0.0), score=score)
+    assert choice.adapter == "nothing" and "do not adapt" in str(choice)
+
+
+def test_reverse_validation_by_hand() -> None:
+    episode = shifted(1.0, e=2)
+    learner = load_learner("nearest")
+    found = reverse_validation(learner, episode)
+    for e in range(2):
+        xs, xt, ys = episode.support[e], episode.query[e], episode.labels[e]
+        guesses = ys[torch.cdist(xt, xs).argmin(1)]
+        back = guesses[torch.cdist(xs, xt).argmin(1)]
+        assert float(found[e]) == pytest.approx(float((back == ys).double().mean()))
+
+
+class Fixed(Learner):
+    """Answers given logits."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def adapt(self, episode: Episode) -> Tensor:
+        return episode.support
+
+    def predict(self, state: Tensor, query: Tensor) -> Tensor:
+        return self.logits.expand(len(query), *self.logits.shape)
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [(99 * torch.eye(4).repeat(10, 1), 1.0), (torch.zeros(40, 4), 0.0), (torch.tensor([[99.0, 0, 0, 0]]).repeat(40, 1), 0.0)],
+)  # fmt: skip
+def test_sure_and_varied_answers_hold_information(logits: Tensor, expected: float) -> None:
+    assert information(Fixed(logits), shifted(0.0, e=1)).tolist() == pytest.approx([expected], abs=1e-6)
+    assert math.log(4) > 1
+
+
+def test_target_labels_cannot_be_reached() -> None:
+    """The choice is a function of rows and source labels: there is no argument that could hold target labels."""
+    episode = shifted(3.0, e=2)
+    given = episode.replace(unlabelled=episode.query, query=torch.zeros_like(episode.query))
+    assert choose_adapter(["coral"], "logistic", given) == choose_adapter(["coral"], "logistic", episode)
+
+
+def test_bad_score() -> None:
+    with pytest.raises(ValueError, match="score='accuracy'; it must be one of reverse, information"):
+        choose_adapter([], "logistic", shifted(0.0), score="accuracy")
