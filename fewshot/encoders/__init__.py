@@ -6,6 +6,9 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     open_clip:ViT-B-32/laion2b_s34b_b79k
     open_clip:local-dir:models/my-clip
     text:minilm
+    transformers:models/bert-base-uncased(pool='cls')
+    vectors:glove.6B.100d.txt.gz(pool='sif')
+    tfidf:corpus.txt
     fewshot:tiny-clip
     torchvision:resnet18
     timm:mobilenetv2_100@weights/mobilenetv2.safetensors(pad_type='same', mean=0.5, std=0.5)
@@ -31,8 +34,11 @@ HOMES = {
     "open_clip": "fewshot.encoders.open_clip_models:OpenClipEncoder",
     "pixels": "fewshot.encoders.pixels:Pixels",
     "text": "fewshot.encoders.sentence:SentenceEncoder",
+    "tfidf": "fewshot.encoders.tfidf:TfidfEncoder",
     "timm": "fewshot.encoders.timm_models:TimmEncoder",
     "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
+    "transformers": "fewshot.encoders.transformer_models:TransformersEncoder",
+    "vectors": "fewshot.encoders.word_vectors:WordVectors",
 }
 ENCODERS = Registry("encoder", HOMES, "fewshot.encoders")
 _CLASSES = {
