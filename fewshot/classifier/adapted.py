@@ -24,6 +24,7 @@ class HeldOut(NamedTuple):
     logits: Tensor  # [R, N]
     labels: Tensor  # [R]
     gap: Tensor  # [R], the `own_gap` of the learner that was asked; 1 where it is transductive
+    rows: Tensor  # [R], their places among the examples
 
 
 class Adapted:
@@ -69,20 +70,24 @@ class Adapted:
                 raise ValueError(f"{self.learner!r} answers NaN; look at the range of X, or choose another learner.")
             yield logits[0] if tasks == 1 else logits.transpose(0, 1)
 
-    def held_out(self) -> HeldOut:
+    def held_out(self, *, whole: bool = False) -> HeldOut:
         """Examples, each asked of the learner adapted without it.
 
         Examples are held out one of each class at a time (see `held_out_folds`), and the folds are episodes of
         one batch. A transductive learner is asked about all rows of a fold together, and of two folds: with more
         queries its answers are more like those it will give.
 
+        Args:
+            whole: every example is asked about, however many there are.
+
         Returns:
             R = 0 where every class has one example only.
         """
         episode, learner = self.episode, self.learner
         labels = episode.labels[0]  # [S]
-        logits, classes, gaps = [torch.zeros(0, episode.way)], [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
-        folds = held_out_folds(labels, 2) if learner.transductive else held_out_folds(labels)
+        none = torch.zeros(0, dtype=torch.int64)
+        logits, classes, gaps, places = [torch.zeros(0, episode.way)], [none], [torch.zeros(0)], [none]
+        folds = held_out_folds(labels, 2 if learner.transductive else 10, whole=whole)
         for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
             alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
             cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way
@@ -97,7 +102,8 @@ class Adapted:
                 gaps.append(gap.repeat_interleave(size))
                 logits.append(answers.flatten(0, 1).cpu())
                 classes.append(labels[asked].flatten().cpu())
-        return HeldOut(torch.cat(logits), torch.cat(classes), torch.cat(gaps))
+                places.append(asked.flatten().cpu())
+        return HeldOut(torch.cat(logits), torch.cat(classes), torch.cat(gaps), torch.cat(places))
 
 
 def own_gap(learner: Learner, state: Any, episode: Episode) -> Tensor:

@@ -19,6 +19,8 @@ from fewshot.classifier.labels import as_labels, reject_label
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from fewshot.classifier.estimate import Estimate
+
 
 class AnsweringEstimator(LearnerEstimator):
     """A fitted learner asked for classes and probabilities."""
@@ -28,19 +30,29 @@ class AnsweringEstimator(LearnerEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most likely class of each row ``[n]``, or the reject label where `reject` says so."""
-        rows = self._rows_to_ask(X)
-        best, sure = [], []
+        return self.answers_about(self._rows_to_ask(X))[1]
+
+    def answers_about(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All about rows that `predict` would make of its X, in one pass over them.
+
+        Returns:
+            Probabilities ``[n, N]``, answers ``[n]`` (the class, or the reject label), and which rows are refused
+            ``[n]``.
+        """
+        chances, best = [], []
         for logits in self._answer(rows):
+            chances.append(self._softmax(logits))
             best.append(logits.argmax(1))
-            if self.reject is not None:
-                sure.append(self._softmax(logits).amax(1) >= self.reject)
+        probabilities = torch.cat(chances)  # [n, N]
         answers = self.classes_[torch.cat(best).numpy()]  # [n]
-        refused = ~torch.cat(sure).numpy() if sure else np.zeros(len(answers), bool)
+        refused = np.zeros(len(answers), bool)
+        if self.reject is not None:
+            refused = ~(probabilities.amax(1) >= self.reject).numpy()
         strange = self._none_of_these(rows)
-        if self.reject is None and strange is None:
-            return answers
-        refused = refused if strange is None else refused | strange
-        return np.where(refused, reject_label(self.reject_label, self.classes_), answers)
+        if self.reject is not None or strange is not None:
+            refused = refused if strange is None else refused | strange
+            answers = np.where(refused, reject_label(self.reject_label, self.classes_), answers)
+        return probabilities.numpy(), answers, refused
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes ``[n, N]``, in the order of `classes_`: softmax(logits / temperature).
@@ -84,6 +96,17 @@ class AnsweringEstimator(LearnerEstimator):
         check_consistent_length(logits, answers)
         self.temperature_ = fit_temperature(logits, torch.from_numpy(np.searchsorted(self.classes_, answers)))
         return self
+
+    def estimate(self) -> Estimate:
+        """How often it will be right, with confusions and examples that look mislabelled: each example is held out.
+
+        Raises:
+            ValueError: it has no examples, or several labels for a row.
+        """
+        from fewshot.classifier.estimate import estimate
+
+        check_is_fitted(self, "_adapted")
+        return estimate(self)
 
     def _answer(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Logits ``[n, N]`` of rows, some at a time."""

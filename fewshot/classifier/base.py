@@ -42,10 +42,16 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
 
     _adapted: Adapted  # what `fit` makes; its presence says that the classifier is fitted
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, weights: bool = True) -> Path:
         """Write the fitted classifier into a folder: ``config.json`` and ``model.safetensors``, no pickle.
 
-        File names of examples are not written, as they may say more than one wants to share.
+        File names of examples are not written, as they may say more than one wants to share. The folder can be moved to
+        another machine.
+
+        Args:
+            path: the folder.
+            weights: where the encoder's spec names a file of weights, that is copied into the folder; False leaves it
+                where it is, and `load` then needs ``encoder=``.
 
         Raises:
             ValueError: the learner's spec string does not make it again.
@@ -53,7 +59,7 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
         from fewshot.classifier.saving import save
 
         check_is_fitted(self, "_adapted")
-        return save(self, Path(path))
+        return save(self, Path(path), weights=weights)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **changes: Any) -> Self:

@@ -26,7 +26,7 @@ def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
         adapted: the learner and its examples.
         otherwise: the answer where too few can be held out; None guesses one (`expected_temperature`).
     """
-    logits, labels, gap = adapted.held_out()
+    logits, labels, gap, _ = adapted.held_out()
     if len(labels) >= _FEW:
         if not adapted.learner.transductive:
             with torch.no_grad():

@@ -9,7 +9,7 @@ _MOST_FOLDS = 10
 _ENOUGH = 200  # held-out rows that tell one temperature well
 
 
-def held_out_folds(labels: Tensor, most_folds: int = _MOST_FOLDS) -> list[Tensor]:
+def held_out_folds(labels: Tensor, most_folds: int = _MOST_FOLDS, *, whole: bool = False) -> list[Tensor]:
     """Rows to hold out in each fold, as few folds as tell enough: one row of every class at a time.
 
     Classes lose rows together: a fold that takes rows of one class alone would make that class rarer among
@@ -19,6 +19,7 @@ def held_out_folds(labels: Tensor, most_folds: int = _MOST_FOLDS) -> list[Tensor
     Args:
         labels: class of each example ``[S]``.
         most_folds: 2 holds out half of the examples at a time.
+        whole: every example is held out once, and not only as many as tell enough.
 
     Returns:
         Row numbers ``[R]`` of each fold; none where no class has two examples.
@@ -35,6 +36,6 @@ def held_out_folds(labels: Tensor, most_folds: int = _MOST_FOLDS) -> list[Tensor
     found: list[Tensor] = []
     for number in range(int(fold.max()) + 1):
         found.append((able & (fold == number)).nonzero().squeeze(-1))
-        if sum(map(len, found)) >= _ENOUGH:
+        if not whole and sum(map(len, found)) >= _ENOUGH:
             break
     return [rows for rows in found if len(rows)]

@@ -50,6 +50,7 @@ def read_config(folder: Path, kind: str = KINDS[0]) -> dict[str, Any]:
         "learner": field(config, "learner", str, where),
         "encoder": _encoder(field(config, "encoder", (str, dict, null), where), where),
         "encoder_identity": field(config, "encoder_identity", (str, null), where),
+        "encoder_sha256": field(config, "encoder_sha256", (str, null), where, default=None),
         "encoder_fingerprint": field(config, "encoder_fingerprint", (dict, null), where, default=None),
         "classes": _classes(config, where),
         "temperature": field(config, "temperature", float, where, least=np.finfo(np.float64).tiny),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from episodes.files import write_atomically
+from fewshot.classifier.packing import pack, unpack
 from fewshot.classifier.saved_files import FORMAT, KINDS, read_config, read_model, refuse_local
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
     from fewshot.classifier.base import LearnerEstimator
 
 
-def save(classifier: LearnerEstimator, folder: Path) -> Path:
+def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) -> Path:
     """Write a fitted classifier; each file appears whole or not at all.
+
+    Args:
+        classifier: fitted.
+        folder: made where it is not there.
+        weights: a file of weights that the encoder's spec names is copied into the folder.
 
     Raises:
         ValueError: the learner's spec string does not make it again.
@@ -37,12 +43,16 @@ def save(classifier: LearnerEstimator, folder: Path) -> Path:
     more, own = classifier._saved_state()
     tensors |= own
     model = to_bytes(tensors)
+    packed = None
+    if weights:
+        encoder, packed = pack(encoder, folder)
     config = {
         "format": FORMAT,
         "kind": next(base.__name__ for base in type(classifier).__mro__ if base.__name__ in KINDS),
         "fewshot": __version__,
         "learner": _spec(learner),
         "encoder": encoder if encoder is None or isinstance(encoder, str) else {"object": repr(encoder)},
+        "encoder_sha256": packed,
         "encoder_identity": _identity(classifier.encoder_),
         "encoder_fingerprint": None if classifier.encoder_ is None else classifier.encoder_.fingerprint,
         "classes": classifier.classes_.tolist(),
@@ -74,13 +84,15 @@ def load(cls: type[Any], folder: Path, changes: Mapping[str, Any]) -> Any:
     )
     config = read_config(folder, kind)
     encoder = changes.get("encoder", config["encoder"])
+    if "encoder" not in changes:
+        given, encoder = encoder, unpack(encoder, config["encoder_sha256"], folder)
+        if encoder is given:
+            refuse_local(encoder, folder)
     if isinstance(encoder, dict):
         raise ValueError(
             f"{str(folder)!r} was saved with an encoder made in Python, {encoder['object'][:200]}; "
             f"make it again and pass it: {kind}.load(path, encoder=...)."
         )
-    if "encoder" not in changes:
-        refuse_local(encoder, folder)
     tensors = read_model(folder, config, kind)
     weights = {name.removeprefix("learner."): value for name, value in tensors.items() if name.startswith("learner.")}
     with _naming(folder, "learner"):

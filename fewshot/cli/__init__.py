@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 VERBS = {
+    "fit": "a folder of photos, a table of texts or class names into a saved classifier",
+    "predict": "ask a saved classifier about new pictures or texts, into a CSV file",
     "evaluate": "evaluate learners on N-way K-shot episodes and print a table with intervals",
     "classify": "images or texts into classes named in words, with or without a task description",
     "compare": "paired comparison of the results in files",
@@ -24,6 +26,7 @@ VERBS = {
 _EPILOG = """examples:
   fewshot evaluate --data digits --learner prototypes "ridge(alpha=0.1)" --shot 1 5 --out runs.jsonl
   fewshot compare runs.jsonl
+  fewshot fit photos/ --out birds/ && fewshot predict birds/ new/ --csv answers.csv
   fewshot classify photos/*.jpg --classes "barn owl" "tawny owl" --task "night pictures of owls"
   fewshot list learners
 """

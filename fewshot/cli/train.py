@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     if (count := len(source.class_names)) < 2:
         raise ValueError(
             f"{options.data} has {'no classes' if not count else 'one class'} to learn from; training needs labelled "
-            "rows of at least two (folder: a sub-folder per class; csv: a column of labels)."
+            "rows of at least two (folder: a sub-folder per class; csv: a column of labels). To classify photos of "
+            "your own with a network that is trained already: fewshot fit."
         )
     way, shot, query = (
         default if given is None else given

@@ -78,7 +78,7 @@ def test_a_class_never_loses_all_its_examples() -> None:
 def test_held_out_logits_are_those_of_fitting_the_others() -> None:
     X, y, *_ = blobs(4, 3, seed=0)
     adapted = Adapted(load_learner("ridge"), task(X, y, 4, CPU))
-    logits, labels, _ = adapted.held_out()
+    logits, labels, *_ = adapted.held_out()
     start = 0
     for rows in held_out_folds(torch.from_numpy(y)):
         kept = np.setdiff1d(np.arange(len(y)), rows)
@@ -98,7 +98,7 @@ def test_held_out_accuracy_is_that_of_new_rows(name: str) -> None:
     held_out, fresh = [], []
     for seed in range(6):
         X, y, X_new, y_new = blobs(5, 6, seed)
-        logits, labels, _ = Adapted(load_learner(name), task(X, y, 5, CPU)).held_out()
+        logits, labels, *_ = Adapted(load_learner(name), task(X, y, 5, CPU)).held_out()
         held_out.append((logits.argmax(1) == labels).float())
         five = np.tile(np.arange(6) < 5, 5)
         adapted = Adapted(load_learner(name), task(X[five], y[five], 5, CPU))

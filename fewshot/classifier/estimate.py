@@ -1,0 +1,120 @@
+"""How often a fitted classifier will be right, told from its own examples: each is held out and asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fewshot.classifier.answering import AnsweringEstimator
+
+_WIDE = 12  # classes of which a whole table of confusions can be read
+
+
+class Suspect(NamedTuple):
+    """An example that looks mislabelled: held out, another class is more probable than its own."""
+
+    row: int  # its place among the fitted examples, from 0
+    label: Any
+    guess: Any
+    probability: float  # of the guess
+    own: float  # of the label it has
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What held-out examples say.
+
+    Attributes:
+        right: how many of them were classified right.
+        count: how many were asked.
+        interval: Wilson's 95 % interval of the accuracy, 0..1. It takes examples for independent, and each was asked
+            of a learner that had seen fewer examples than the final one.
+        classes: labels ``[N]``.
+        confusion: how often class i was taken for class j ``[N, N]``.
+        suspects: examples that look mislabelled, the clearest first.
+        alone: classes with one example, which could not be asked about.
+    """
+
+    right: int
+    count: int
+    interval: tuple[float, float]
+    classes: list[Any]
+    confusion: np.ndarray
+    suspects: list[Suspect]
+    alone: list[Any]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, 0..1; NaN where none could be asked."""
+        return self.right / self.count if self.count else float("nan")
+
+    def __str__(self) -> str:
+        if not self.count:
+            return "no estimate: every class has one example only; give at least two of some"
+        low, high = self.interval
+        lines = [
+            f"held out: {100 * self.accuracy:.1f} % of {self.count} right (95 % interval {100 * low:.1f} to "
+            f"{100 * high:.1f})"
+        ]
+        if self.alone:
+            lines.append(f"not asked about, having one example each: {', '.join(map(str, self.alone[:8]))}")
+        return "\n".join([*lines, *self._confusions()])
+
+    def _confusions(self) -> list[str]:
+        if len(self.classes) <= _WIDE:
+            names = [str(name) for name in self.classes]
+            wide = max(map(len, names))
+            cells = [max(5, min(len(name), 8)) for name in names]
+            head = " ".join(name[:cell].rjust(cell) for name, cell in zip(names, cells, strict=True))
+            rows = [
+                f"{name.ljust(wide)}  " + " ".join(str(n).rjust(cell) for n, cell in zip(line, cells, strict=True))
+                for name, line in zip(names, self.confusion.tolist(), strict=True)
+            ]
+            return ["each line is a class, each column what it was taken for:", f"{' ' * wide}  {head}", *rows]
+        off = self.confusion - np.diag(np.diag(self.confusion))
+        order = np.argsort(-off, axis=None, kind="stable")[:10]
+        pairs = [(int(place // len(off)), int(place % len(off))) for place in order if off.flat[place]]
+        return [
+            f"{self.classes[i]} taken for {self.classes[j]}: {off[i, j]} of {self.confusion[i].sum()}" for i, j in pairs
+        ]
+
+
+def estimate(classifier: AnsweringEstimator) -> Estimate:
+    """Hold out the fitted examples, a tenth at most at a time and of every class alike, and ask about them.
+
+    The temperature of the classifier is used for probabilities, and rejection is not.
+
+    Raises:
+        ValueError: the classifier has no examples, or several labels for a row.
+    """
+    from scipy.stats import binomtest
+
+    adapted = classifier._adapted
+    if not adapted.episode.labels.numel() or getattr(classifier, "multi_label", False):
+        raise ValueError("an estimate needs fitted examples with one label each; score labelled rows instead.")
+    found = adapted.held_out(whole=True)
+    labels = found.labels.numpy()
+    chances = (found.logits / classifier.temperature_).softmax(1).numpy()  # [R, N]
+    guesses = chances.argmax(1)
+    classes = classifier.classes_.tolist()
+    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(confusion, (labels, guesses), 1)
+    right, count = int(np.trace(confusion)), len(labels)
+    interval = binomtest(right, count).proportion_ci(method="wilson") if count else (0.0, 1.0)
+    shots = np.bincount(adapted.episode.labels[0].cpu().numpy(), minlength=len(classes))
+    each = np.arange(count)
+    lead = chances[each, guesses] - chances[each, labels]
+    rows = found.rows.numpy()
+    suspects = [
+        Suspect(
+            int(rows[place]), classes[labels[place]], classes[guesses[place]],
+            float(chances[place, guesses[place]]), float(chances[place, labels[place]]),
+        )
+        for place in np.argsort(-lead, kind="stable") if guesses[place] != labels[place]
+    ]  # fmt: skip
+    alone = [name for name, number in zip(classes, shots, strict=True) if number == 1]
+    low, high = interval
+    return Estimate(right, count, (float(low), float(high)), classes, confusion, suspects, alone)

@@ -1,0 +1,71 @@
+"""The weights of an encoder beside a saved classifier, so that its folder can move to another machine."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from episodes.files import read_bounded, write_atomically
+from fewshot.registry import parse_spec
+
+FILE = "encoder.safetensors"
+PACKED = f"packed:{FILE}"  # stands for the file in the classifier's own folder
+_LIMIT = 2**36  # bytes
+
+
+def pack(encoder: Any, folder: Path) -> tuple[Any, str | None]:
+    """Copy the checkpoint that a spec names into the folder, as safetensors.
+
+    Returns:
+        The spec with the copy in its place, and the copy's sha256; what was given, and None, where the spec names no
+        file of weights.
+    """
+    from safetensors.torch import save
+
+    from fewshot.encoders.checkpoint import read_checkpoint
+
+    place = _checkpoint(encoder)
+    if place is None:
+        return encoder, None
+    path = Path(place).expanduser()
+    if path.suffix == ".safetensors":
+        content = read_bounded(path, _LIMIT)
+    else:
+        content = save({name: value.contiguous() for name, value in read_checkpoint(path).items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, content)
+    return _with(encoder, PACKED), hashlib.sha256(content).hexdigest()
+
+
+def unpack(encoder: Any, digest: str | None, folder: Path) -> Any:
+    """The spec with the path of the packed file, once that is known to be the one that was saved.
+
+    Raises:
+        ValueError: the file is missing or another one.
+    """
+    if _checkpoint(encoder) != PACKED:
+        return encoder
+    path = folder / FILE
+    if not path.is_file():
+        raise ValueError(f"{FILE} is missing in {str(folder)!r}; copy the whole folder, or give encoder=.")
+    if hashlib.sha256(read_bounded(path, _LIMIT)).hexdigest() != digest:
+        raise ValueError(f"{FILE} in {str(folder)!r} is not the one that was saved; it is damaged or was replaced.")
+    return _with(encoder, str(path))
+
+
+def _checkpoint(encoder: Any) -> str | None:
+    """The file of weights that a spec names."""
+    if not isinstance(encoder, str):
+        return None
+    name, options = parse_spec(encoder)
+    _, at, place = name.partition("@")
+    found = place if at else options.get("checkpoint")
+    return found if isinstance(found, str) else None
+
+
+def _with(encoder: str, place: str) -> str:
+    name, options = parse_spec(encoder)
+    name = name.partition("@")[0]
+    options = {"checkpoint": place, **{key: value for key, value in options.items() if key != "checkpoint"}}
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"

@@ -1,0 +1,156 @@
+"""Examples and new items for a classifier, as people have them: folders, tables, lists of texts."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from episodes.labelled_files import (
+    PATH_NAMES,
+    TEXT_NAMES,
+    is_picture,
+    numbers_if_all,
+    pictures_below,
+    pictures_by_folder,
+    pictures_by_table,
+    read_table,
+)  # fmt: skip
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+class Examples(NamedTuple):
+    """Labelled items."""
+
+    items: list[Any]  # paths or texts
+    labels: list[Any]
+    names: list[str]  # what to call each item: its place below the folder, or the text
+    kind: str  # "images" or "texts"
+
+
+def read_examples(place: str, path_column: str | None, text_column: str | None, label_column: str | None) -> Examples:
+    """Examples from a folder with a sub-folder per class, or a table of files or texts and labels.
+
+    Raises:
+        ValueError: what is there cannot be read so; the message says what could.
+        FileNotFoundError: there is nothing.
+    """
+    path = Path(place.removeprefix("folder:").removeprefix("csv:")).expanduser()
+    if path.is_dir():
+        files, numbers, classes = pictures_by_folder(path)
+        names = [file.relative_to(path).as_posix() for file in files]
+        return Examples(list(files), [classes[number] for number in numbers], names, "images")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no folder or table {str(path)!r}; give photos by class, or a CSV file.")
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(
+            f"{path.name!r} is neither a folder nor a table ({', '.join(TABLES)}); labelled examples are a folder with "
+            "a sub-folder per class, or a table with columns of files (or texts) and labels."
+        )
+    table = _as_csv(path)
+    if text_column or (not path_column and _holds_texts(table)):
+        rows = read_table(table, text_column, label_column, "text", TEXT_NAMES)
+        texts = [row.value for row in rows]
+        return Examples(list(texts), list(numbers_if_all([row.label for row in rows])), texts, "texts")
+    files, labels = pictures_by_table(table, path.parent, path_column, label_column)
+    return Examples(list(files), list(labels), [_below(file, path.parent) for file in files], "images")
+
+
+def read_items(places: list[str], texts: str | None, column: str | None) -> tuple[list[Any], list[str], str]:
+    """New items with what to call them: files, folders of them, or the texts of a file (a line each, or a column).
+
+    Raises:
+        ValueError: nothing to read, or both pictures and texts.
+        FileNotFoundError: a file that is not there.
+    """
+    if texts is not None:
+        if places:
+            raise ValueError("give files or --texts FILE, not both.")
+        found = list(_lines(Path(texts).expanduser(), column))
+        return list(found), found, "texts"
+    items: list[Any] = []
+    names: list[str] = []
+    for place in places:
+        path = Path(place.removeprefix("folder:")).expanduser()
+        if path.is_dir():
+            below = pictures_below(path)
+            items += below
+            names += [file.relative_to(path).as_posix() if len(places) == 1 else str(file) for file in below]
+        elif path.is_file():
+            items.append(path)
+            names.append(str(path))
+        else:
+            raise FileNotFoundError(f"there is no file or folder {place!r}.")
+    if not items:
+        raise ValueError("nothing to classify: give pictures, a folder of them, or --texts FILE.")
+    odd = [item for item in items if item.suffix.lower() in TABLES]
+    if odd:
+        raise ValueError(f"{odd[0].name!r} is a table; for its texts write --texts {odd[0].name} --text-column NAME.")
+    return items, names, "images"
+
+
+def warn_of_twins(examples: Examples) -> None:
+    """Say which items stand in two classes with the very same content."""
+    from episodes.identity import digest
+
+    classes: dict[str, dict[Any, str]] = defaultdict(dict)
+    for item, label, name in zip(examples.items, examples.labels, examples.names, strict=True):
+        content = item.read_bytes() if isinstance(item, Path) else str(item).encode()
+        classes[digest(content)].setdefault(label, name)
+    twins = [found for found in classes.values() if len(found) > 1]
+    for found in twins[:3]:
+        shown = " and ".join(f"{label!r} ({name})" for label, name in found.items())
+        print(f"warning: the same content is labelled {shown}", file=sys.stderr)
+    if len(twins) > 3:
+        print(f"warning: and {len(twins) - 3} more are in two classes", file=sys.stderr)
+
+
+def _lines(path: Path, column: str | None) -> Iterator[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of texts {str(path)!r}.")
+    if path.suffix.lower() in TABLES:
+        import csv
+
+        with open(_as_csv(path), encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            known = list(reader.fieldnames or [])
+            chosen = column or next((name for name in known if name.lower() in TEXT_NAMES), None)
+            if chosen not in known:
+                raise ValueError(
+                    f"{path.name!r} has the columns {', '.join(known)}; say which holds the texts: --text-column."
+                )
+            yield from (str(row[chosen]) for row in reader)
+        return
+    yield from (line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+
+
+def _holds_texts(table: Path) -> bool:
+    """Whether the header names a column of texts and none of files, or the first cell is neither a file's name."""
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        first = file.readline().strip()
+    cells = [cell.strip().strip('"').lower() for cell in first.replace("\t", ",").split(",")]
+    if any(cell in PATH_NAMES for cell in cells):
+        return False
+    return any(cell in TEXT_NAMES for cell in cells) or not is_picture(cells[0])
+
+
+def _as_csv(path: Path) -> Path:
+    """The table itself; one in Parquet as a CSV file in a temporary place."""
+    if path.suffix.lower() != ".parquet":
+        return path
+    try:
+        from pyarrow import csv, parquet
+    except ImportError:
+        raise ImportError(f"reading {path.name!r} needs pyarrow: pip install pyarrow; or save it as CSV.") from None
+    import tempfile
+
+    target = Path(tempfile.mkdtemp(prefix="fewshot-")) / f"{path.stem}.csv"
+    csv.write_csv(parquet.read_table(path), target)
+    return target
+
+
+def _below(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)

@@ -1,0 +1,169 @@
+"""``fewshot fit``: a folder of photos, a table or class names in, a saved classifier out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fewshot.cli.options import add_device, add_prompts, read_templates
+
+NAMES = "examples.json"  # what each fitted example is called, for `predict` to name the nearest
+_SHOWN = 10  # suspects
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verb's options."""
+    parser.epilog = (
+        "examples:\n"
+        "  fewshot fit photos/ --encoder timm:mobilenetv2_100 --out birds/      # photos/CLASS/*.jpg\n"
+        "  fewshot fit messages.csv --encoder text:minilm --out intents/        # columns text, label\n"
+        "  fewshot fit more/ --add --out birds/                                 # further photos or classes\n"
+        '  fewshot fit --classes owl crow --task "night pictures" --out zero/   # no example at all\n'
+        "  fewshot predict birds/ new/ --csv answers.csv"
+    )
+    parser.add_argument("data", nargs="?", metavar="DATA", help="folder with a sub-folder per class, or a table")
+    parser.add_argument("--out", required=True, metavar="MODEL", help="folder of the classifier")
+    parser.add_argument(
+        "--encoder", metavar="SPEC",
+        help="what turns items into features (fewshot list encoders); default timm:mobilenetv2_100 for pictures, "
+        "text:minilm for texts, open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
+    )  # fmt: skip
+    parser.add_argument("--learner", metavar="SPEC", help="default 'l2 | logistic', or 'zero-shot' without examples")
+    parser.add_argument("--add", action="store_true", help="learn these examples on top of those of MODEL")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names, in place of examples or besides")
+    add_prompts(parser)
+    parser.add_argument("--path-column", metavar="NAME", help="of a table: the files")
+    parser.add_argument("--text-column", metavar="NAME", help="of a table: the texts")
+    parser.add_argument("--label-column", metavar="NAME", help="of a table: the classes")
+    parser.add_argument("--reject", type=float, metavar="P", help="answer 'unknown' below this probability")
+    parser.add_argument("--no-names", action="store_true", help="keep no file names or texts of examples in MODEL")
+    parser.add_argument("--no-weights", action="store_true", help="do not copy the encoder's file of weights to MODEL")
+    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+    parser.add_argument("--json", action="store_true", help="print the estimate as a JSON object")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fit, say how good it will be, save."""
+    from fewshot.cli.examples import read_examples, warn_of_twins
+
+    out = Path(options.out)
+    if options.data is None:
+        return _without_examples(options, out)
+    examples = read_examples(options.data, options.path_column, options.text_column, options.label_column)
+    warn_of_twins(examples)
+    classes = sorted(set(examples.labels), key=str)
+    if not options.quiet:
+        counts = sorted(examples.labels.count(name) for name in classes)
+        each = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+        what = "pictures" if examples.kind == "images" else "texts"
+        print(f"{len(examples.items):,} {what}, {len(classes)} classes of {each}", file=sys.stderr)
+    if options.add:
+        classifier, names = _more(options, out, examples)
+    else:
+        if len(classes) < 2:
+            raise ValueError(
+                f"{options.data!r} holds one class, {classes[0]!r}; a classifier needs at least two (a sub-folder per "
+                "class, or two labels in the table)."
+            )
+        classifier = _new(options, examples.kind)
+        given: dict[str, Any] = {"class_names": options.classes} if options.classes else {}
+        classifier.fit(examples.items, examples.labels, **given)
+        names = examples.names
+    estimate = classifier.estimate()
+    _say(options, estimate, names)
+    _save(options, classifier, out, names)
+    return 0
+
+
+def _new(options: argparse.Namespace, kind: str) -> Any:
+    from fewshot import FewShotClassifier, ZeroShotClassifier, load_learner
+
+    learner = options.learner or "l2 | logistic"
+    default = "timm:mobilenetv2_100" if kind == "images" else "text:minilm"
+    shared = {"cache": options.cache, "device": options.device, "reject": options.reject}
+    if "text" in load_learner(learner).needs:
+        return ZeroShotClassifier(
+            options.encoder or "open_clip:ViT-B-32/laion2b_s34b_b79k", options.task, learner=learner,
+            templates=read_templates(options), descriptions=options.descriptions, **shared,
+        )  # fmt: skip
+    if options.classes or options.task or options.templates or options.descriptions:
+        raise ValueError(
+            f"--classes, --task, --templates and --descriptions are words for the classes, which {learner!r} does not "
+            "use; take a learner that does, such as --learner tip-adapter, or leave them out."
+        )
+    return FewShotClassifier(options.encoder or default, learner, **shared)
+
+
+def _without_examples(options: argparse.Namespace, out: Path) -> int:
+    from fewshot import ZeroShotClassifier
+
+    if not options.classes or options.add:
+        raise ValueError("nothing to learn from: give DATA (photos by class, or a table), or --classes NAME NAME ...")
+    classifier = ZeroShotClassifier(
+        options.encoder or "open_clip:ViT-B-32/laion2b_s34b_b79k", options.task, learner=options.learner or "zero-shot",
+        templates=read_templates(options), descriptions=options.descriptions, cache=options.cache,
+        device=options.device, reject=options.reject,
+    ).fit(None, options.classes)  # fmt: skip
+    if not options.quiet:
+        print("no examples, so no estimate: try it on rows whose classes you know", file=sys.stderr)
+    _save(options, classifier, out, [])
+    return 0
+
+
+def _more(options: argparse.Namespace, out: Path, examples: Any) -> tuple[Any, list[str]]:
+    from fewshot import FewShotClassifier
+    from fewshot.cli.predict import load_classifier, read_names
+
+    refused = [name for name in ("learner", "classes", "task") if getattr(options, name)]
+    if refused:
+        raise ValueError(f"--add keeps the classifier of {options.out!r} as it is; leave out --{refused[0]}.")
+    classifier = load_classifier(out, options)
+    if not isinstance(classifier, FewShotClassifier):
+        raise ValueError(f"{options.out!r} was fitted with class names; fit it anew with all examples.")
+    names = read_names(out, len(classifier.support_))
+    classifier.partial_fit(examples.items, examples.labels)
+    return classifier, [*names, *examples.names]
+
+
+def _say(options: argparse.Namespace, estimate: Any, names: list[str]) -> None:
+    from episodes.printable import printable
+
+    if options.json:
+        content = {
+            "accuracy": None if not estimate.count else estimate.accuracy, "interval": list(estimate.interval),
+            "held_out": estimate.count, "classes": estimate.classes, "confusion": estimate.confusion.tolist(),
+            "suspects": [{"item": names[row.row], **row._asdict()} for row in estimate.suspects],
+        }  # fmt: skip
+        print(json.dumps(content, ensure_ascii=False))
+        return
+    print(printable_lines(str(estimate)))
+    if estimate.suspects:
+        print("look mislabelled, or hard:")
+    for suspect in estimate.suspects[:_SHOWN]:
+        print(
+            f"  {printable(names[suspect.row])}: is {printable(suspect.label)} ({100 * suspect.own:.0f} %), looks like "
+            f"{printable(suspect.guess)} ({100 * suspect.probability:.0f} %)"
+        )
+    if len(estimate.suspects) > _SHOWN:
+        print(f"  and {len(estimate.suspects) - _SHOWN} more (--json lists all)")
+
+
+def printable_lines(text: str) -> str:
+    """Several lines, each safe for a terminal."""
+    from episodes.printable import printable
+
+    return "\n".join(printable(line) for line in text.splitlines())
+
+
+def _save(options: argparse.Namespace, classifier: Any, out: Path, names: list[str]) -> None:
+    from episodes.files import write_atomically
+
+    classifier.save(out, weights=not options.no_weights)
+    kept = [] if options.no_names else names
+    write_atomically(out / NAMES, (json.dumps(kept, ensure_ascii=False, indent=0) + "\n").encode())
+    if not options.quiet:
+        print(f"saved in {out}; now: fewshot predict {out} NEW/ --csv answers.csv", file=sys.stderr)
