@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from episodes.device import processors
 from episodes.identity import UnknownIdentityError, digest, digest_array
 from episodes.inputs import check_whole, read_file, rows_of
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
@@ -257,7 +258,7 @@ class ImageSource:
         return self._naming(row, lambda given: as_input(self.transform(given)), picture)
 
     def _parallel(self, function: Callable[[Given], Made], over: Sequence[Given]) -> Iterator[Made]:
-        workers = min(self.workers or _processors(), len(over))
+        workers = min(self.workers or processors(), len(over))
         if workers < 2:
             yield from map(function, over)
             return
@@ -276,7 +277,3 @@ class ImageSource:
 
     def __repr__(self) -> str:
         return f"ImageSource({self.name!r}, {len(self)} pictures, {len(self.class_names)} classes)"
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

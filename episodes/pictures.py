@@ -1,4 +1,4 @@
-"""One picture: from bytes to RGB, from memory to bytes, from RGB to a tensor."""
+"""One picture: from a stored row to RGB, from memory to bytes, from RGB to a tensor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from episodes.inputs import check_whole
 from episodes.pixels import to_eight_bits, to_pixels
+from episodes.precision import as_float
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,6 +70,20 @@ def decode_picture(data: bytes) -> Image.Image:
         raise ValueError(f"its bytes are no picture in a format that is read: {', '.join(FORMATS)}") from None
     picture.load()
     return to_rgb(upright(picture))
+
+
+def as_picture(content: bytes | Tensor) -> Image.Image:
+    """The picture in a row as `read` of a source gives it: encoded, or an image as a tensor (see `to_pixels`)."""
+    from PIL import Image
+
+    return decode_picture(content) if isinstance(content, bytes) else Image.fromarray(to_pixels(content))
+
+
+def as_values(content: bytes | Tensor) -> Tensor:
+    """A row as `read` of a source gives it as floating point: pixels ``[3, H, W]`` in 0..1, or the tensor itself."""
+    if isinstance(content, bytes):
+        content = torch.from_numpy(np.array(decode_picture(content))).permute(2, 0, 1)  # [3, H, W]
+    return as_float(content)
 
 
 def is_deep(data: bytes) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from episodes.device import processors
 from fewshot.engines.leash import watch
 
 _PATIENCE_SECONDS = 1.3  # with workers that were told to end
@@ -38,7 +39,7 @@ class Processes:
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers={workers}; it must be at least 1.")
-        self.workers = workers or torch.cuda.device_count() or max(1, _processors() // 2)
+        self.workers = workers or torch.cuda.device_count() or max(1, processors() // 2)
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """``function(task)`` for every task, as they finish.
@@ -68,7 +69,7 @@ class Processes:
         leash, ours = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(
             count, mp_context=context, initializer=_start_worker,
-            initargs=(function, context.Value("i", 0), max(1, _processors() // count), leash),
+            initargs=(function, context.Value("i", 0), max(1, processors() // count), leash),
         )  # fmt: skip
         done = False
         try:
@@ -114,9 +115,3 @@ def _start_worker(function: Callable[[Any], Any], number: Any, threads: int, lea
 def _run_task(task: Any) -> Any:
     assert _function is not None
     return _function(task)
-
-
-def _processors() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,13 +15,6 @@ from episodes.source import Source, TensorSource
 _LOG = logging.getLogger("fewshot")
 
 
-def place_of(device: torch.device | str) -> torch.device:
-    """``"auto"`` is CUDA if there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
-
-
 _DECODED = 4 * 2**30  # bytes of pictures that are decoded once instead of in every step
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.schema import read_json
 from fewshot.cache import EmbeddingCache, MissingRowsError
 from fewshot.cache.segment import Segment
 from fewshot.cache.space import Space
@@ -364,22 +362,6 @@ def test_ls_beside_a_writer(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPat
     [info] = cache.ls()
     assert info.rows == 4
     assert info.problems == ()
-
-
-@pytest.mark.parametrize(
-    "content", ["{", '{"rows": 3}', '{"rows": [[1, "a"]]}', '{"rows": [[1], [1, 2]]}', "[" * 99_999]
-)
-def test_a_damaged_canary_is_named_and_taken_anew(
-    cache: EmbeddingCache, content: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    space = cache.space(SPEC)
-    (space.path / "canary.json").write_text(content)
-    with caplog.at_level(logging.WARNING, "fewshot"):
-        assert space.canary is None
-    assert "canary.json" in caplog.text
-    space.check_canary(np.ones((4, DIM)))
-    space.set_canary("images", np.ones((4, DIM)))
-    assert read_json(space.path / "canary.json")["name"] == "images"
 
 
 def test_fuzzed_segments_give_right_rows_or_none(cache: EmbeddingCache) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.cache import CacheWriteError, EmbeddingCache, MissingRowsError, StaleCacheError
+from fewshot.cache import CacheWriteError, EmbeddingCache, MissingRowsError
 from fewshot.cache.index import KeyIndex
 from fewshot.cache.segment_writing import write_segment
 
@@ -362,19 +362,7 @@ def test_four_writers_with_overlapping_keys(cache: EmbeddingCache) -> None:
     assert torch.equal(space.read(keys_of(range(1200))), torch.from_numpy(rows_of(range(1200))))
 
 
-# Canary and upkeep
-
-
-def test_the_canary_notices_drift(cache: EmbeddingCache) -> None:
-    space, rows = cache.space(SPEC), np.random.default_rng(0).normal(size=(4, 6))
-    assert space.canary is None
-    space.check_canary(rows)  # nothing to compare with yet
-    space.set_canary("images", rows)
-    space.check_canary(rows * (1 + 1e-6))
-    with pytest.raises(StaleCacheError, match="cosine"):
-        space.check_canary(rows + np.array([0.2, 0, 0, 0, 0, 0]))
-    with pytest.raises(StaleCacheError, match="shape"):
-        space.check_canary(rows[:2])
+# Upkeep
 
 
 def test_upkeep(cache: EmbeddingCache, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from episodes.image_source import ImageSource
 from episodes.text_source import TextSource
 from fewshot import EmbeddingCache, embed
 from fewshot.cache import StaleCacheError, UnfingerprintableError
-from fewshot.embedding.computing import Forward, computing
+from fewshot.embedding.canary import kept_canary
+from fewshot.embedding.forward import Forward, computing
 from fewshot.encoders import Encoder, ModuleEncoder, Pixels, Preprocess
 
 
@@ -290,7 +291,7 @@ class TestHits:
         cache.rm(first.report["space"])
         again = embed(photographs, encoder(), cache=cache)
         assert again.report["computed"] == 11
-        assert cache.open(again.report["space"]).canary is not None
+        assert kept_canary(cache.open(again.report["space"])) is not None
 
 
 class TestFailures:
@@ -346,16 +347,14 @@ class TestFailures:
     def test_a_file_that_changes_meanwhile_is_no_row(
         self, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from fewshot.embedding import items
-
         reads: list[int] = []
-        plain = items.Pictures.payload
+        plain = ImageSource.read
 
-        def payload(self: Any, row: int) -> bytes:
+        def read(self: Any, row: int) -> bytes:
             reads.append(row)
             return plain(self, row) + (b"!" if reads.count(row) > 1 and row == 2 else b"")
 
-        monkeypatch.setattr(items.Pictures, "payload", payload)
+        monkeypatch.setattr(ImageSource, "read", read)
         with pytest.raises(ValueError, match=r"02\.png.*has changed since"):
             embed(photographs, encoder(dim=5), cache=tmp_path)
 

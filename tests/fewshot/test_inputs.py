@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from episodes import ImageSource, TensorSource, TextSource
+from episodes.any_source import as_source
 from episodes.labels import label_array
 from fewshot import FewShotClassifier, ZeroShotClassifier, embed
 from fewshot.classifier import rows
 from fewshot.classifier.labels import as_labels
 from fewshot.cli import main
-from fewshot.embedding.any_dataset import as_items
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
 
 DOCS = Path(__file__).parents[2] / "docs" / "inputs.md"
@@ -348,10 +348,10 @@ def test_grey_levels_of_an_older_reading_are_not_served(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "deep.png")
     Image.fromarray(colour(1, 2, 3)).save(tmp_path / "usual.png")
     from fewshot.cache.fingerprint import item_key
-    from fewshot.embedding.items import content_key
+    from fewshot.embedding.plan import content_key
 
-    items = as_items([tmp_path / "deep.png", tmp_path / "usual.png"], Both())
-    deep, usual = items.payload(0), items.payload(1)
-    assert content_key(items, deep, {}) != item_key("file", deep)
-    assert content_key(items, usual, {}) == item_key("file", usual)
-    assert embed(items, Both(), cache=False, storage="float32").features[0].tolist() == [1.0] * 3
+    source = as_source([tmp_path / "deep.png", tmp_path / "usual.png"], Both())
+    deep, usual = source.read(0), source.read(1)
+    assert content_key(source, deep, {}) != item_key("file", deep)
+    assert content_key(source, usual, {}) == item_key("file", usual)
+    assert embed(source, Both(), cache=False, storage="float32").features[0].tolist() == [1.0] * 3
