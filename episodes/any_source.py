@@ -111,7 +111,7 @@ def _kinds(rows: list[Any], encoder: Any, what: str) -> set[str]:
         row = kinds.index("file")
         raise ValueError(
             f"row {row} of {what}, {os.fspath(rows[row])!r}, is written like a file, but {encoder.name!r} encodes "
-            "texts only; give what the file says, or TextSource(texts, labels) if these are the texts."
+            "texts only; give the content of the file, or TextSource(texts, labels) if these are the texts."
         )
     found = set(kinds)
     if "text" in found and len(found) > 1:

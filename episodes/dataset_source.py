@@ -1,4 +1,4 @@
-"""`DatasetSource`: the images of a `torch.utils.data.Dataset`, read when they are asked for."""
+"""`DatasetSource`: the images of a `torch.utils.data.Dataset`, read when they are requested."""
 
 from __future__ import annotations
 

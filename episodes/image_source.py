@@ -1,4 +1,4 @@
-"""`ImageSource`: labelled pictures that are decoded when they are asked for."""
+"""`ImageSource`: labelled pictures that are decoded when they are requested."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Made = TypeVar("Made")
 
 
 class ImageSource:
-    """Pictures by index, from files or from memory, decoded in parallel when they are asked for.
+    """Pictures by index, from files or from memory, decoded in parallel when they are requested.
 
     Labels are known without opening a single file. Pictures are turned upright (EXIF) and made RGB.
 
@@ -219,7 +219,7 @@ class ImageSource:
             found = os.stat(file)
             state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         except OSError:
-            state = None  # reading it says what is wrong
+            state = None  # reading it raises the error
         kept = self._digests.get(file)
         if kept is None or kept[0] != state:
             kept = self._digests[file] = (state, hashlib.blake2b(self.read(row), digest_size=16).digest())

@@ -17,7 +17,7 @@ from episodes.precision import as_float
 if TYPE_CHECKING:
     from PIL import Image
 
-# PIL knows many more, among them PostScript, which it hands to another program.
+# PIL reads many more, among them PostScript, which it hands to another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
@@ -94,12 +94,12 @@ def is_deep(data: bytes) -> bool:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """A picture turned and mirrored as its EXIF orientation says; as it is where the tags cannot be read."""
+    """A picture turned and mirrored by its EXIF orientation; as it is where the tags cannot be read."""
     from PIL import ExifTags, Image
 
     try:
         turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged tags raise anything, and say nothing about the pixels
+    except Exception:  # damaged tags raise anything, while the pixels may be sound
         turn = None
     return picture if turn is None else picture.transpose(Image.Transpose[turn])
 
@@ -141,7 +141,7 @@ def encode_picture(item: Any) -> bytes:
 
 
 def probe() -> list[Image.Image]:
-    """Two fixed pictures, wide and tall, that tell one transform from another."""
+    """Two fixed pictures, wide and tall, that distinguish one transform from another."""
     from PIL import Image
 
     rows, columns, channels = np.ogrid[:67, :101, :3]

@@ -23,13 +23,13 @@ from fewshot.cache.writer import Writer
 
 _LOG = logging.getLogger("fewshot")
 _TOUCH_SECONDS = 3600  # how often the time of last use is noted
-_LOOKS = 20  # at a folder that changes while it is looked at
+_READS = 20  # of a folder that changes while it is read
 
 
 class Space:
     """Rows by content key; made by `EmbeddingCache.space`.
 
-    Any number of processes and threads may read and write at once: writers add files of their own, nobody
+    Any number of processes and threads may read and write at once: writers add files of their own, none
     changes or locks any. What a crash leaves behind is a whole segment or none. A segment that is damaged is set
     aside, one that may not be read is left out; the other rows are served, these are missing.
 
@@ -57,7 +57,7 @@ class Space:
         known = {segment.path.name: segment for segment in self._seen.segments}
         if names == list(known):
             return
-        for _ in range(_LOOKS):
+        for _ in range(_READS):
             opened = [known.get(name) or self._open(name) for name in names]
             again = _listed(self.path)
             if again == names:
@@ -92,7 +92,7 @@ class Space:
             MissingRowsError: some keys have no row; embed those items (again).
         """
         keys = _as_keys(keys)
-        rows = _room(len(keys), self.dim, dtype) if out is None else out
+        rows = _new_rows(len(keys), self.dim, dtype) if out is None else out
 
         def put(places: Any, part: NDArray[Any]) -> None:
             given = torch.from_numpy(part)
@@ -155,7 +155,7 @@ class Space:
 
     def _gather(self, keys: NDArray[np.uint8], put: Callable[[Any, NDArray[Any]], None]) -> None:
         """Hand out the rows of some keys; from the start again when a segment proves gone or damaged."""
-        for _ in range(_LOOKS + len(self._seen.segments)):
+        for _ in range(_READS + len(self._seen.segments)):
             seen = self._seen
             places = seen.find(keys)
             missing = np.flatnonzero(places < 0)
@@ -211,7 +211,7 @@ class Space:
             pass
 
 
-def _room(count: int, dim: int, dtype: torch.dtype) -> Tensor:
+def _new_rows(count: int, dim: int, dtype: torch.dtype) -> Tensor:
     """A new tensor; NumPy asks for large pages where there are any, which makes filling it several times as fast."""
     kind = {torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64}.get(dtype)
     return torch.empty(count, dim, dtype=dtype) if kind is None else torch.from_numpy(np.empty((count, dim), kind))
@@ -225,10 +225,10 @@ def _as_keys(keys: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _listed(folder: Path) -> list[str]:
-    """Names of the segments; looked up again while the folder changes, since a listing may miss what is new."""
+    """Names of the segments; listed again while the folder changes, since a listing may miss what is new."""
     names: list[str] = []
     try:
-        for _ in range(_LOOKS):
+        for _ in range(_READS):
             before = os.stat(folder).st_mtime_ns
             names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".safetensors"))
             if os.stat(folder).st_mtime_ns == before:

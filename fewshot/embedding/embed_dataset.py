@@ -91,7 +91,7 @@ def embed(
     Raises:
         ValueError: an argument is out of range, or an item cannot be read (it is named).
         RuntimeError: workers left rows out.
-        fewshot.cache.StaleCacheError: the encoder no longer computes what its cached rows say.
+        fewshot.cache.StaleCacheError: the encoder no longer computes the rows that are cached.
         fewshot.cache.UnfingerprintableError: the encoder has no identity that holds across processes.
 
     >>> source = embed(torch.eye(4).reshape(4, 1, 2, 2), "pixels", labels=[0, 0, 1, 1], cache=False)

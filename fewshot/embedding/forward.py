@@ -114,7 +114,7 @@ class Forward:
                     raise
                 raise RuntimeError(
                     f"{self.encoder.name!r} cannot encode a batch {list(batch.shape)} of {batch.dtype}: {error}. "
-                    "Images must have the size and the channels that it takes; a transform can see to that."
+                    "Images must have the size and the channels that it takes; a transform can make them so."
                 ) from error
             if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(batch):
                 shape = list(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__

@@ -113,7 +113,7 @@ class _Slot:
             self.copied.synchronize()
 
     def fill(self, units: range, part: range, load: Callable[[int], Tensor]) -> dict[int, str]:
-        """Decode some of a batch's units into their places; returns why the others failed."""
+        """Decode some of a batch's units into the buffer; returns why the others failed."""
         failures = {}
         for unit in part:
             try:
@@ -124,7 +124,7 @@ class _Slot:
         return failures
 
     def take(self, units: range, good: list[int]) -> Tensor:
-        """The batch on the device; on a GPU the copy goes on while this returns."""
+        """The batch on the device; on a GPU the copy continues after this returns."""
         if self.buffer is None or not good:
             return torch.empty(0)
         if len(good) == len(units):

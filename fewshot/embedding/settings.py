@@ -116,6 +116,6 @@ def _describe_augmentation(augment: Augment | None) -> Any:
     if augment is None:
         return None
     described = describe(augment)
-    if augment is crop_and_flip:  # its first home, by which caches know its views
+    if augment is crop_and_flip:  # the module it was in when the first views were cached
         described = {**described, "library": "fewshot.embedding.views.crop_and_flip"}
     return described
