@@ -5,9 +5,9 @@ Each module calls only those below it::
     embed_dataset   `embed`: settings, plan, what is missing, the table
     auditing        cached rows compared with fresh ones
     workers         what an engine's workers do
-    settings        how rows are computed, and the space of the cache that follows from it
     filling         compute and write, with decoding ahead
     canary          fixed items that detect changed encoder output
+    settings        how rows are computed, and the space of the cache that follows from it
     loading         rows read and decoded in threads, as batches
     plan            content keys, views, what the cache lacks
     forward         device, precision, batch size, memory

@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from episodes import ImageSource, TensorSource, TextSource
-from episodes.any_source import as_source
 from episodes.labels import label_array
 from fewshot import FewShotClassifier, ZeroShotClassifier, embed
 from fewshot.classifier import rows
@@ -342,16 +341,3 @@ class TestSkipping:
         command = ["classify", str(tmp_path), "--classes", "red", "blue", "--encoder", "fewshot:tiny-clip"]
         assert main([*command, "--cache", str(tmp_path / "cache"), "--quiet"]) == 0
         assert capsys.readouterr().out.count(".png") == 1
-
-
-def test_grey_levels_of_an_older_reading_are_not_served(tmp_path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "deep.png")
-    Image.fromarray(colour(1, 2, 3)).save(tmp_path / "usual.png")
-    from fewshot.cache.fingerprint import item_key
-    from fewshot.embedding.plan import content_key
-
-    source = as_source([tmp_path / "deep.png", tmp_path / "usual.png"], Both())
-    deep, usual = source.read(0), source.read(1)
-    assert content_key(source, deep, {}) != item_key("file", deep)
-    assert content_key(source, usual, {}) == item_key("file", usual)
-    assert embed(source, Both(), cache=False, storage="float32").features[0].tolist() == [1.0] * 3
