@@ -26,7 +26,7 @@ def test_duplicates_are_harmless_and_compaction_removes_them(cache: EmbeddingCac
     reader = cache.space(SPEC)
     assert cache.compact(space.id[:6]) == 60
     assert len(segments(space)) == 1
-    # A reader that still knows the old files looks again.
+    # A reader that still has the old list of files lists them again.
     assert torch.equal(reader.read(keys_of(range(60))), torch.from_numpy(rows_of(range(60))))
 
 

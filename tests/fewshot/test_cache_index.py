@@ -7,7 +7,7 @@ import numpy as np
 from fewshot.cache.index import KeyIndex
 
 
-def test_keys_with_equal_halves_are_told_apart() -> None:
+def test_keys_with_equal_halves_are_distinguished() -> None:
     keys = np.zeros((50, 16), np.uint8)
     keys[:, 15] = np.arange(50)  # equal first halves
     other = np.zeros((50, 16), np.uint8)

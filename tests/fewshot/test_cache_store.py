@@ -111,7 +111,7 @@ def test_ls_beside_a_writer(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPat
         entries = list(original(path))
         for entry in entries:
             if entry.name == victim.name:
-                os.unlink(entry.path)  # merged away between the listing and the look
+                os.unlink(entry.path)  # merged into another after the listing
         return iter(entries)
 
     monkeypatch.setattr("fewshot.cache.store.os.scandir", scandir)

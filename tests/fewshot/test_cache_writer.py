@@ -117,10 +117,10 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert torch.equal(cache.space(SPEC).read(keys_of(range(kept))), torch.from_numpy(rows_of(range(kept))))
     with pytest.raises(CacheWriteError, match="the disk is full"):
         fill(space, range(kept, 20_000), flush=20_000)
-    assert not list(small_disk.rglob("*.tmp")), "what could not be written takes room"
+    assert not list(small_disk.rglob("*.tmp")), "what could not be written takes space"
     for path in small_disk.rglob("*.safetensors"):
         path.unlink()
-    fill(cache.space(SPEC), range(kept, kept + 10))  # with room again, it goes on
+    fill(cache.space(SPEC), range(kept, kept + 10))  # with space again, it continues
     assert len(cache.space(SPEC)) == 10
 
 

@@ -243,7 +243,7 @@ class TestFailures:
 
 
 class TestInterruption:
-    def test_the_same_call_goes_on(self, photographs: list[Path], tmp_path: Path) -> None:
+    def test_the_same_call_resumes(self, photographs: list[Path], tmp_path: Path) -> None:
         class Interrupted(Net):
             def forward(self, images: Tensor) -> Tensor:
                 if len(self.batches) == 3:  # a trial of dim, the canaries, and one batch
