@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from episodes.device import processors
 from fewshot import embed, load_encoder
-from fewshot.embedding.filling import processors
 from fewshot.embedding.loading import decoding_threads
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

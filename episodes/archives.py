@@ -1,4 +1,4 @@
-"""NumPy archives (``.npz``) that may be damaged or hostile: sizes are checked before memory is asked for."""
+"""NumPy archives (``.npz``) that may be damaged or hostile: sizes are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.files import open_regular
+from episodes.files import open_regular, read_into
 
 _EXPANSION = 200  # times the size of the file that its arrays may take, ...
 _ALWAYS = 2**26  # ... and what they may take in any case
@@ -96,15 +96,10 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
         count = math.prod(shape)
         size = count * dtype.itemsize
         if count < 0 or size != member.file_size - file.tell():
-            raise ValueError(f"its header promises {size:,} bytes, {member.file_size - file.tell():,} are there")
+            raise ValueError(f"its header promises {size:,} bytes, but there are {member.file_size - file.tell():,}")
         content = bytearray(size)
-        view, done = memoryview(content), 0
-        while done < size:
-            piece = file.read(min(2**20, size - done))
-            if not piece:
-                raise ValueError("it is cut short")
-            view[done : done + len(piece)] = piece
-            done += len(piece)
+        if read_into(file, content) < size:
+            raise ValueError("it is cut short")
         if file.read(1):  # and so the checksum of the archive is compared
             raise ValueError("it is longer than its header promises")
     array: NDArray[Any] = np.frombuffer(content, dtype=dtype, count=count)

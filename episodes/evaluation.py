@@ -17,6 +17,7 @@ from torch import Tensor
 
 from episodes.arguments import check_arguments
 from episodes.cell import Cell, Learns, OutOfMemory, record, score
+from episodes.device import choose_device
 from episodes.draw import OPEN
 from episodes.identity import digest_array
 from episodes.metrics import Metric, load_metric
@@ -108,7 +109,7 @@ def evaluate(
     sources = dict(source) if isinstance(source, Mapping) else {"": source}
     first_source = next(iter(sources.values()))
     _check_rows(sampler, first_source)
-    place = _choose_device(device, first_source)
+    place = choose_device(device, held=getattr(getattr(first_source, "features", None), "device", None))
     evaluation = _evaluation(first_source, sampler, text)
     if measured.name != "accuracy" or measured.recipe() != "accuracy":
         evaluation["metric"] = measured.recipe()
@@ -273,15 +274,6 @@ def _chunk_size(row_bytes: int, rows: int, device: torch.device) -> int:
 
 def _on_device(source: Source, device: torch.device) -> Source:
     return source.to(device) if hasattr(source, "to") else source
-
-
-def _choose_device(device: torch.device | str, source: Source) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    held = getattr(getattr(source, "features", None), "device", torch.device("cpu"))
-    if held.type != "cpu":
-        return held
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _check_rows(sampler: Sampler, source: Source) -> None:

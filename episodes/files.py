@@ -6,6 +6,9 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import Any
+
+_PIECE = 1 << 20  # read at a time
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -54,6 +57,26 @@ def open_regular(path: str | os.PathLike[str]) -> int:
         os.close(handle)
         raise ValueError(f"{str(path)!r} is no regular file.")
     return handle
+
+
+def read_into(file: Any, buffer: Any) -> int:
+    """Fill a buffer from a binary file, which may give less than was asked for at a time.
+
+    Args:
+        file: with ``readinto``, raw or buffered, also a member of an archive.
+        buffer: an array, `bytearray` or `memoryview` of bytes.
+
+    Returns:
+        The number of bytes read; less than the buffer has where the file ends before.
+    """
+    view = memoryview(buffer).cast("B")
+    done = 0
+    while done < len(view):
+        count = file.readinto(view[done : done + _PIECE])
+        if not count:
+            break
+        done += count
+    return done
 
 
 def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:

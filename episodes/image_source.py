@@ -1,4 +1,4 @@
-"""`ImageSource`: labelled pictures that are decoded when they are asked for."""
+"""`ImageSource`: labelled pictures that are decoded when they are requested."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from episodes.device import processors
 from episodes.identity import UnknownIdentityError, digest, digest_array
 from episodes.inputs import check_whole, read_file, rows_of
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
@@ -29,7 +30,7 @@ Made = TypeVar("Made")
 
 
 class ImageSource:
-    """Pictures by index, from files or from memory, decoded in parallel when they are asked for.
+    """Pictures by index, from files or from memory, decoded in parallel when they are requested.
 
     Labels are known without opening a single file. Pictures are turned upright (EXIF) and made RGB.
 
@@ -218,7 +219,7 @@ class ImageSource:
             found = os.stat(file)
             state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         except OSError:
-            state = None  # reading it says what is wrong
+            state = None  # reading it raises the error
         kept = self._digests.get(file)
         if kept is None or kept[0] != state:
             kept = self._digests[file] = (state, hashlib.blake2b(self.read(row), digest_size=16).digest())
@@ -257,7 +258,7 @@ class ImageSource:
         return self._naming(row, lambda given: as_input(self.transform(given)), picture)
 
     def _parallel(self, function: Callable[[Given], Made], over: Sequence[Given]) -> Iterator[Made]:
-        workers = min(self.workers or _processors(), len(over))
+        workers = min(self.workers or processors(), len(over))
         if workers < 2:
             yield from map(function, over)
             return
@@ -276,7 +277,3 @@ class ImageSource:
 
     def __repr__(self) -> str:
         return f"ImageSource({self.name!r}, {len(self)} pictures, {len(self.class_names)} classes)"
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

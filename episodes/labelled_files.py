@@ -85,13 +85,13 @@ def pictures_by_table(
     rows = read_table(path, path_column, label_column, "path", PATH_NAMES)
     start = Path(path).parent if root is None else Path(root)
     files = [start / row.value for row in rows]
-    missing = [place for place, file in enumerate(files) if not file.is_file()]
+    missing = [number for number, file in enumerate(files) if not file.is_file()]
     if missing:
         row = rows[missing[0]]
         hint = (
             "If that line is a header, name its columns: path_column=..., label_column=..."
             if missing == [0]
-            else "Correct them, or say with root= where relative names start."
+            else "Correct them, or give with root= the folder that relative names start from."
         )
         raise FileNotFoundError(
             f"line {row.line} of {os.fspath(path)!r} names {row.value!r}, which is no file in "

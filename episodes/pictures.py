@@ -1,4 +1,4 @@
-"""One picture: from bytes to RGB, from memory to bytes, from RGB to a tensor."""
+"""One picture: from a stored row to RGB, from memory to bytes, from RGB to a tensor."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from episodes.inputs import check_whole
 from episodes.pixels import to_eight_bits, to_pixels
+from episodes.precision import as_float
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# PIL knows many more, among them PostScript, which it hands to another program.
+# PIL reads many more, among them PostScript, which it hands to another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
@@ -71,6 +72,20 @@ def decode_picture(data: bytes) -> Image.Image:
     return to_rgb(upright(picture))
 
 
+def as_picture(content: bytes | Tensor) -> Image.Image:
+    """The picture in a row as `read` of a source gives it: encoded, or an image as a tensor (see `to_pixels`)."""
+    from PIL import Image
+
+    return decode_picture(content) if isinstance(content, bytes) else Image.fromarray(to_pixels(content))
+
+
+def as_values(content: bytes | Tensor) -> Tensor:
+    """A row as `read` of a source gives it as floating point: pixels ``[3, H, W]`` in 0..1, or the tensor itself."""
+    if isinstance(content, bytes):
+        content = torch.from_numpy(np.array(decode_picture(content))).permute(2, 0, 1)  # [3, H, W]
+    return as_float(content)
+
+
 def is_deep(data: bytes) -> bool:
     """Whether an encoded picture may hold grey levels of more than 8 bits: all TIFF, 16-bit PNG and PGM."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -79,12 +94,12 @@ def is_deep(data: bytes) -> bool:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """A picture turned and mirrored as its EXIF orientation says; as it is where the tags cannot be read."""
+    """A picture turned and mirrored by its EXIF orientation; as it is where the tags cannot be read."""
     from PIL import ExifTags, Image
 
     try:
         turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged tags raise anything, and say nothing about the pixels
+    except Exception:  # damaged tags raise anything, while the pixels may be sound
         turn = None
     return picture if turn is None else picture.transpose(Image.Transpose[turn])
 
@@ -126,7 +141,7 @@ def encode_picture(item: Any) -> bytes:
 
 
 def probe() -> list[Image.Image]:
-    """Two fixed pictures, wide and tall, that tell one transform from another."""
+    """Two fixed pictures, wide and tall, that distinguish one transform from another."""
     from PIL import Image
 
     rows, columns, channels = np.ogrid[:67, :101, :3]

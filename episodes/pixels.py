@@ -19,7 +19,7 @@ _DEPTHS = (8, 10, 12, 14, 16)  # bits of a grey level that cameras and scanners 
 def channels_at(shape: tuple[int, ...], is_tensor: bool) -> int | None:
     """Axis of the channels of an image: 0 for ``[C, H, W]``, 2 for ``[H, W, C]``, None where neither can be.
 
-    One or three channels, or four (RGBA) in last place. Where both places would do, a tensor has them first and
+    One or three channels, or four (RGBA) on the last axis. Where both are possible, a tensor has them first and
     an array last, as torch and image libraries write them.
 
     >>> channels_at((3, 40, 60), False), channels_at((40, 60, 4), False), channels_at((3, 8, 3), True)

@@ -1,4 +1,4 @@
-"""`Source`: rows by index, the same face for decoded images, texts and cached embeddings."""
+"""`Source`: rows by index, the same interface for decoded images, texts and cached embeddings."""
 
 from __future__ import annotations
 
@@ -45,6 +45,37 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """A digest of the content: equal for equal rows and labels, wherever they are stored."""
         ...
+
+
+@runtime_checkable
+class StoredSource(Source, Protocol):
+    """A source whose rows can be read one by one as they are stored, which is what `fewshot.embed` needs.
+
+    All sources of this package are such; so is one of your own that adds these three methods.
+    """
+
+    def read(self, row: int) -> bytes | Tensor:
+        """A row as stored: an encoded picture, a text as UTF-8, or a tensor; its identity is computed from this.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is nothing that can be read; the message names it.
+        """
+        ...
+
+    def describe(self, row: int) -> str:
+        """A row as messages name it."""
+        ...
+
+    def select(self, rows: Any, name: str | None = None) -> Source:
+        """Some of the rows, with the same classes."""
+        ...
+
+
+def tower_of(source: Source) -> str:
+    """Which tower of an encoder takes the rows: ``"texts"``, or ``"images"`` (tensors of any shape go there too)."""
+    texts = getattr(source, "kind", "") == "texts" and not isinstance(source, TensorSource)
+    return "texts" if texts else "images"
 
 
 def number_labels(
@@ -152,7 +183,7 @@ class TensorSource:
         """Like indexing, into a buffer that is reused: ``[...] -> [..., *x]``.
 
         Fresh memory costs more than the copy itself (its pages must be mapped), so the evaluation loop
-        passes the same `out` again and again. It is used where it has the right type and enough room.
+        passes the same `out` again and again. It is used where it has the right type and is large enough.
         """
         features = self.features
         if out is None or out.dtype != features.dtype or out.device != features.device:
@@ -167,6 +198,14 @@ class TensorSource:
         if self.features.dtype not in (torch.float32, torch.float64):
             return None
         return self.features.new_empty((rows, *self.features.shape[1:]))
+
+    def read(self, row: int) -> Tensor:
+        """A row as stored ``[*x]``, of whatever type; not a copy."""
+        return self.features[row]
+
+    def describe(self, row: int) -> str:
+        """A row as messages name it."""
+        return f"row {row} of {self.name!r}"
 
     def to(self, device: torch.device | str) -> TensorSource:
         """The same rows on another device (labels stay in host memory)."""
@@ -194,7 +233,7 @@ class TensorSource:
         try:
             found = os.stat(str(mapped.filename))
             state = (found.st_ino, found.st_size, found.st_mtime_ns, tuple(self.features.shape))
-        except OSError:  # removed since, so nobody can write to what the map still shows
+        except OSError:  # removed since, so what the map still shows cannot be written to
             state = None
         if self._seen is None or self._seen[0] != state:
             self._seen = (state, digest_array(self.features))
@@ -203,6 +242,8 @@ class TensorSource:
     def _with(self, features: Tensor) -> TensorSource:
         other = copy.copy(self)
         other.features = features
+        if self._mapped is not None and features.data_ptr() != self._mapped.ctypes.data:
+            other._mapped = None  # a part in memory must not hold on to the file, nor take it along to a worker
         return other
 
     def __repr__(self) -> str:
@@ -235,5 +276,5 @@ def _refuse_non_finite(features: Tensor, name: str) -> None:
             row = start + int(bad.nonzero()[0])
             raise ValueError(
                 f"row {row} of {name!r} contains NaN or infinity; drop or impute such rows, "
-                "or look at what produced them."
+                "or correct what produced them."
             )

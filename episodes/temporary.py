@@ -17,7 +17,7 @@ _LOCK = ".in-use"
 def temporary_folder(prefix: str, where: str | os.PathLike[str] | None = None) -> Iterator[Path]:
     """A folder that is gone afterwards; those of the same prefix whose process was killed go at the start.
 
-    A lock, which the system lifts when a process ends, tells which are still used; where locks do not work,
+    A lock, which the system lifts when a process ends, shows which are still used; where locks do not work,
     nothing but one's own is removed.
 
     Args:
@@ -33,7 +33,7 @@ def temporary_folder(prefix: str, where: str | os.PathLike[str] | None = None) -
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a file that is still mapped stays where the system wants it so
+        shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a file that is still mapped
         if held is not None:
             os.close(held)
 
@@ -53,7 +53,7 @@ def _own_folders(parent: Path, prefix: str) -> list[Path]:
 
 
 def _lock(path: Path, *, create: bool) -> Any:
-    """The handle of a lock that nobody else holds, or None."""
+    """The handle of a lock that no other process holds, or None."""
     try:
         import fcntl
     except ImportError:  # Windows

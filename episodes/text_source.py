@@ -102,6 +102,12 @@ class TextSource:
         """A text as UTF-8."""
         return self.texts[row].encode()
 
+    def describe(self, row: int) -> str:
+        """A text, shortened, and its row, as messages name it."""
+        text = self.texts[row]
+        shown = text if len(text) <= 40 else text[:40] + "..."
+        return f"text {shown!r} (row {row} of {self.name!r})"
+
     def select(self, rows: Tensor | ArrayLike, name: str | None = None) -> TextSource:
         """Some of the texts, with the same classes."""
         index = torch.as_tensor(rows).cpu()

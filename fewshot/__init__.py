@@ -33,7 +33,20 @@ _MODULES = {
     "load_tuned": "fewshot.transfer",
 }
 # Public packages, imported like names when they are first used: `fewshot.zsl.conse`.
-_PACKAGES = ("cache", "classifier", "encoders", "learners", "maths", "meta", "prompts", "testing", "transfer", "zsl")
+_PACKAGES = (
+    "adaptation",
+    "cache",
+    "classifier",
+    "encoders",
+    "export",
+    "learners",
+    "maths",
+    "meta",
+    "prompts",
+    "testing",
+    "transfer",
+    "zsl",
+)
 __all__ = list(_MODULES)
 
 if TYPE_CHECKING:

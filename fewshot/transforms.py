@@ -314,15 +314,6 @@ class Chain(Learner):
         return " | ".join([*map(repr, self.transforms), repr(self.learner)])
 
 
-def chain(transforms: Sequence[Transform], learner: Learner) -> Chain:
-    """Transforms in front of a learner, in the pipeline that shows each what it looks at."""
-    if any(transform.sees_target for transform in transforms):
-        from fewshot.adaptation.adapter import AdaptedPipeline
-
-        return AdaptedPipeline(transforms, learner)
-    return Chain(transforms, learner)
-
-
 def _through(transform: Transform, state: State, episode: Episode, *, with_query: bool) -> Episode:
     """The episode as a learner behind the transform sees it; without queries, while it adapts."""
     text, more = episode.text, episode.unlabelled

@@ -23,7 +23,7 @@ _TOGETHER = 12  # ... as soon as there are so many of one size
 
 
 def compact(space: Space) -> int:
-    """Merge all segments into as few as may be, duplicates left out; returns the number of rows.
+    """Merge all segments into as few as possible, duplicates left out; returns the number of rows.
 
     A damaged segment is set aside and the others are merged.
     """
@@ -66,7 +66,7 @@ def merge(space: Space, segments: Sequence[Segment], keys: NDArray[np.uint8]) ->
 
     Raises:
         SegmentError: one of them is gone or damaged; nothing was removed.
-        OSError: there is no room.
+        OSError: the disk is full.
     """
     old = Snapshot(segments)
     step = max(1, _LARGEST // (space.dim * space.storage.itemsize))
@@ -78,5 +78,5 @@ def merge(space: Space, segments: Sequence[Segment], keys: NDArray[np.uint8]) ->
     for segment in segments:
         try:
             segment.path.unlink(missing_ok=True)
-        except OSError:  # on Windows while somebody reads it
+        except OSError:  # on Windows while another process reads it
             pass

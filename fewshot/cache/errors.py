@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class StaleCacheError(RuntimeError):
-    """The encoder no longer computes what its cached rows say, although its fingerprint is the same."""
+    """The encoder no longer computes the rows that are cached, although its fingerprint is the same."""
 
 
 class MissingRowsError(LookupError):
-    """Rows were asked for that the cache does not have."""
+    """Rows were requested that the cache does not have."""
 
 
 class CacheWriteError(OSError):
@@ -29,6 +29,6 @@ _REASONS: dict[int | None, str] = {
 
 
 def explain_write_error(error: OSError, path: Path) -> CacheWriteError:
-    """The same error in words that say what to do."""
+    """The same error with its cause and what to do."""
     reason = _REASONS.get(error.errno, str(error))
     return CacheWriteError(error.errno, f"cannot write to the embedding cache {path}: {reason}. Earlier rows are safe.")

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 class KeyIndex:
-    """Keys of 16 bytes -> their position in the order of storage; duplicates answer with one of them.
+    """Keys of 16 bytes -> their position in the order of storage; of duplicates the position of one.
 
-    Sorted by the first half of the key; equal halves are told apart by the second, along the tie.
+    Sorted by the first half of the key; equal halves are distinguished by the second, among the ties.
 
     Args:
         keys: ``[n, 16]`` uint8, in storage order.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.files import open_regular
+from episodes.files import open_regular, read_into
 from episodes.schema import field, parse_json
 from fewshot.cache.checksums import KEY_BYTES, TYPES, block_sums, key_sum, whole_sum
 
@@ -29,7 +29,7 @@ class OtherRowsError(DamagedSegmentError):
 
 
 class Segment:
-    """An existing segment file; its keys are read now, its rows when they are asked for.
+    """An existing segment file; its keys are read now, its rows when they are requested.
 
     Every row that is handed out was compared with a checksum first: of the block that holds it, or, in files of
     earlier versions, which have none, of the whole segment.
@@ -130,10 +130,10 @@ class Segment:
             blocks = needed if 2 * len(needed) < len(blocks) else blocks
         whole = whole_sum(self.keys) if self.sums is None else None
         largest = max(_PIECE, self.row_bytes if self.sums is None else self.block * self.row_bytes)
-        room = np.empty(min(self.count * self.row_bytes, largest), np.uint8)
+        buffer = np.empty(min(self.count * self.row_bytes, largest), np.uint8)
         with self._open() as file:
             for first, count in self._stretches(blocks):
-                rows = self._read(file, room, first, count)
+                rows = self._read(file, buffer, first, count)
                 if whole is not None:
                     whole.update(rows.reshape(-1).view(np.uint8).data)
                 elif self.sums is not None:
@@ -170,13 +170,9 @@ class Segment:
             yield first, min((int(blocks[stop - 1]) + 1) * self.block, self.count) - first
             start = stop
 
-    def _read(self, file: Any, room: NDArray[np.uint8], first: int, count: int) -> NDArray[Any]:
-        size, done = count * self.row_bytes, 0
-        view = memoryview(room.data)[:size]
+    def _read(self, file: Any, buffer: NDArray[np.uint8], first: int, count: int) -> NDArray[Any]:
+        size = count * self.row_bytes
         file.seek(self.offset + first * self.row_bytes)
-        while done < size:
-            got = file.readinto(view[done:])
-            if not got:
-                raise DamagedSegmentError(f"{self.path.name} is cut short")
-            done += got
-        return room[:size].view(self.dtype).reshape(count, self.dim)
+        if read_into(file, buffer[:size]) < size:
+            raise DamagedSegmentError(f"{self.path.name} is cut short")
+        return buffer[:size].view(self.dtype).reshape(count, self.dim)

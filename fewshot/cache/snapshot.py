@@ -1,4 +1,4 @@
-"""What a space held when it was looked at: its segments, and where each key is."""
+"""The content of a space at one moment: its segments, and where each key is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fewshot.cache.checksums import KEY_BYTES
 from fewshot.cache.index import KeyIndex
 from fewshot.cache.segment import Segment
 
-Put = Callable[[Any, NDArray[Any]], None]  # (places in the answer, rows): keeps rows of one piece
+Put = Callable[[Any, NDArray[Any]], None]  # (positions in the result, rows): keeps rows of one piece
 
 
 class SegmentError(Exception):
@@ -64,7 +64,7 @@ class Snapshot:
 
         Args:
             places: of the rows ``[n]``, as `find` gives them, none of them -1.
-            put: told, for a part of the rows, which of the n they are (an array or a slice) and the rows.
+            put: called with part of the rows: which of the n they are (an array or a slice) and the rows.
 
         Raises:
             SegmentError: a segment is gone, damaged or unreadable.

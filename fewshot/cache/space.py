@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -12,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.files import write_atomically
-from episodes.schema import field, read_json
 from fewshot.cache.checksums import KEY_BYTES
-from fewshot.cache.errors import MissingRowsError, StaleCacheError, explain_write_error
+from fewshot.cache.errors import MissingRowsError
 from fewshot.cache.segment import DamagedSegmentError, OtherRowsError, Segment
 from fewshot.cache.snapshot import SegmentError, Snapshot
 from fewshot.cache.table import Table, damaged_tables, map_table
@@ -26,14 +23,13 @@ from fewshot.cache.writer import Writer
 
 _LOG = logging.getLogger("fewshot")
 _TOUCH_SECONDS = 3600  # how often the time of last use is noted
-_CANARY_COSINE = 0.9999
-_LOOKS = 20  # at a folder that changes while it is looked at
+_READS = 20  # of a folder that changes while it is read
 
 
 class Space:
     """Rows by content key; made by `EmbeddingCache.space`.
 
-    Any number of processes and threads may read and write at once: writers add files of their own, nobody
+    Any number of processes and threads may read and write at once: writers add files of their own, none
     changes or locks any. What a crash leaves behind is a whole segment or none. A segment that is damaged is set
     aside, one that may not be read is left out; the other rows are served, these are missing.
 
@@ -61,7 +57,7 @@ class Space:
         known = {segment.path.name: segment for segment in self._seen.segments}
         if names == list(known):
             return
-        for _ in range(_LOOKS):
+        for _ in range(_READS):
             opened = [known.get(name) or self._open(name) for name in names]
             again = _listed(self.path)
             if again == names:
@@ -96,7 +92,7 @@ class Space:
             MissingRowsError: some keys have no row; embed those items (again).
         """
         keys = _as_keys(keys)
-        rows = _room(len(keys), self.dim, dtype) if out is None else out
+        rows = _new_rows(len(keys), self.dim, dtype) if out is None else out
 
         def put(places: Any, part: NDArray[Any]) -> None:
             given = torch.from_numpy(part)
@@ -148,58 +144,6 @@ class Space:
         self._reopen()
         return damaged + damaged_tables(self.path)
 
-    @property
-    def canary(self) -> dict[str, Any] | None:
-        """What the canary items were embedded as when the space was made, or None."""
-        path = self.path / "canary.json"
-        try:
-            data = read_json(path)
-            rows = field(data, "rows", list, repr(str(path)), each=list, least=1)
-            widths = {len([field({"rows": value}, "rows", float, repr(str(path))) for value in row]) for row in rows}
-            if len(widths) != 1:
-                raise ValueError(f"{str(path)!r}: the field 'rows' has rows of several lengths.")
-            return {"name": field(data, "name", str, repr(str(path)), default=""), "rows": rows}
-        except FileNotFoundError:
-            return None
-        except (ValueError, OSError) as error:
-            _LOG.warning("cache space %s: %s Its control items are embedded again.", self.id[:8], error)
-            return None
-
-    def set_canary(self, name: str, rows: Tensor | ArrayLike) -> None:
-        """Keep the embedding of some fixed items, to notice later if the encoder computes something else.
-
-        Raises:
-            CacheWriteError: it cannot be written.
-        """
-        data = {"name": name, "rows": np.asarray(rows, np.float64).tolist()}
-        try:
-            write_atomically(self.path / "canary.json", json.dumps(data).encode())
-        except OSError as error:
-            raise explain_write_error(error, self.path) from error
-
-    def check_canary(self, rows: Tensor | ArrayLike) -> None:
-        """Compare a fresh embedding of the fixed items with the kept one.
-
-        Raises:
-            StaleCacheError: a cosine is below 0.9999: decoder, library or hardware changed the result.
-        """
-        kept = self.canary
-        if kept is None:
-            return
-        old, new = np.asarray(kept["rows"], float), np.asarray(rows, float)
-        if old.shape == new.shape:
-            norms = np.linalg.norm(old, axis=1) * np.linalg.norm(new, axis=1)
-            cosine = np.where(norms > 0, (old * new).sum(1) / np.where(norms > 0, norms, 1), (old == new).all(1))
-            if (cosine >= _CANARY_COSINE).all():
-                return
-            found = f"cosine {cosine.min():.5f} with what they were"
-        else:
-            found = f"shape {list(new.shape)} instead of {list(old.shape)}"
-        raise StaleCacheError(
-            f"the encoder gives its control items {found}, although its fingerprint is unchanged (another "
-            f"library version or decoder?). Remove the space ({self.id}) to embed anew, or go back to that version."
-        )
-
     def touch(self) -> None:
         """Note that the space was used now; eviction removes the least recently used."""
         stamp = self.path / "last_used"
@@ -211,7 +155,7 @@ class Space:
 
     def _gather(self, keys: NDArray[np.uint8], put: Callable[[Any, NDArray[Any]], None]) -> None:
         """Hand out the rows of some keys; from the start again when a segment proves gone or damaged."""
-        for _ in range(_LOOKS + len(self._seen.segments)):
+        for _ in range(_READS + len(self._seen.segments)):
             seen = self._seen
             places = seen.find(keys)
             missing = np.flatnonzero(places < 0)
@@ -267,7 +211,7 @@ class Space:
             pass
 
 
-def _room(count: int, dim: int, dtype: torch.dtype) -> Tensor:
+def _new_rows(count: int, dim: int, dtype: torch.dtype) -> Tensor:
     """A new tensor; NumPy asks for large pages where there are any, which makes filling it several times as fast."""
     kind = {torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64}.get(dtype)
     return torch.empty(count, dim, dtype=dtype) if kind is None else torch.from_numpy(np.empty((count, dim), kind))
@@ -281,10 +225,10 @@ def _as_keys(keys: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _listed(folder: Path) -> list[str]:
-    """Names of the segments; looked up again while the folder changes, since a listing may miss what is new."""
+    """Names of the segments; listed again while the folder changes, since a listing may miss what is new."""
     names: list[str] = []
     try:
-        for _ in range(_LOOKS):
+        for _ in range(_READS):
             before = os.stat(folder).st_mtime_ns
             names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".safetensors"))
             if os.stat(folder).st_mtime_ns == before:

@@ -109,7 +109,7 @@ class EmbeddingCache:
         for folder in self._folders():
             try:
                 found.append(self._info(folder))
-            except FileNotFoundError:  # removed while it was looked at
+            except FileNotFoundError:  # removed meanwhile
                 pass
         return sorted(found, key=lambda info: -info.last_used)
 
@@ -154,7 +154,7 @@ class EmbeddingCache:
         Args:
             max_bytes: until all spaces together take no more than this.
             older_than: those not used for so many days.
-            dry_run: only tell which.
+            dry_run: only name them.
         """
         if max_bytes is None and older_than is None:
             raise ValueError("prune needs max_bytes or older_than; nothing is removed without a reason.")
@@ -170,13 +170,13 @@ class EmbeddingCache:
         return gone
 
     def compact(self, prefix: str) -> int:
-        """Merge the segments of a space into as few as may be, duplicates left out; returns the number of rows.
+        """Merge the segments of a space into as few as possible, duplicates left out; returns the number of rows.
 
-        Every row is compared with its checksum on the way; a damaged segment is set aside. Readers at work go on:
-        the new segments are there before the old ones go, and a reader that misses a file looks again.
+        Every row is compared with its checksum on the way; a damaged segment is set aside. Readers are not interrupted:
+        the new segments are there before the old ones go, and a reader that misses a file lists them again.
 
         Raises:
-            fewshot.cache.CacheWriteError: there is no room for the new segments; the old ones stay.
+            fewshot.cache.CacheWriteError: the disk has no space for the new segments; the old ones stay.
         """
         space = self.open(prefix)
         try:

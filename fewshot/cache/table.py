@@ -21,7 +21,7 @@ _LOG = logging.getLogger("fewshot")
 _SUM = 16  # bytes after the rows: their checksum
 _PIECE = 1 << 20
 _SETTLED_SECONDS = 2.0  # a file that changed since could change again within the clock's resolution
-_making = Lock()  # threads that ask for one table wait for the first
+_making = Lock()  # threads that need the same table wait for the first
 _verified: dict[str, tuple[int, ...]] = {}  # path -> identity of the file whose checksum was right
 
 Table = np.memmap[Any, Any]
@@ -41,7 +41,7 @@ def map_table(folder: Path, keys: Any, dim: int, dtype: np.dtype[Any], fill: Cal
         fill: writes the rows into a new table.
 
     Raises:
-        fewshot.cache.CacheWriteError: there is no room for it, here or among the temporary files.
+        fewshot.cache.CacheWriteError: there is no space for it, here or among the temporary files.
     """
     name = hashlib.sha256(np.ascontiguousarray(keys).data).hexdigest()[:32]
     path, shape = folder / f"{name}.table", (len(keys), dim)
@@ -100,7 +100,7 @@ def _open(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> Table | N
 def _make(path: Path, name: str, shape: tuple[int, int], dtype: np.dtype[Any], fill: Callable[[Table], None]) -> None:
     size = shape[0] * shape[1] * dtype.itemsize
     with open(path, "xb") as file:
-        # A write to a mapped file that the disk has no room for would kill the process.
+        # A write to a mapped file that the disk has no space for would kill the process.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size + _SUM)
         else:

@@ -44,8 +44,8 @@ class Writer:
         if not finite.all():
             bad = int(np.flatnonzero(~finite)[0])
             if given[bad].isfinite().all():
-                reach = f"{given[bad].abs().max():.3g}"
-                reason = f"reaches {reach}, too large for {self._space.storage}; use storage='float32'"
+                largest = f"{given[bad].abs().max():.3g}"
+                reason = f"has the value {largest}, too large for {self._space.storage}; use storage='float32'"
             else:
                 reason = "is NaN or infinite"
             raise ValueError(f"the embedding number {bad} of this batch {reason}; it was not stored.")

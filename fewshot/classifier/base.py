@@ -14,6 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from episodes.device import choose_device
 from fewshot.classifier.adapted import Adapted
 from fewshot.classifier.parameters import nested_parameters, with_parameters
 from fewshot.learner import Learner
@@ -147,8 +148,7 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
         return load_encoder(self.encoder)
 
     def _chosen_device(self) -> torch.device:
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(automatic if self.device == "auto" else self.device)
+        return choose_device(self.device)
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What else `save` writes: JSON values, and tensors."""

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
+from episodes.source import tower_of
 from fewshot.classifier.adapted import Adapted, task
 from fewshot.classifier.answering import AnsweringEstimator
 from fewshot.classifier.base import warn_uncalibrated
@@ -167,7 +168,7 @@ class FewShotClassifier(AnsweringEstimator):
                 y = as_labels(y)
                 check_consistent_length(items, y)
             rows = embed_items(items, self.encoder_, self.cache, self.device)
-            self._seen = items.kind if reset else self._seen
+            self._seen = tower_of(items) if reset else self._seen
             return rows, y, item_names(items)
         X = check_array(X, self.learner_)
         kind = [np.float64, np.float32] if reset else self.support_.dtype

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.any_source import as_source
 from episodes.image_source import ImageSource
 from episodes.inputs import is_pil, is_table, rows_of
 from episodes.pixels import channels_at
 from episodes.precision import is_sparse, refuse_unusual
-from episodes.source import as_float
+from episodes.source import StoredSource, as_float, tower_of
 from fewshot.learner import Learner
-
-if TYPE_CHECKING:
-    from fewshot.embedding.items import Items
 
 
 def check_array(X: Any, learner: Learner) -> Any:
@@ -61,7 +59,7 @@ def check_array(X: Any, learner: Learner) -> Any:
     return X
 
 
-def as_items(X: Any, encoder: Any, seen: str | None = None) -> Items:
+def as_items(X: Any, encoder: Any, seen: str | None = None) -> StoredSource:
     """X for an encoder: items of the kind that was fitted.
 
     Args:
@@ -72,27 +70,25 @@ def as_items(X: Any, encoder: Any, seen: str | None = None) -> Items:
     Raises:
         ValueError: X is empty, a single item, of several kinds, or of another kind than what was fitted.
     """
-    from fewshot.embedding import any_dataset
-
     if isinstance(X, (str, os.PathLike)):
         rows_of(X)  # which says that X is a single item: names of datasets are for `embed`
-    items = any_dataset.as_items(X, encoder, what="X")
-    if seen is not None and items.kind != seen:
+    items = as_source(X, encoder, what="X")
+    tower = tower_of(items)
+    if seen is not None and tower != seen:
         raise ValueError(
-            f"X holds {items.kind} ({items.describe(0)}), but {seen} were fitted, and their features differ even in "
-            f"one model; give {seen}, or fit {items.kind}."
+            f"X holds {tower} ({items.describe(0)}), but {seen} were fitted, and their features differ even in "
+            f"one model; give {seen}, or fit {tower}."
         )
     return items
 
 
-def item_names(items: Items) -> list[str | None]:
+def item_names(items: StoredSource) -> list[str | None]:
     """What to call each item when it is shown to people: its file name (or the text itself), else None."""
-    source = getattr(items, "source", None)
-    things = source.items if isinstance(source, ImageSource) else getattr(source, "texts", [None] * len(items))
+    things = items.items if isinstance(items, ImageSource) else getattr(items, "texts", [None] * len(items))
     return [os.fspath(thing) if isinstance(thing, str | os.PathLike) else None for thing in things]
 
 
-def embed_items(items: Items, encoder: Any, cache: Any, device: torch.device | str) -> np.ndarray:
+def embed_items(items: StoredSource, encoder: Any, cache: Any, device: torch.device | str) -> np.ndarray:
     """Features of the items ``[n, D]``, float32, each computed once.
 
     Raises:

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Episode
 from episodes.precision import is_sparse, refuse_unusual
+from episodes.source import tower_of
 from fewshot.classifier.adapted import Adapted, on_device, task
 from fewshot.classifier.base import warn_uncalibrated
 from fewshot.classifier.calibration import own_temperature
@@ -299,7 +300,7 @@ class ZeroShotClassifier(WordedEstimator):
             X = (X.float() if X.dtype in (torch.float16, torch.bfloat16) else X).numpy()
         if not are_features(X):
             items = as_items(X, self.encoder_, None if reset else self._seen)
-            self._seen = items.kind if reset else self._seen
+            self._seen = tower_of(items) if reset else self._seen
             return embed_items(items, self.encoder_, self.cache, self.device).astype(np.float32)
         refuse_missing(X)
         rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)

@@ -10,7 +10,6 @@ from typing import Any
 
 from fewshot.cli.options import add_device, add_prompts, read_templates
 
-NAMES = "examples.json"  # what each fitted example is called, for `predict` to name the nearest
 _SHOWN = 10  # suspects
 
 
@@ -161,6 +160,7 @@ def printable_lines(text: str) -> str:
 
 def _save(options: argparse.Namespace, classifier: Any, out: Path, names: list[str]) -> None:
     from episodes.files import write_atomically
+    from fewshot.cli.predict import NAMES
 
     classifier.save(out, weights=not options.no_weights)
     kept = [] if options.no_names else names

@@ -16,6 +16,7 @@ from fewshot.cli.options import add_device
 
 COLUMNS = ["item", "label", "probability", "runner_up", "runner_up_probability", "rejected", "nearest", "similarity",
            "problem"]  # fmt: skip
+NAMES = "examples.json"  # beside the classifier: what each fitted example is called
 _STEP = 256  # items between two writes
 
 
@@ -90,7 +91,6 @@ def load_classifier(folder: Path, options: argparse.Namespace) -> Any:
 def read_names(folder: Path, count: int) -> list[str]:
     """What the fitted examples are called; numbers where that was not kept."""
     from episodes.schema import read_json
-    from fewshot.cli.fit import NAMES
 
     path = folder / NAMES
     names = read_json(path) if path.is_file() else []

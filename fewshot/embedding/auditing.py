@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fewshot.embedding.any_dataset import as_items
-from fewshot.embedding.batch_size import BatchSize
-from fewshot.embedding.computing import Forward, choose_device, choose_precision
-from fewshot.embedding.filling import processors
-from fewshot.embedding.loading import Work, batches
-from fewshot.embedding.plan import Plan
-from fewshot.embedding.space_spec import space_spec
+from episodes.any_source import as_source
+from fewshot.embedding.canary import SAME
+from fewshot.embedding.forward import BatchSize
+from fewshot.embedding.loading import batches
+from fewshot.embedding.plan import Work
+from fewshot.embedding.settings import Settings
 
 if TYPE_CHECKING:
     from fewshot.cache import EmbeddingCache
     from fewshot.encoders.encoder import Encoder
 
-_COSINE = 0.9999  # as for canaries: kernels and batch sizes stay above, another resize or checkpoint falls below
-
 
 @dataclass(frozen=True)
 class Audit:
-    """What a comparison of cached with fresh rows came to.
+    """Result of a comparison of cached with fresh rows.
 
     Attributes:
         space: id of the space.
@@ -78,28 +75,26 @@ def audit(
     if sample < 1:
         raise ValueError(f"sample={sample}; it must be at least 1.")
     store = cache if isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
+    settings = Settings(device=device, precision=precision, storage=storage)
     model = load_encoder(encoder)
-    items = as_items(dataset, model, None, None)
-    here = choose_device(device, model)
-    model.to(here)
-    forward = Forward(model, here, choose_precision(precision, here), getattr(torch, storage))
-    threads = processors()
-    plan = Plan(items, 0, None, 0, threads)
-    space = store.space(space_spec(model, items, forward, storage, None))
+    source = as_source(dataset, model)
+    forward = settings.forward(model)
+    plan = settings.plan(source)
+    space = store.space(settings.space_spec(source, forward))
     units = plan.units[space.contains(plan.keys[plan.units, 0])]
     if not len(units):
         raise ValueError(
-            f"the cache holds no row of {items.name!r} by {model.name!r} in {forward.precision}, stored as {storage}; "
-            "embed it first, or give precision and storage as they were then (fewshot cache ls tells)."
+            f"the cache holds no row of {source.name!r} by {model.name!r} in {forward.precision}, stored as {storage}; "
+            "embed it first, or give precision and storage as they were then (see fewshot cache ls)."
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(units)[:sample])
-    work = Work(items, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen))
+    work = Work(source, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen))
     kept = space.read(np.ascontiguousarray(work.keys)).double()
     cosine = torch.full((len(chosen),), -1.0, dtype=torch.float64)
-    for batch in batches(work, model, BatchSize(16, here), threads, here):
+    for batch in batches(work, model, BatchSize(16, forward.device), settings.threads, forward.device):
         if batch.units:
             fresh, old = forward(batch.inputs).cpu().double(), kept[batch.units]
             same = (fresh == old).all(1)  # of a row of zeros there is no cosine
             cosine[batch.units] = torch.where(same, 1.0, torch.cosine_similarity(fresh, old))
-    wrong = [(items.describe(work.rows[i]), float(cosine[i])) for i in cosine.argsort().tolist() if cosine[i] < _COSINE]
+    wrong = [(source.describe(work.rows[i]), float(cosine[i])) for i in cosine.argsort().tolist() if cosine[i] < SAME]
     return Audit(space.id, len(units), len(chosen), float(cosine.min()), wrong)

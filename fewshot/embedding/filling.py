@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,9 +13,10 @@ import torch
 from torch import Tensor
 
 from fewshot.embedding import canary
-from fewshot.embedding.batch_size import BatchSize
-from fewshot.embedding.computing import Forward
-from fewshot.embedding.loading import Batch, Work, batches
+from fewshot.embedding.forward import BatchSize, Forward
+from fewshot.embedding.loading import Batch, batches
+from fewshot.embedding.plan import Work
+from fewshot.embedding.settings import Settings
 
 _UNWRITTEN = 4  # batches that may wait for the writer thread
 _found: dict[tuple[str, str], int] = {}  # (space, device) -> the batch size that a search ended with
@@ -24,7 +24,7 @@ _found: dict[tuple[str, str], int] = {}  # (space, device) -> the batch size tha
 
 @dataclass
 class FillReport:
-    """What one stretch of work came to.
+    """The outcome of one stretch of work.
 
     Attributes:
         computed: rows embedded and stored.
@@ -43,10 +43,8 @@ def fill(
     work: Work,
     forward: Forward,
     space: Any,
+    settings: Settings,
     *,
-    batch_size: int | None,
-    workers: int,
-    stop_at_failure: bool,
     kept: bool = True,
     progress: Callable[[int], Any] = lambda rows: None,
 ) -> FillReport:
@@ -56,12 +54,10 @@ def fill(
         work: units that the space lacks.
         forward: the encoder on its device.
         space: of `fewshot.cache`.
-        batch_size: items in a forward pass, or None: found on the work, once per process and space; halved
-            for good where memory is too small.
-        workers: decoding threads.
-        stop_at_failure: return at the first item that cannot be embedded.
+        settings: batch size (``"auto"``: found on the work, once per process and space; halved for good where
+            memory is too small), decoding threads, and whether the first failure ends it.
         kept: whether the space outlives this call, so that canaries are of use.
-        progress: told the number of rows after each batch.
+        progress: called with the number of rows after each batch.
 
     Raises:
         fewshot.cache.StaleCacheError: the encoder no longer computes what the space holds.
@@ -71,11 +67,11 @@ def fill(
     if not len(work):
         return report
     if kept:
-        canary.check(space, work.items, forward, begin=True)
+        canary.check(space, work.source, forward, begin=True)
     unwritten: deque[Future[int]] = deque()
-    known = (space.id, str(forward.device))
-    size = BatchSize(batch_size or _found.get(known), forward.device)
-    stream = batches(work, forward.encoder, size, workers, forward.device)
+    known, fixed = (space.id, str(forward.device)), settings.fixed_batch_size
+    size = BatchSize(fixed or _found.get(known), forward.device)
+    stream = batches(work, forward.encoder, size, settings.threads, forward.device)
     with space.writer() as writer, ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
         try:
             for batch in stream:
@@ -86,7 +82,7 @@ def fill(
                 while len(unwritten) > _UNWRITTEN:
                     report.computed += unwritten.popleft().result()
                 progress(len(batch.units))
-                if report.failures and stop_at_failure:
+                if report.failures and settings.stop_at_failure:
                     break
         finally:
             stream.close()  # type: ignore[attr-defined]
@@ -94,13 +90,13 @@ def fill(
                 report.computed += unwritten.popleft().result()
     report.seconds = time.perf_counter() - started
     report.batch_size = min(size.size, forward.limit or size.size)
-    if batch_size is None and not size.searching:
+    if fixed is None and not size.searching:
         _found[known] = report.batch_size
     return report
 
 
 def _timed(forward: Forward, batch: Batch, size: BatchSize) -> Tensor:
-    """The forward pass under a clock: on a GPU it is waited for, which only the first few batches are."""
+    """The forward pass, timed: on a GPU it is waited for, which only the first few batches are."""
     cuda = forward.device.type == "cuda"
     if cuda:
         torch.cuda.synchronize(forward.device)
@@ -145,8 +141,3 @@ def _write(
 def _note(report: FillReport, work: Work, failures: dict[int, str]) -> None:
     for unit, reason in failures.items():
         report.failures[work.rows[unit]] = reason
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

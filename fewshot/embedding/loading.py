@@ -12,39 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.pictures import as_picture, as_values
 from episodes.pixels import as_input
-from episodes.source import as_float
-from fewshot.embedding.batch_size import BatchSize
-from fewshot.embedding.items import Items, Tensors, content_key
-from fewshot.embedding.views import Augment, view_generator
+from episodes.source import StoredSource, TensorSource, as_float, tower_of
+from fewshot.embedding.forward import BatchSize
+from fewshot.embedding.plan import Plan, Work, content_key, view_generator
 
 _AHEAD = 3  # batches in memory at a time: one computes, one is ready, one is being decoded
-
-
-@dataclass(frozen=True)
-class Work:
-    """The items to embed: which rows, seen how, under which keys.
-
-    Attributes:
-        items: where the rows are read.
-        rows: row of each unit of work ``[n]``.
-        keys: its content key ``[n, 16]``.
-        fields: what its key holds besides the content (the view), ``[n]``.
-        augment: makes a view of an image, or None.
-    """
-
-    items: Items
-    rows: list[int]
-    keys: NDArray[np.uint8]
-    fields: list[dict[str, int]]
-    augment: Augment | None = None
-
-    def __len__(self) -> int:
-        """Units of work n."""
-        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -66,10 +42,10 @@ class Batch:
 
 def batches(work: Work, encoder: Any, batch_size: BatchSize, workers: int, device: torch.device) -> Iterator[Batch]:
     """The work as batches, decoded ahead; texts come longest first, so that a batch is padded little."""
-    if work.items.kind == "texts":
+    if tower_of(work.source) == "texts":
         return _texts(work, batch_size)
-    if isinstance(work.items, Tensors) and encoder.transform is None and work.augment is None:
-        return _tensors(work, work.items, batch_size)
+    if isinstance(work.source, TensorSource) and encoder.transform is None and work.augment is None:
+        return _tensors(work, work.source, batch_size)
     return _images(work, encoder.transform, batch_size, workers, device)
 
 
@@ -82,18 +58,18 @@ def _stretches(count: int, batch_size: BatchSize) -> Iterator[range]:
 
 
 def _texts(work: Work, batch_size: BatchSize) -> Iterator[Batch]:
-    texts = [work.items.payload(row) for row in work.rows]
+    texts = [work.source.texts[row] for row in work.rows]  # type: ignore[attr-defined]
     order = sorted(range(len(work)), key=lambda unit: -len(texts[unit]))
     for stretch in _stretches(len(order), batch_size):
-        units = [order[place] for place in stretch]
+        units = [order[position] for position in stretch]
         yield Batch([texts[unit] for unit in units], units, {}, len(units) * max(1, len(texts[units[0]])))
 
 
-def _tensors(work: Work, items: Tensors, batch_size: BatchSize) -> Iterator[Batch]:
+def _tensors(work: Work, source: TensorSource, batch_size: BatchSize) -> Iterator[Batch]:
     for stretch in _stretches(len(work), batch_size):
         units = list(stretch)
-        rows = torch.tensor([work.rows[unit] for unit in units], device=items.features.device)
-        yield Batch(as_float(items.features.index_select(0, rows)), units, {}, len(units))
+        rows = torch.tensor([work.rows[unit] for unit in units], device=source.features.device)
+        yield Batch(as_float(source.features.index_select(0, rows)), units, {}, len(units))
 
 
 def _images(work: Work, transform: Any, batch_size: BatchSize, workers: int, device: torch.device) -> Iterator[Batch]:
@@ -124,11 +100,11 @@ def _images(work: Work, transform: Any, batch_size: BatchSize, workers: int, dev
 
 
 class _Slot:
-    """Room for one batch, in pinned memory where the device is a GPU; filled by several threads."""
+    """Memory for one batch, pinned where the device is a GPU; filled by several threads."""
 
     def __init__(self, device: torch.device, shape: list[torch.Size], lock: Lock) -> None:
         self.device, self.shape, self.lock = device, shape, lock
-        self.room: Tensor | None = None
+        self.buffer: Tensor | None = None
         self.copied: torch.cuda.Event | None = None
 
     def wait(self) -> None:
@@ -137,32 +113,31 @@ class _Slot:
             self.copied.synchronize()
 
     def fill(self, units: range, part: range, load: Callable[[int], Tensor]) -> dict[int, str]:
-        """Decode some of a batch's units into their places; returns why the others failed."""
+        """Decode some of a batch's units into the buffer; returns why the others failed."""
         failures = {}
         for unit in part:
             try:
                 tensor = load(unit)
-                room = self._room(tensor, len(units))
-                room[unit - units[0]] = tensor
+                self._buffer_for(tensor, len(units))[unit - units[0]] = tensor
             except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
                 failures[unit] = str(error) or type(error).__name__
         return failures
 
     def take(self, units: range, good: list[int]) -> Tensor:
-        """The batch on the device; on a GPU the copy goes on while this returns."""
-        if self.room is None or not good:
+        """The batch on the device; on a GPU the copy continues after this returns."""
+        if self.buffer is None or not good:
             return torch.empty(0)
         if len(good) == len(units):
-            batch = self.room[: len(units)]
+            batch = self.buffer[: len(units)]
         else:
-            batch = self.room[torch.tensor(good) - units[0]]
+            batch = self.buffer[torch.tensor(good) - units[0]]
         batch = batch.to(self.device, non_blocking=True)
         if self.device.type == "cuda":
             self.copied = torch.cuda.Event()
             self.copied.record()
         return batch
 
-    def _room(self, like: Tensor, batch_size: int) -> Tensor:
+    def _buffer_for(self, like: Tensor, batch_size: int) -> Tensor:
         with self.lock:
             if not self.shape:
                 self.shape.append(like.shape)
@@ -171,30 +146,51 @@ class _Slot:
                     f"it becomes {list(like.shape)} but others {list(self.shape[0])}; the encoder needs "
                     "a transform that resizes and crops all images to one size"
                 )
-            if self.room is None or len(self.room) < batch_size:
+            if self.buffer is None or len(self.buffer) < batch_size:
                 pinned = self.device.type == "cuda"
-                self.room = torch.empty((batch_size, *like.shape), dtype=like.dtype, pin_memory=pinned)
-            return self.room
+                self.buffer = torch.empty((batch_size, *like.shape), dtype=like.dtype, pin_memory=pinned)
+            return self.buffer
 
 
 def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
-    items, augment = work.items, work.augment
+    source, augment = work.source, work.augment
 
     def load(unit: int) -> Tensor:
-        payload = items.payload(work.rows[unit])
+        content = source.read(work.rows[unit])
         key = work.keys[unit]
-        if content_key(items, payload, work.fields[unit]) != key.tobytes():
+        if content_key(source, content, work.fields[unit]) != key.tobytes():
             raise ValueError("it has changed since its content was hashed; leave the data alone meanwhile")
         if transform is None and augment is None:
-            return items.tensor(payload)
-        picture = items.picture(payload)
+            return as_values(content)
+        picture = as_picture(content)
         if augment is not None:
             picture = augment(picture, view_generator(key))
         if transform is not None:
             return as_input(transform(picture))
-        return as_float(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+        return as_float(torch.from_numpy(np.array(picture)).permute(2, 0, 1))  # [3, H, W]
 
     return load
+
+
+def first_input(source: StoredSource, encoder: Any) -> Any:
+    """What the encoder is given for the first row that can be read, as a batch of one.
+
+    Raises:
+        ValueError: not one row can be read; the message names the first.
+    """
+    here = torch.device("cpu")
+    why = None
+    for first in range(0, len(source), 16):
+        part: Any = source.select(torch.arange(first, min(len(source), first + 16)))
+        plan = Plan(part, 0, None, 0, 1)
+        for row in range(len(part)):
+            work = Work(part, [row], plan.keys[row], [{}])
+            for batch in batches(work, encoder, BatchSize(1, here), 1, here):
+                if batch.units:
+                    return batch.inputs
+                plan.failures.setdefault(row, next(iter(batch.failures.values())))
+        why = why or plan.explain(0)
+    raise ValueError(f"not one row of {source.name!r} could be embedded. {why}")
 
 
 @contextmanager

@@ -1,20 +1,21 @@
-"""`Plan`: which items of a dataset have to be computed, by the content of each."""
+"""`Plan`: which rows of a dataset have to be computed, by the content of each and of its augmented views."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fewshot.embedding.items import Items, content_key
-from fewshot.embedding.loading import Work
-from fewshot.embedding.views import Augment, view_fields
+from episodes.pictures import is_deep
+from episodes.source import StoredSource, TensorSource, tower_of
 
-_HASHED_TOGETHER = 64  # files a thread reads in one go
+Augment = Callable[[Any, np.random.Generator], Any]  # (PIL image, random numbers) -> PIL image
+_HASHED_TOGETHER = 64  # files that a thread reads in one go
 
 
 class UnreadableItemError(ValueError):
@@ -29,12 +30,35 @@ class UnreadableItemError(ValueError):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is to be embedded: which rows, in which views, under which keys.
+
+    Attributes:
+        source: where the rows are read.
+        rows: row of each unit of work ``[n]``.
+        keys: its content key ``[n, 16]``.
+        fields: what its key holds besides the content (the view), ``[n]``.
+        augment: makes a view of an image, or None.
+    """
+
+    source: StoredSource
+    rows: list[int]
+    keys: NDArray[np.uint8]
+    fields: list[dict[str, int]]
+    augment: Augment | None = None
+
+    def __len__(self) -> int:
+        """Units of work n."""
+        return len(self.rows)
+
+
 class Plan:
-    """The content key of every item, and what follows from comparing them with a cache.
+    """The content key of every row, and what follows from comparing them with a cache.
 
     Args:
-        items: M rows.
-        views: augmented views of each row V, or 0 for the plain item (V = 1).
+        source: M rows.
+        views: augmented views of each row V, or 0 for the plain row (V = 1).
         augment: makes a view.
         seed: of the views.
         threads: that read files.
@@ -42,23 +66,23 @@ class Plan:
     Attributes:
         keys: ``[M, V, 16]``, uint8.
         failures: row -> why it cannot be embedded, as far as is known.
-        duplicates: items (views of items) whose content an earlier one has already.
+        duplicates: rows (views of rows) whose content an earlier one has already.
     """
 
-    def __init__(self, items: Items, views: int, augment: Augment | None, seed: int, threads: int) -> None:
-        self.items, self.augment = items, augment
-        self.fields = view_fields(views, seed)
-        self.keys: NDArray[np.uint8] = np.zeros((len(items), len(self.fields), 16), np.uint8)
+    def __init__(self, source: StoredSource, views: int, augment: Augment | None, seed: int, threads: int) -> None:
+        self.source, self.augment = source, augment
+        self.fields = [{"view": view, "seed": seed} for view in range(views)] if views else [{}]
+        self.keys: NDArray[np.uint8] = np.zeros((len(source), len(self.fields), 16), np.uint8)
         self.failures: dict[int, str] = {}
-        if items.tag == "file":
-            starts = range(0, len(items), _HASHED_TOGETHER)
-            parts = [range(start, min(start + _HASHED_TOGETHER, len(items))) for start in starts]
+        if isinstance(source, TensorSource) or tower_of(source) == "texts":  # in memory: threads would only cost time
+            self._hash(range(len(source)))
+        else:
+            starts = range(0, len(source), _HASHED_TOGETHER)
+            parts = [range(start, min(start + _HASHED_TOGETHER, len(source))) for start in starts]
             with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
                 for _ in pool.map(self._hash, parts):
                     pass
-        else:
-            self._hash(range(len(items)))
-        readable = np.ones(len(items), dtype=bool)
+        readable = np.ones(len(source), dtype=bool)
         readable[list(self.failures)] = False
         units = np.flatnonzero(np.repeat(readable, len(self.fields)))
         names = np.ascontiguousarray(self.keys.reshape(-1, 16)[units]).view("V16").reshape(-1)
@@ -75,7 +99,7 @@ class Plan:
             units = units[~np.isin(units // views, list(self.failures))]
         rows = (units // views).tolist()
         fields = [self.fields[unit % views] for unit in units.tolist()]
-        return Work(self.items, rows, flat[units], fields, self.augment)
+        return Work(self.source, rows, flat[units], fields, self.augment)
 
     def present(self, space: Any) -> NDArray[np.bool_]:
         """Which rows the space has, with all their views ``[M]``; notes why the others failed."""
@@ -100,47 +124,64 @@ class Plan:
 
     def explain(self, row: int) -> str:
         """Why a row failed, naming the item."""
-        name, reason = self.items.describe(row), self.failures[row]
+        name, reason = self.source.describe(row), self.failures[row]
         return reason if name in reason else f"cannot embed {name}: {reason.rstrip('.')}."
+
+    def refuse_failures(self) -> None:
+        """End at rows that cannot be embedded.
+
+        Raises:
+            UnreadableItemError: there are such; the first is named.
+        """
+        if self.failures:
+            more = f" So did {len(self.failures) - 1} others." if len(self.failures) > 1 else ""
+            raise UnreadableItemError(self.explain(min(self.failures)) + more)
 
     def _hash(self, rows: range) -> None:
         for row in rows:
             try:
-                content = self.items.payload(row)
+                content = self.source.read(row)
                 for view, fields in enumerate(self.fields):
-                    key = content_key(self.items, content, fields)
-                    self.keys[row, view] = np.frombuffer(key, np.uint8)
+                    self.keys[row, view] = np.frombuffer(content_key(self.source, content, fields), np.uint8)
             except (OSError, ValueError) as error:  # a file that is missing, or no picture
                 self.failures[row] = str(error)
 
 
-def trial(items: Items, encoder: Any, forward: Any) -> int:
-    """Features D of a row, where only the data can tell: the first row that can be read is embedded.
+def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str, int]) -> bytes:
+    """The key under which the features of a row are kept, from its content as stored.
 
-    Raises:
-        ValueError: not one row can be read; the message names the first.
+    Pictures of more than 8 bits a channel have a field more: their grey levels were once read differently.
     """
-    return int(forward(first_input(items, encoder)).shape[1])
+    from fewshot.cache.fingerprint import item_key
+
+    if isinstance(content, Tensor):
+        return item_key("tensor", content, **fields)
+    if tower_of(source) == "texts":
+        return item_key("text", content, **fields)
+    return item_key("file", content, **({**fields, "levels": 1} if is_deep(content) else fields))
 
 
-def first_input(items: Items, encoder: Any) -> Any:
-    """What the encoder is given for the first row that can be read, as a batch of one.
+def crop_and_flip(image: Any, generator: np.random.Generator) -> Any:
+    """A random part of an image, 50-100 % of its area at 3/4 to 4/3 of its shape, mirrored half of the time.
 
-    Raises:
-        ValueError: not one row can be read; the message names the first.
+    Args:
+        image: PIL image.
+        generator: of the random numbers.
+
+    Reference: Szegedy, Liu, Jia et al., "Going deeper with convolutions", CVPR 2015, arXiv:1409.4842.
     """
-    from fewshot.embedding.batch_size import BatchSize
-    from fewshot.embedding.loading import batches
+    from PIL import Image
 
-    here = torch.device("cpu")
-    why = None
-    for first in range(0, len(items), 16):
-        plan = Plan(items.part(first, min(len(items), first + 16)), 0, None, 0, 1)
-        for row in range(len(plan.items)):
-            work = Work(plan.items, [row], plan.keys[row], [{}])
-            for batch in batches(work, encoder, BatchSize(1, here), 1, here):
-                if batch.units:
-                    return batch.inputs
-                plan.failures.setdefault(row, next(iter(batch.failures.values())))
-        why = why or plan.explain(0)
-    raise ValueError(f"not one row of {items.name!r} could be embedded. {why}")
+    width, height = image.size
+    area, shape = generator.uniform(0.5, 1.0), np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
+    part_width = min(width, max(1, round(width * np.sqrt(area * shape))))
+    part_height = min(height, max(1, round(height * np.sqrt(area / shape))))
+    left = int(generator.integers(width - part_width + 1))
+    top = int(generator.integers(height - part_height + 1))
+    image = image.crop((left, top, left + part_width, top + part_height))
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else image
+
+
+def view_generator(key: NDArray[np.uint8]) -> np.random.Generator:
+    """Random numbers of one view: its key holds content, view and seed, so it depends on nothing else."""
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key.tobytes(), "little")))

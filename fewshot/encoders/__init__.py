@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fewshot.encoders.pixels import Pixels as Pixels
     from fewshot.encoders.preprocess import Preprocess as Preprocess
 
-HOMES = {
+ENTRIES = {
     "fewshot": "fewshot.encoders.bundled:bundled",
     "open_clip": "fewshot.encoders.open_clip_models:OpenClipEncoder",
     "pixels": "fewshot.encoders.pixels:Pixels",
@@ -40,13 +40,15 @@ HOMES = {
     "transformers": "fewshot.encoders.transformer_models:TransformersEncoder",
     "vectors": "fewshot.encoders.word_vectors:WordVectors",
 }
-ENCODERS = Registry("encoder", HOMES, "fewshot.encoders")
+ENCODERS = Registry("encoder", ENTRIES, "fewshot.encoders")
 _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
     "ModuleEncoder": "fewshot.encoders.module",
     "Preprocess": "fewshot.encoders.preprocess",
     **{
-        home.partition(":")[2]: home.partition(":")[0] for home in HOMES.values() if home.partition(":")[2] != "bundled"
+        entry.partition(":")[2]: entry.partition(":")[0]
+        for entry in ENTRIES.values()
+        if entry.partition(":")[2] != "bundled"
     },
 }
 
@@ -92,7 +94,7 @@ def _checked(encoder: Any) -> Encoder:
 
     if isinstance(encoder, nn.Module):
         raise ValueError(
-            f"{type(encoder).__name__} is a bare module; say what its images look like: "
+            f"{type(encoder).__name__} is a bare module; give its preprocessing with it: "
             "ModuleEncoder(module, transform)."
         )
     from fewshot.encoders.encoder import Encoder

@@ -69,7 +69,7 @@ def require_network(url: str, what: str, instead: str) -> None:
     """Find out within seconds whether a download can work, where libraries would retry for minutes.
 
     Raises:
-        ConnectionError: the host does not answer; the message says what to do `instead`.
+        ConnectionError: the host does not respond; the message says what to do `instead`.
     """
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
@@ -79,7 +79,7 @@ def require_network(url: str, what: str, instead: str) -> None:
             raise OSError("HF_HUB_OFFLINE is set")
         urlopen(Request(url, method="HEAD"), timeout=5).close()
     except HTTPError:
-        return  # it answers: whether the file is there, the download itself will tell
+        return  # the host responds: the download itself finds out whether the file is there
     except (OSError, ValueError) as error:
         raise ConnectionError(
             f"the pretrained weights of {what} are not on this machine and {url} cannot be reached ({error}). {instead}"

@@ -1,4 +1,4 @@
-"""`Encoder`: a frozen backbone, and all that the embedding cache must know about it."""
+"""`Encoder`: a frozen backbone, and all that the embedding cache needs of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Encoder:
 
     Attributes:
         name: what messages and results call it; its spec string where it has one.
-        module: the network, or None; its parameters say on which device the encoder is.
-        transform: PIL image (RGB) -> tensor ``[3, H, W]``, as `encode_images` wants it. None: images are
+        module: the network, or None; the encoder is on the device of its parameters.
+        transform: PIL image (RGB) -> tensor ``[3, H, W]``, as `encode_images` takes it. None: images are
             given as float pixels 0..1, and rows that are tensors already are given as they are.
-        dim: features D of a row, or None where only the data tells.
+        dim: features D of a row, or None where it depends on the data.
         logit_scale: factor on cosines with class text under which they were trained, or None.
     """
 

@@ -1,4 +1,4 @@
-"""Texts longer than a tower's context: said aloud, or read in parts; never cut silently."""
+"""Texts longer than a tower's context: truncated with a warning, or encoded in parts; never truncated silently."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def check_long_text(choice: str) -> None:
     """Refuse an unknown choice."""
     if choice not in CHOICES:
         raise ValueError(
-            f"long_text={choice!r}; it must be 'warn' (cut, with a warning), 'average' (encode in parts and average "
-            "their unit vectors) or 'truncate' (cut, knowingly)."
+            f"long_text={choice!r}; it must be 'warn' (truncate, with a warning), 'average' (encode in parts and "
+            "average their unit vectors) or 'truncate' (truncate, without one)."
         )
 
 
@@ -33,8 +33,8 @@ def encode_long(
 
     Args:
         texts: any strings.
-        encode: the tower, which cuts what is too long.
-        count: tokens of a string, without those that mark its ends.
+        encode: the tower, which truncates what is too long.
+        count: tokens of a string, without the start and end tokens.
         capacity: tokens that the context holds, without those.
         choice: one of `CHOICES`.
         name: of the encoder, for the warning.
@@ -49,8 +49,8 @@ def encode_long(
         first = texts[long[0]]
         shown = first if len(first) <= 60 else first[:60] + "..."
         warnings.warn(
-            f"{len(long)} of {len(texts)} texts exceed the {capacity} tokens that {name!r} reads, and are cut: "
-            f"{shown!r} has {lengths[long[0]]}. long_text='average' reads them in parts.",
+            f"{len(long)} of {len(texts)} texts exceed the {capacity} tokens that {name!r} reads, and are truncated: "
+            f"{shown!r} has {lengths[long[0]]}. long_text='average' encodes them in parts.",
             stacklevel=2,
         )
         return encode(list(texts))

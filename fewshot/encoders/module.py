@@ -81,7 +81,7 @@ class ModuleEncoder(Encoder):
         return self._dim
 
     def _dim_of_blank(self, transform: Callable[[Any], Any]) -> int | None:
-        """D by a blank image, where the transform makes all images of one size; else the data must tell."""
+        """D by a blank image, where the transform makes all images of one size; else it depends on the data."""
         from PIL import Image
 
         try:
@@ -90,7 +90,7 @@ class ModuleEncoder(Encoder):
                 return None
             with torch.inference_mode():
                 return self.encode_images(wide.unsqueeze(0).to(self.device)).shape[1]
-        except Exception:  # what is wrong is said of the first image of the data, which has a name
+        except Exception:  # the first image of the data raises the same error, with its name
             return None
 
     @property
@@ -126,13 +126,13 @@ class ModuleEncoder(Encoder):
 
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
             caught.append(output)
-            raise _Reached
+            raise _LayerReached
 
         stop.transient = True  # type: ignore[attr-defined]  # it is not part of what the module computes
         handle = self.module.get_submodule(layer).register_forward_hook(stop)
         try:
             self.module(batch)
-        except _Reached:
+        except _LayerReached:
             return caught[0]
         finally:
             handle.remove()
@@ -147,8 +147,8 @@ class ModuleEncoder(Encoder):
             return "see version"
 
 
-class _Reached(Exception):
-    """Ends a forward pass at the layer wanted."""
+class _LayerReached(Exception):
+    """Ends a forward pass at the requested layer."""
 
 
 def pooled(output: Any, pool: str | None, name: str) -> Tensor:

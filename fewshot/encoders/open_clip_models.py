@@ -1,4 +1,4 @@
-"""Image and text towers of open_clip: CLIP, SigLIP and their kin."""
+"""Image and text towers of open_clip: CLIP, SigLIP and related models."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class OpenClipEncoder(Encoder):
 
     Written ``open_clip:ViT-B-32/laion2b_s34b_b79k`` (weights by tag), ``open_clip:local-dir:PATH`` (a folder with
     ``open_clip_config.json`` and the weights) or ``open_clip:ViT-B-32@PATH`` (a file of weights). A file does
-    not say how its images were prepared: where the trainings of that model differ in it, ``like="tag"`` tells.
+    not contain the preprocessing: where the trainings of that model differ in it, give ``like="tag"``.
 
     Short texts cost what they are long: the causal tower is run on as many positions as the longest text of the
-    batch takes, which changes nothing (later positions are never looked at).
+    batch takes, which changes nothing (later positions are never attended to).
 
     Args:
         model: as above.
         checkpoint: file of weights.
         like: tag of the training that a checkpoint comes from; sets preprocessing and activation.
-        long_text: ``"warn"`` (cut, with a warning), ``"average"`` (encode in parts) or ``"truncate"``.
+        long_text: ``"warn"`` (truncate, with a warning), ``"average"`` (encode in parts) or ``"truncate"``.
 
     Attributes:
         logit_scale: factor on cosines, as learned.
         logit_bias: added to them under a sigmoid (SigLIP), or None.
 
     Raises:
-        ValueError: unknown model or tag (the message suggests near ones), or a checkpoint that says too little.
+        ValueError: unknown model or tag (the message suggests near ones), or a checkpoint of unknown preprocessing.
         FileNotFoundError: no such folder or file.
         ConnectionError: weights or tokenizer are not on this machine and there is no network; found out at once.
 
@@ -104,7 +104,7 @@ class OpenClipEncoder(Encoder):
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Features of strings ``[B, D]``, not normalised."""
-        capacity = self.context_length - 2  # its two ends are marked
+        capacity = self.context_length - 2  # without the start and end tokens
         return encode_long(texts, self._encode, self._count, capacity, self.long_text, self.name)
 
     def _encode(self, texts: list[str]) -> Tensor:
@@ -196,10 +196,10 @@ def _from_file(name: str, path: Path, like: str | None) -> tuple[nn.Module, Any]
     known = {tag: {key: open_clip.get_pretrained_cfg(name, tag).get(key) for key in keys} for tag in tags}
     if like is None and len({json.dumps(settings) for settings in known.values()}) != 1:
         raise ValueError(
-            f"a file of {name!r} does not tell how its images were prepared, and trainings differ: say like which it "
-            f"is, 'open_clip:{name}@{path.name}(like=\"TAG\")', with one of {', '.join(tags)}."
+            f"a file of {name!r} does not contain its preprocessing, and trainings differ; name the one it comes "
+            f"from, 'open_clip:{name}@{path.name}(like=\"TAG\")', with one of {', '.join(tags)}."
             if tags
-            else f"{name!r} has no known training, so nothing tells how its images are prepared; put the weights into "
+            else f"{name!r} has no known training, so its preprocessing is unknown; put the weights into "
             f"a folder with an open_clip_config.json and write 'open_clip:{_LOCAL}PATH'."
         )
     settings = known[like or tags[0]]
@@ -277,7 +277,7 @@ def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
         text = json.dumps([sorted(inner.encoder.items()), sorted(map(list, inner.bpe_ranks))])
         content = hashlib.sha256(text.encode()).hexdigest()
     else:
-        raise UnknownIdentityError(f"the tokenizer {type(inner).__name__} does not tell its vocabulary; cache=False.")
+        raise UnknownIdentityError(f"the tokenizer {type(inner).__name__} does not expose its vocabulary; cache=False.")
     plain = {name: value for name, value in vars(tokenizer).items() if isinstance(value, (bool, int, str, type(None)))}
     clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
     return {"class": type(inner).__name__, "clean": clean, "settings": plain, "content": content}

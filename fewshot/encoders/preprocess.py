@@ -20,8 +20,8 @@ class Preprocess:
     """The evaluation transform of an image classifier: PIL image -> normalised tensor ``[3, size, size]``.
 
     The short side is resized to `resize` (antialiased), the centre cropped to `size`, and
-    ``x = (pixels / 255 - mean) / std``. A dataclass of plain values, so that the embedding cache can tell
-    any two of them apart, and equal to torchvision's and timm's transforms of the same values.
+    ``x = (pixels / 255 - mean) / std``. A dataclass of plain values, so that the embedding cache can distinguish
+    any two of them, and equal to torchvision's and timm's transforms of the same values.
 
     Args:
         size: side of the square that the network sees, in pixels.

@@ -25,7 +25,7 @@ class SentenceEncoder(Encoder):
 
     Args:
         model: ``"minilm"``, a folder, or a name on the hub.
-        long_text: ``"warn"`` (cut, with a warning), ``"average"`` (encode in parts) or ``"truncate"``.
+        long_text: ``"warn"`` (truncate, with a warning), ``"average"`` (encode in parts) or ``"truncate"``.
 
     Attributes:
         logit_scale: 20, the factor on cosines in the loss that sentence-transformers train with by default. Zero-shot

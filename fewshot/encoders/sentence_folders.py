@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers models, looked at before that library imports what they name."""
+"""Folders of sentence-transformers models, checked before that library imports what they name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from episodes.schema import field, read_json
 
 _LIBRARY = "sentence_transformers."
-_MOST = 10_000  # files of a folder that are looked at
+_MOST = 10_000  # files of a folder that are checked
 
 
 def refuse_foreign_modules(folder: Path) -> None:

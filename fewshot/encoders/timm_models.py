@@ -18,7 +18,7 @@ class TimmEncoder(ModuleEncoder):
     """``timm:MODEL``: the model's pooled features before the classifier, or any layer.
 
     Args:
-        model: a name of ``timm.list_models()``, with a weights tag if wanted: ``"resnet50.a1_in1k"``.
+        model: a name of ``timm.list_models()``, optionally with a weights tag: ``"resnet50.a1_in1k"``.
         checkpoint: file of its weights; None: timm's pretrained weights, downloaded once. The number of
             classes is read from it.
         num_classes: of the checkpoint, where its head has a name of its own.

@@ -12,12 +12,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from fewshot.registry import Registry, build, parse_spec
 
-HOMES = {
+ENTRIES = {
     "in-process": "fewshot.engines.in_process:InProcess",
     "processes": "fewshot.engines.processes:Processes",
     "ray": "fewshot.engines.ray:Ray",
 }
-ENGINES = Registry("engine", HOMES, "fewshot.engines")
+ENGINES = Registry("engine", ENTRIES, "fewshot.engines")
 
 
 @runtime_checkable
@@ -44,7 +44,7 @@ def load_engine(engine: Any) -> Engine:
             ``client.get_executor()``); or an `Engine`. None is in-process.
 
     Raises:
-        ValueError: none of these; an unknown name is answered with near ones.
+        ValueError: none of these; for an unknown name near ones are suggested.
 
     >>> load_engine("in-process").workers
     1

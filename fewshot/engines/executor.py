@@ -8,7 +8,7 @@ from typing import Any
 
 
 class FromExecutor:
-    """Submits every task to an executor that somebody else starts and stops.
+    """Submits every task to an executor that the caller starts and stops.
 
     Args:
         executor: has ``submit(function, task)``, which returns something with ``result()``. The function
@@ -20,7 +20,7 @@ class FromExecutor:
         self.workers = int(getattr(executor, "_max_workers", None) or 4)
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        """``function(task)`` for every task, as they finish where the executor can tell."""
+        """``function(task)`` for every task, as they finish where the executor supports it."""
         jobs = [self.executor.submit(function, task) for task in tasks]
         try:
             futures = all(isinstance(job, Future) for job in jobs)

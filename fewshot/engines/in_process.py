@@ -7,7 +7,7 @@ from typing import Any
 
 
 class InProcess:
-    """Runs each task when its result is asked for."""
+    """Runs each task when its result is requested."""
 
     workers = 1
 

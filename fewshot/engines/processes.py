@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from fewshot.engines.leash import watch
+from episodes.device import processors
+from fewshot.engines.parent_exit import exit_with_parent
 
-_PATIENCE_SECONDS = 1.3  # with workers that were told to end
+_PATIENCE_SECONDS = 1.3  # with workers that were asked to end
 _STARTS = 3  # of the pool: it is started again when a worker was killed
 _log = logging.getLogger("fewshot")
 _function: Callable[[Any], Any] | None = None  # in a worker: what it was started for
@@ -38,7 +39,7 @@ class Processes:
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers={workers}; it must be at least 1.")
-        self.workers = workers or torch.cuda.device_count() or max(1, _processors() // 2)
+        self.workers = workers or torch.cuda.device_count() or max(1, processors() // 2)
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """``function(task)`` for every task, as they finish.
@@ -65,10 +66,10 @@ class Processes:
         context = multiprocessing.get_context("spawn")
         count = min(self.workers, len(left))
         # Workers hold the one end, this process the other: when it is closed, by us or by our death, they end.
-        leash, ours = context.Pipe(duplex=False)
+        parent, ours = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(
             count, mp_context=context, initializer=_start_worker,
-            initargs=(function, context.Value("i", 0), max(1, _processors() // count), leash),
+            initargs=(function, context.Value("i", 0), max(1, processors() // count), parent),
         )  # fmt: skip
         done = False
         try:
@@ -83,7 +84,7 @@ class Processes:
                 _end(pool, ours)
             pool.shutdown(wait=True, cancel_futures=True)
             ours.close()
-            leash.close()
+            parent.close()
 
 
 def _end(pool: ProcessPoolExecutor, ours: Any) -> None:
@@ -99,9 +100,9 @@ def _end(pool: ProcessPoolExecutor, ours: Any) -> None:
             worker.kill()
 
 
-def _start_worker(function: Callable[[Any], Any], number: Any, threads: int, leash: Any) -> None:
+def _start_worker(function: Callable[[Any], Any], number: Any, threads: int, parent: Any) -> None:
     global _function
-    watch(leash)
+    exit_with_parent(parent)
     _function = function
     torch.set_num_threads(threads)
     with number.get_lock():
@@ -114,9 +115,3 @@ def _start_worker(function: Callable[[Any], Any], number: Any, threads: int, lea
 def _run_task(task: Any) -> Any:
     assert _function is not None
     return _function(task)
-
-
-def _processors() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from episodes.device import processors
+
 
 class Ray:
     """A pool of Ray actors that each get the function once; tasks and reports are all that travels later.
@@ -34,7 +36,7 @@ class Ray:
             raise ImportError('engine "ray" needs Ray: pip install "fewshot[ray]"') from None
         self.cpus, self.gpus, self._wanted = cpus, gpus, workers
         known = ray.cluster_resources() if ray.is_initialized() else {}
-        self.workers = workers or _actors(known) or os.cpu_count() or 1
+        self.workers = workers or _actors(known) or processors()
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """``function(task)`` for every task, as they finish."""

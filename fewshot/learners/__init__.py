@@ -88,9 +88,14 @@ def load_learner(spec: str | Learner) -> Learner:
     learner = build(LEARNERS.get(name), name, arguments)
     if not fronts:
         return learner
-    from fewshot.transforms import chain, load_transform
+    from fewshot.transforms import Chain, load_transform
 
-    return chain([load_transform(front) for front in fronts], learner)
+    transforms = [load_transform(front) for front in fronts]
+    if any(transform.sees_target for transform in transforms):
+        from fewshot.adaptation.adapter import AdaptedPipeline
+
+        return AdaptedPipeline(transforms, learner)
+    return Chain(transforms, learner)
 
 
 def split_spec(spec: str) -> list[str]:

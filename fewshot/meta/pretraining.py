@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from episodes.device import choose_device
 from episodes.source import Source
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan, Training
-from fewshot.meta.rows import decoded, device_of, on_device, take
+from fewshot.meta.rows import decoded, on_device, take
 from fewshot.meta.start import seeded_learner
 from fewshot.nets.features import feature_count
 from fewshot.nets.front import NetFront
@@ -110,7 +111,7 @@ def pretrain(
     every = per_epoch if every is None else every
     monitoring = Monitoring(every, validation, validation_episodes, patience, out, callbacks, progress, "rows")
     monitoring.check()
-    place = device_of(device)
+    place = choose_device(device)
     generator = torch.Generator().manual_seed(seed)
     if len(source.class_names) < 2:
         raise ValueError(f"{source.name!r} has {len(source.class_names)} classes; classification needs at least two.")

@@ -10,19 +10,9 @@ from torch import Tensor
 from episodes.image_source import ImageSource
 from episodes.pictures import CentreCrop
 from episodes.progress import progress_bar
-from episodes.renamed import former_names
 from episodes.source import Source, TensorSource
 
 _LOG = logging.getLogger("fewshot")
-
-__getattr__ = former_names(__name__, place_of="device_of")
-
-
-def device_of(device: torch.device | str) -> torch.device:
-    """``"auto"`` is CUDA if there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 _DECODED = 4 * 2**30  # bytes of pictures that are decoded once instead of in every step

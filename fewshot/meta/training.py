@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from episodes.device import choose_device
 from episodes.draw import Draw
 from episodes.episode import Episode
 from episodes.source import Source
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan, Training
-from fewshot.meta.rows import decoded, device_of, on_device, take
+from fewshot.meta.rows import decoded, on_device, take
 from fewshot.meta.start import seeded_learner
 from fewshot.renamed import renamed
 
@@ -97,7 +98,7 @@ def meta_train(
     monitoring.check()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{model!r} has no weights to train; put a network in front of it: 'conv4 | {model!r}'.")
-    place = device_of(device)
+    place = choose_device(device)
     model.to(place)
     rows = on_device(decoded(source, progress), place)
     generator = torch.Generator()

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from episodes.device import choose_device, processors
 from episodes.identity import UnknownIdentityError, digest
-from fewshot.embedding.items import Items
+from episodes.source import StoredSource, tower_of
 from fewshot.encoders.encoder import Encoder
-from fewshot.meta.rows import device_of
 from fewshot.transfer.body import Anatomy, Body, examine
 from fewshot.transfer.copying import copied, interpolate
 from fewshot.transfer.cut import Cut
@@ -120,7 +120,7 @@ def fine_tune(
     those of the strategies are in `fewshot.transfer.strategies`.
     """
     from episodes import load_dataset
-    from fewshot.embedding.any_dataset import as_items
+    from episodes.any_source import as_source
     from fewshot.encoders import load_encoder
 
     phases = load_strategies(strategy)
@@ -130,16 +130,16 @@ def fine_tune(
         layer_decay, l2_sp, label_smoothing, mixup, augment, wise, prefix, precision, seed,
     )  # fmt: skip
     how.check(phases)
-    given, place = load_encoder(encoder), device_of(device)
+    given, place = load_encoder(encoder), choose_device(device)
     source = load_dataset(source) if isinstance(source, str) else source
-    items = as_items(source, given)
+    items = as_source(source, given)
     labels, names = checked_classes(items)
-    held_out = None if validation is None else as_items(validation, given)
+    held_out = None if validation is None else as_source(validation, given)
     wanted = None if held_out is None else validation_labels(held_out, names)
 
     # A probe needs features alone: not even a network that could be trained.
     probed = how.still and all(isinstance(phase, LinearProbe) for phase in phases)
-    body = None if probed else Body(given, items.kind)
+    body = None if probed else Body(given, tower_of(items))
     model = (copied(given) if body is None else body.encoder).to(place)
     learned = [] if model.module is None else [value.requires_grad for value in model.module.parameters()]
     before = {} if model.module is None else clones(model.module)
@@ -245,7 +245,7 @@ def _finished(model: Encoder, before: dict[str, Tensor], learned: list[bool], wi
     return [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
 
 
-def checked_classes(items: Items) -> tuple[Tensor, list[str]]:
+def checked_classes(items: StoredSource) -> tuple[Tensor, list[str]]:
     """Labels ``[M]`` and names of classes.
 
     Raises:
@@ -264,7 +264,7 @@ def checked_classes(items: Items) -> tuple[Tensor, list[str]]:
     return labels, names
 
 
-def validation_labels(items: Items, names: list[str]) -> Tensor:
+def validation_labels(items: StoredSource, names: list[str]) -> Tensor:
     """Labels of held-out rows as numbers of the classes that are trained.
 
     Raises:
@@ -302,9 +302,8 @@ def identity_of(encoder: Encoder, required: bool) -> str:
         return uuid.uuid4().hex
 
 
-def content_of(items: Items) -> str:
+def content_of(items: StoredSource) -> str:
     """A digest of rows and labels."""
-    from fewshot.embedding.filling import processors
     from fewshot.embedding.plan import Plan as Contents
 
     return digest([Contents(items, 0, None, 0, processors()).keys, items.labels, items.class_names])

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from episodes.device import processors
+from episodes.pictures import as_picture, as_values
 from episodes.progress import progress_bar
-from episodes.source import as_float
-from fewshot.embedding.filling import processors
-from fewshot.embedding.items import Items
+from episodes.source import StoredSource, TensorSource, as_float, tower_of
 from fewshot.encoders.encoder import Encoder
 
 _MEMORY = 4 * 2**30  # bytes of decoded pictures that are kept
@@ -30,15 +30,15 @@ class Inputs:
         ValueError: an item cannot be read; it is named.
     """
 
-    def __init__(self, items: Items, encoder: Encoder, progress: bool = False) -> None:
+    def __init__(self, items: StoredSource, encoder: Encoder, progress: bool = False) -> None:
         self.items, self.encoder, self.progress = items, encoder, progress
         self._kept: Tensor | None = None
-        self._streams = items.kind == "texts"  # whether rows are read whenever they are needed
+        self._streams = tower_of(items) == "texts"  # whether rows are read whenever they are needed
 
     def first(self, count: int, device: torch.device) -> Any:
         """The first rows, without reading the others."""
-        if self.items.kind == "texts":
-            return [self.items.payload(row) for row in range(min(count, len(self.items)))]
+        if tower_of(self.items) == "texts":
+            return self.items.texts[:count]  # type: ignore[attr-defined]
         return self._decoded(range(min(count, len(self.items)))).to(device)
 
     def take(self, index: Tensor, device: torch.device) -> Any:
@@ -47,14 +47,14 @@ class Inputs:
             self._keep()
         if self._kept is not None:
             return self._kept[index.to(self._kept.device)].to(device)
-        if self.items.kind == "texts":
-            return [self.items.payload(row) for row in index.tolist()]
+        if tower_of(self.items) == "texts":
+            return [self.items.texts[row] for row in index.tolist()]  # type: ignore[attr-defined]
         return self._decoded(index.tolist()).to(device)
 
     def _keep(self) -> None:
         """Decode all rows, if they fit."""
-        if self.encoder.transform is None and self.items.tag == "tensor":
-            self._kept = as_float(self.items.features)  # type: ignore[attr-defined]
+        if self.encoder.transform is None and isinstance(self.items, TensorSource):
+            self._kept = as_float(self.items.features)
             return
         first = self._load(0)
         if first.nbytes * len(self.items) > _MEMORY:
@@ -80,10 +80,10 @@ class Inputs:
 
     def _load(self, row: int) -> Tensor:
         try:
-            payload = self.items.payload(row)
+            content = self.items.read(row)
             if self.encoder.transform is None:
-                return as_float(self.items.tensor(payload))
-            return torch.as_tensor(self.encoder.transform(self.items.picture(payload)))
+                return as_values(content)
+            return torch.as_tensor(self.encoder.transform(as_picture(content)))
         except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
             raise ValueError(f"cannot read {self.items.describe(row)}: {error}") from error
 

@@ -129,7 +129,6 @@ class Tuned(Learner):
     def _features(self, encoder: Encoder, rows: Tensor, frozen: bool) -> Tensor:
         """Features ``[Q, D]``; those of the encoder as it is are kept."""
         from fewshot.embedding import embed
-        from fewshot.embedding.items import Tensors
 
         source = TensorSource(rows, torch.zeros(len(rows), dtype=torch.int64), ["query"], name="query", kind="images")
         if not len(rows):
@@ -138,7 +137,7 @@ class Tuned(Learner):
             options: dict[str, Any] = {"storage": "float32", "precision": "float32", "progress": False}
             found = embed(source, encoder, cache=self._cache(), device=rows.device, **options)
             return found.features.to(rows.device)
-        inputs = Inputs(Tensors(source), encoder)
+        inputs = Inputs(source, encoder)
         with torch.no_grad():
             parts = [
                 encoder.encode_images(inputs.take(part, rows.device)) for part in torch.arange(len(rows)).split(_ROWS)

@@ -113,56 +113,6 @@ def test_read_is_the_file_and_decode_takes_it(tmp_path: Path) -> None:
         assert source.decode(row).mode == "RGB"
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
-    upright = np.zeros((20, 30, 3), np.uint8)
-    upright[:10, :15] = 255  # the top left quarter is white
-    stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-        5: upright.transpose(1, 0, 2), 6: np.rot90(upright),
-        7: upright.transpose(1, 0, 2)[::-1, ::-1], 8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = save(tmp_path / "turned.png", np.ascontiguousarray(stored), exif=exif)
-    np.testing.assert_array_equal(np.asarray(ImageSource([path], [0]).decode(0)), upright)
-    np.testing.assert_array_equal(np.asarray(ImageSource([Image.open(path)], [0]).decode(0)), upright)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])
-def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
-    ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
-    image = (
-        Image.fromarray(ramp.astype(np.uint16) * 256 + 99) if mode == "I;16" else Image.fromarray(ramp).convert(mode)
-    )
-    assert image.mode == mode
-    image.save(tmp_path / "x.tif" if mode in ("CMYK", "YCbCr") else tmp_path / "x.png")
-    decoded = ImageSource([next(tmp_path.iterdir())], [0]).decode(0)
-    assert decoded.mode == "RGB"
-    if mode == "I;16":  # PIL alone would turn nearly all of it white
-        np.testing.assert_array_equal(np.asarray(decoded)[:, :, 0], ramp)
-    elif mode != "1":
-        assert np.abs(np.asarray(decoded)[:, :, 0].astype(int) - ramp).max() <= 2
-
-
-def test_palette_with_transparency_raises_no_warning(tmp_path: Path) -> None:
-    image = Image.fromarray(picture()).quantize(16)
-    image.save(tmp_path / "p.png", transparency=bytes(range(16)))
-    assert ImageSource([tmp_path / "p.png"], [0]).decode(0).size == (40, 30)
-
-
-def test_centre_crop_takes_the_middle() -> None:
-    for height, width in ((10, 30), (30, 10), (10, 10)):
-        image = Image.fromarray(picture(height, width))
-        small = image.resize((width // 2, height // 2), Image.Resampling.BICUBIC)  # the slow way: all, then cut
-        left, top = (width // 2 - 5) // 2, (height // 2 - 5) // 2
-        expected = whole(small.crop((left, top, left + 5, top + 5)))
-        # 8-bit rounding between the two passes may differ by one level.
-        torch.testing.assert_close(CentreCrop(5)(image), expected, rtol=0, atol=1.01 / 255)
-    with pytest.raises(ValueError, match="size=0"):
-        CentreCrop(0)
-
-
 # Bad input.
 
 
@@ -230,139 +180,7 @@ def test_labels_of_the_wrong_length() -> None:
 # Folders.
 
 
-def test_from_folder(photos: Path) -> None:
-    source = ImageSource.from_folder(photos, size=8)
-    assert source.class_names == ["crow", "owl", "sea/gull"]
-    assert source.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert (source.name, source.kind, len(source)) == ("photos", "images", 12)
-    assert [Path(item).name for item in source.items[:4]] == ["0.png", "1.png", "2.png", "3.png"]  # type: ignore[arg-type]
-
-
-def test_hidden_and_other_files_are_ignored(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (photos / "owl" / ".hidden.png").write_bytes(b"")
-    (photos / ".thumbnails").mkdir()
-    (photos / "owl" / "notes.txt").write_text("an owl")
-    save(photos / "owl" / "UPPER.PNG")
-    assert len(ImageSource.from_folder(photos)) == 13
-    assert "ignored 1 files" in caplog.text
-    assert "notes.txt" in caplog.text
-
-
-def test_folder_errors(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*nowhere'"):
-        ImageSource.from_folder(tmp_path / "nowhere")
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match="is empty"):
-        ImageSource.from_folder(tmp_path / "bare")
-    (photos / "lark").mkdir()
-    with pytest.raises(ValueError, match=r"class folders without pictures in .*'lark'; fill or delete"):
-        ImageSource.from_folder(photos)
-    save(photos / "lark" / "young" / "0.png")
-    save(photos / "lark" / "0.png")
-    with pytest.raises(ValueError, match=r"folder 'lark' .* both pictures and class folders"):
-        ImageSource.from_folder(photos)
-    save(photos / "cover.png")
-    with pytest.raises(ValueError, match=r"'cover\.png' and 0 more pictures lie in"):
-        ImageSource.from_folder(photos)
-
-
-def test_linked_class_folders_count(photos: Path, tmp_path: Path) -> None:
-    save(tmp_path / "elsewhere" / "0.png")
-    os.symlink(tmp_path / "elsewhere", photos / "lark")
-    assert ImageSource.from_folder(photos).class_names == ["crow", "lark", "owl", "sea/gull"]
-
-
-def test_a_link_to_a_folder_above_does_not_loop(photos: Path) -> None:
-    os.symlink(photos, photos / "sea" / "again")
-    assert len(ImageSource.from_folder(photos)) == 12
-
-
 # Tables.
-
-
-def write(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    for number in range(3):
-        save(tmp_path / f"{number}.png")
-    return tmp_path / "index.csv"
-
-
-@pytest.mark.parametrize(
-    ("lines", "options"),
-    [
-        (["0.png,owl", "1.png,crow", "2.png,owl"], {}),
-        (["\ufeffFile,Label", "0.png,owl", "1.png,crow", "", "2.png,owl"], {}),
-        (["label,width,path", "owl,1,0.png", "crow,1,1.png", "owl,1,2.png"], {}),
-        (["img,bird", "0.png,owl", "1.png,crow", "2.png,owl"], {}),
-        (
-            ["where,bird", "0.png,owl", "1.png,crow", "2.png,owl"],
-            {"path_column": "where", "label_column": "bird"},
-        ),
-        (["1,owl,0.png", "1,crow,1.png", "1,owl,2.png"], {"path_column": 2, "label_column": 1}),
-        (['"0.png","owl"', " 1.png , crow ", "2.png,owl,extra"], {}),
-    ],
-)
-def test_from_csv(table: Path, lines: list[str], options: dict[str, object]) -> None:
-    source = ImageSource.from_csv(write(table, *lines), size=8, **options)  # type: ignore[arg-type]
-    assert [source.class_names[label] for label in source.labels] == ["owl", "crow", "owl"]
-    assert (source.name, source[[0, 1, 2]].shape) == ("index", (3, 3, 8, 8))
-
-
-def test_csv_root_tabs_and_numbers(table: Path, tmp_path: Path) -> None:
-    (tmp_path / "lists").mkdir()
-    path = write(tmp_path / "lists" / "index.tsv", "0.png\t10", "1.png\t9", "2.png\t10")
-    source = ImageSource.from_csv(path, root=tmp_path)
-    assert source.class_names == ["9", "10"]
-    assert source.labels.tolist() == [1, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("lines", "options", "error", "message"),
-    [
-        (
-            ["0.png,owl", "gone.png,crow"],
-            {},
-            FileNotFoundError,
-            r"line 2 .*'gone\.png'.*1 of 2 are missing.*root=",
-        ),
-        (
-            ["where,bird", "0.png,owl"],
-            {},
-            FileNotFoundError,
-            r"line 1 .*If that line is a header.*path_column=",
-        ),
-        (["0.png,owl", "1.png"], {}, ValueError, r"line 2 .*no label in column 1"),
-        (["0.png,owl", ",owl"], {}, ValueError, "line 2 .*no path in column 0"),
-        (
-            ["a,b", "0.png,owl"],
-            {"path_column": "c"},
-            ValueError,
-            "path_column='c', but the columns .* are 'a', 'b'",
-        ),
-        (["0.png,owl"], {"label_column": -1}, ValueError, "label_column=-1; positions count from 0"),
-        (["path,label"], {}, ValueError, "header but no rows"),
-        ([""], {}, ValueError, "is empty"),
-        (['0.png,"owl'], {}, ValueError, "not a well-formed table"),
-    ],
-)
-def test_csv_errors(
-    table: Path, lines: list[str], options: dict[str, object], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        ImageSource.from_csv(write(table, *lines), **options)  # type: ignore[arg-type]
-
-
-def test_csv_missing_or_not_utf8(table: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no table"):
-        ImageSource.from_csv(table)
-    table.write_bytes("0.png,m\xf6we".encode("latin-1"))
-    with pytest.raises(ValueError, match="not UTF-8"):
-        ImageSource.from_csv(table)
 
 
 # Identity.
@@ -432,7 +250,7 @@ def test_inputs_are_left_alone() -> None:
     np.testing.assert_array_equal(pixels, before)
 
 
-def test_an_exam_on_files(photos: Path) -> None:
+def test_an_evaluation_on_files(photos: Path) -> None:
     source = ImageSource.from_folder(photos, size=8)
     sampler = EpisodeSampler(source.labels, way=3, shot=1, query=2)
     guess = lambda episode: torch.zeros(*episode.query.shape[:2], episode.way)  # noqa: E731
@@ -452,3 +270,22 @@ def test_decode_needs_no_file() -> None:
     stored = io.BytesIO()
     Image.fromarray(picture()).save(stored, "PNG")
     assert decode_picture(stored.getvalue()).size == (40, 30)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_do_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    os.symlink("/dev/zero", tmp_path / "b.png")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(ValueError, match=rf"cannot read picture '.*{name}' \(row 0 .*it is a pipe, socket or"):
+            ImageSource([tmp_path / name], [0]).read(0)
+
+
+def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+    for item, message in (
+        (tmp_path, "it is a folder"),
+        ("s3://b/x.png", "it is a URL"),
+        ("~/x.png", "not expanded"),
+    ):
+        with pytest.raises(ValueError, match=rf"\(row 0 of 'images'\): .*{message}"):
+            ImageSource([item], [0]).read(0)

@@ -186,3 +186,25 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
 
 
 FINGERPRINT = "a2fb18a49d92c5451bfedc7ace7694f4"
+
+
+def test_sparse_complex_masked_and_empty_ones() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    for wrong, message in (
+        (torch.eye(2).to_sparse(), r"sparse.*to_dense\(\)"),
+        (sparse.eye(2).tocsr(), r"sparse.*toarray\(\)"),
+        (torch.eye(2, dtype=torch.complex64), "complex"),
+        (np.eye(2, dtype=np.complex128), "complex"),
+        (np.ma.array(np.eye(2), mask=np.eye(2)), "masked"),
+        (torch.zeros(2, 0), "holds no numbers"),
+        (np.zeros((2, 3, 0)), "holds no numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TensorSource(wrong, [0, 1])
+
+
+def test_arrays_that_torch_refuses() -> None:
+    rows = np.arange(6.0).reshape(2, 3)
+    for odd in (rows.astype(">f4"), rows[::-1][::-1], rows.astype(np.longdouble), rows.astype(np.uint16)):
+        assert torch.equal(TensorSource(odd, [0, 1])[torch.arange(2)].double(), torch.from_numpy(rows))
+    assert torch.equal(TensorSource(rows[::-1], [0, 1])[0], torch.from_numpy(rows[1]))

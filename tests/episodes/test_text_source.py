@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,3 +68,20 @@ def test_real_intents(shared_data: Path) -> None:
     (path,) = (shared_data / "text" / "banking77").rglob("test.csv")
     source = TextSource.from_csv(path)
     assert (len(source), len(source.class_names)) == (3080, 77)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.nan])
+def test_a_missing_text_is_named(missing: Any) -> None:
+    with pytest.raises(ValueError, match="row 1 of 'bank' is missing"):
+        TextSource(["a", missing, "b"], [0, 1, 0], name="bank")
+
+
+def test_tables() -> None:
+    pd = pytest.importorskip("pandas")
+    texts = pd.Series(["lost card", "late card"], index=[7, 9])
+    assert TextSource(texts, [0, 1]).texts == ["lost card", "late card"]
+    assert TextSource(texts.to_frame("text"), [0, 1]).texts == ["lost card", "late card"]
+    with pytest.raises(ValueError, match="row 1 of 'texts' is missing"):
+        TextSource(pd.Series(["a", None], dtype="string"), [0, 1])
+    with pytest.raises(ValueError, match=r"a table of 2 columns \('a', 'b'\)"):
+        TextSource(pd.DataFrame({"a": ["x"], "b": ["y"]}), [0])

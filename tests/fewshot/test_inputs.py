@@ -20,7 +20,6 @@ from fewshot import FewShotClassifier, ZeroShotClassifier, embed
 from fewshot.classifier import rows
 from fewshot.classifier.labels import as_labels
 from fewshot.cli import main
-from fewshot.embedding.any_dataset import as_items
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
 
 DOCS = Path(__file__).parents[2] / "docs" / "inputs.md"
@@ -342,16 +341,3 @@ class TestSkipping:
         command = ["classify", str(tmp_path), "--classes", "red", "blue", "--encoder", "fewshot:tiny-clip"]
         assert main([*command, "--cache", str(tmp_path / "cache"), "--quiet"]) == 0
         assert capsys.readouterr().out.count(".png") == 1
-
-
-def test_grey_levels_of_an_older_reading_are_not_served(tmp_path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "deep.png")
-    Image.fromarray(colour(1, 2, 3)).save(tmp_path / "usual.png")
-    from fewshot.cache.fingerprint import item_key
-    from fewshot.embedding.items import content_key
-
-    items = as_items([tmp_path / "deep.png", tmp_path / "usual.png"], Both())
-    deep, usual = items.payload(0), items.payload(1)
-    assert content_key(items, deep, {}) != item_key("file", deep)
-    assert content_key(items, usual, {}) == item_key("file", usual)
-    assert embed(items, Both(), cache=False, storage="float32").features[0].tolist() == [1.0] * 3

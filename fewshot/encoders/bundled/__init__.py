@@ -1,4 +1,4 @@
-"""Small models of our own, whose weights come with the library: they work on any machine, offline."""
+"""Small models trained for this library, whose weights come with the library: they work on any machine, offline."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def bundled(model: str, *, long_text: str = "warn") -> Encoder:
 
     ``fewshot:tiny-clip``: image and text towers trained on drawn scenes (``scenes:``), 1.4 million weights.
 
-    For trying things out, for tests and for teaching: it knows ten shapes, twelve colours, four textures, sizes and
-    positions, and nothing of photographs (its model card says more). Real work begins with ``open_clip:``.
+    For trying things out, for tests and for teaching: it was trained on drawings of ten shapes, twelve colours, four
+    textures, sizes and positions, and on no photographs (see its model card). For those take ``open_clip:``.
 
     Args:
         model: the name.

@@ -1,4 +1,4 @@
-"""`Ink`: drawings of any size, on paper or on screen, as a net trained on Omniglot wants them."""
+"""`Ink`: drawings of any size, on paper or on screen, as a net trained on Omniglot takes them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor
 class Ink:
     """Grey levels with bright ink on black ground, the ink fitted into a box in the middle ``[1, size, size]``.
 
-    Dark ink on bright paper (told by the border) is inverted; levels are spread about the middle one; what is brighter
-    than half is the ink whose bounding box is scaled.
+    Dark ink on bright paper (recognised by the border) is inverted; levels are spread about the middle one; what is
+    brighter than half is the ink whose bounding box is scaled.
 
     Args:
         size: side of the result.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewshot import embed
 from fewshot.embedding import filling
-from fewshot.embedding.batch_size import BatchSize
+from fewshot.embedding.forward import BatchSize
 from fewshot.encoders import Encoder
 
 CPU = torch.device("cpu")

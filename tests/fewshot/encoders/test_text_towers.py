@@ -108,7 +108,7 @@ def test_a_file_needs_to_say_how_its_images_were_prepared(vit: tuple[str, Path])
     name, path = vit
     with pytest.raises(ValueError, match=r"no known training.*local-dir"):
         load_encoder(f"open_clip:{name}@{path}")
-    with pytest.raises(ValueError, match=r"trainings differ: say like which"):
+    with pytest.raises(ValueError, match=r"trainings differ; name the one it comes from"):
         load_encoder(f"open_clip:ViT-B-32@{path}")
     with pytest.raises(ValueError, match="did you mean 'openai'"):
         load_encoder(f"open_clip:ViT-B-32@{path}(like='openia')")

@@ -70,6 +70,6 @@ class EmbeddingSource(TensorSource):
         return part
 
     def _state(self) -> Any:
-        """What tells whether the features were changed; a map for reading cannot be, so its address will do."""
+        """By what a change of the features is noticed; a map for reading cannot change, so its address will do."""
         at = self.features.data_ptr()
         return at if self._mapped is not None and at == self._mapped.ctypes.data else digest_array(self.features)

@@ -1,34 +1,52 @@
-"""Any dataset that `fewshot.embed` takes, as items."""
+"""Any dataset that `fewshot.embed` takes, as a source."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.dataset_source import DatasetSource, first_part
 from episodes.image_source import ImageSource
 from episodes.inputs import is_pil, is_table, item_kind, rows_of
 from episodes.pixels import channels_first
 from episodes.precision import is_sparse
-from episodes.source import TensorSource, number_labels
+from episodes.source import StoredSource, TensorSource, number_labels, tower_of
 from episodes.text_source import TextSource
-from fewshot.embedding.items import DatasetPictures, Items, Pictures, Tensors, Texts, first_part
 
 _PLAIN = (Tensor, np.ndarray, list, tuple, bytes, Mapping)  # that have rows, but no labels of their own
 
 
-def as_items(
-    dataset: Any, encoder: Any, labels: Any = None, class_names: Sequence[str] | None = None, what: str = "dataset"
-) -> Items:
-    """Any dataset that `fewshot.embed` takes, as items; labels are read without decoding anything.
+class Encodes(Protocol):
+    """What decides how strings are read: an encoder, which takes images, texts or both.
+
+    Attributes:
+        name: what messages call it.
+    """
+
+    name: str
+
+    def encodes(self, kind: str) -> bool:
+        """Whether it takes ``"images"`` or ``"texts"``."""
+        ...
+
+
+def as_source(
+    dataset: Any,
+    encoder: Encodes,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    what: str = "dataset",
+) -> StoredSource:
+    """Any dataset that `fewshot.embed` takes, as a source; labels are read without decoding anything.
 
     Args:
-        dataset: as for `fewshot.embed`; items are returned as they are.
+        dataset: as for `fewshot.embed`; a source is returned as it is.
         encoder: whose towers decide what strings may be.
         labels: of a plain list or array ``[M]``.
         class_names: names for those labels.
@@ -37,34 +55,26 @@ def as_items(
     Raises:
         ValueError: the dataset is none of the known kinds, or the encoder has no tower for it.
     """
-    if isinstance(dataset, (Pictures, Tensors, Texts)):
-        return dataset
     if isinstance(dataset, (str, os.PathLike)):
         from episodes import load_dataset
 
         dataset = load_dataset(dataset)
-    items = _from_source(dataset) if hasattr(dataset, "class_names") else None
-    if items is None:
-        items = _from_plain(dataset, encoder, labels, class_names, what)
+    if not (hasattr(dataset, "class_names") and hasattr(dataset, "read")):
+        source = _from_plain(dataset, encoder, labels, class_names, what)
     elif labels is not None or class_names is not None:
-        raise ValueError(f"{items.name!r} has labels of its own; labels= is for plain lists and arrays.")
-    if hasattr(encoder, "encodes") and not encoder.encodes(items.kind):
-        have = "images" if items.kind == "texts" else "texts"
-        raise ValueError(f"{items.name!r} holds {items.kind}, but {encoder.name!r} encodes {have} only.")
-    return items
-
-
-def _from_source(source: Any) -> Items | None:
-    if isinstance(source, TensorSource):
-        return Tensors(source)
-    if getattr(source, "kind", "") == "texts":
-        return Texts(source)
-    return Pictures(source) if hasattr(source, "read") else None
+        raise ValueError(f"{dataset.name!r} has labels of its own; labels= is for plain lists and arrays.")
+    else:
+        source = dataset
+    tower = tower_of(source)
+    if hasattr(encoder, "encodes") and not encoder.encodes(tower):
+        have = "images" if tower == "texts" else "texts"
+        raise ValueError(f"{source.name!r} holds {tower}, but {encoder.name!r} encodes {have} only.")
+    return source
 
 
 def _from_plain(
     dataset: Any, encoder: Any, labels: Any, class_names: Sequence[str] | None, what: str
-) -> Items:  # docs/inputs.md is the table of what is taken as what
+) -> StoredSource:  # docs/inputs.md is the table of what is taken as what
     if _is_torch_dataset(dataset):
         return _from_torch_dataset(dataset, labels, class_names)
     rows = rows_of(dataset, what)
@@ -73,14 +83,14 @@ def _from_plain(
     if isinstance(rows, list):
         kinds = _kinds(rows, encoder, what)
         if kinds == {"text"}:
-            return Texts(TextSource([str(row) for row in rows], labels, class_names))
+            return TextSource([str(row) for row in rows], labels, class_names)
         rows = _stacked(rows)
     elif isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows.ndim in (3, 4):
         rows = list(rows)
     if isinstance(rows, list):
-        return Pictures(ImageSource(rows, labels, class_names))
+        return ImageSource(rows, labels, class_names)
     name = "tensors" if isinstance(rows, Tensor) else "arrays"
-    return Tensors(TensorSource(channels_first(rows), labels, class_names, name=name))
+    return TensorSource(channels_first(rows), labels, class_names, name=name)
 
 
 def _is_torch_dataset(dataset: Any) -> bool:
@@ -101,12 +111,12 @@ def _kinds(rows: list[Any], encoder: Any, what: str) -> set[str]:
         row = kinds.index("file")
         raise ValueError(
             f"row {row} of {what}, {os.fspath(rows[row])!r}, is written like a file, but {encoder.name!r} encodes "
-            "texts only; give what the file says, or TextSource(texts, labels) if these are the texts."
+            "texts only; give the content of the file, or TextSource(texts, labels) if these are the texts."
         )
     found = set(kinds)
     if "text" in found and len(found) > 1:
         row = kinds.index("text")
-        other = next(place for place, kind in enumerate(kinds) if kind != "text")
+        other = next(number for number, kind in enumerate(kinds) if kind != "text")
         shown = repr(rows[other]) if kinds[other] == "file" else type(rows[other]).__name__
         raise ValueError(
             f"row {row} of {what}, {rows[row]!r:.80}, is no file, so it reads as a text, but row {other} is "
@@ -126,9 +136,8 @@ def _stacked(rows: list[Any]) -> Any:
     return torch.stack(rows) if isinstance(first, Tensor) else np.stack(rows)
 
 
-def _from_torch_dataset(dataset: Any, labels: Any, class_names: Sequence[str] | None) -> Items:
-    name = type(dataset).__name__
-    rows = len(dataset)
+def _from_torch_dataset(dataset: Any, labels: Any, class_names: Sequence[str] | None) -> StoredSource:
+    name, rows = type(dataset).__name__, len(dataset)
     if labels is None:
         labels, class_names = _labels(dataset)
     if labels is None:
@@ -139,17 +148,17 @@ def _from_torch_dataset(dataset: Any, labels: Any, class_names: Sequence[str] | 
     samples = getattr(dataset, "samples", None)
     plain = getattr(dataset, "transform", None) is None and getattr(dataset, "transforms", None) is None
     if plain and samples and isinstance(samples[0], (tuple, list)) and isinstance(samples[0][0], (str, Path)):
-        return Pictures(ImageSource([sample[0] for sample in samples], labels, class_names, name=name))
+        return ImageSource([sample[0] for sample in samples], labels, class_names, name=name)
     numbers, names = number_labels(labels, class_names, rows, name)
     first = first_part(dataset[0])
     if isinstance(first, Tensor):
         stacked = _stacked([first_part(dataset[row]) for row in range(rows)])
         if isinstance(stacked, list):
-            return Pictures(ImageSource(stacked, numbers, names, name=name))
-        return Tensors(TensorSource(channels_first(stacked), numbers, names, name=name))
+            return ImageSource(stacked, numbers, names, name=name)
+        return TensorSource(channels_first(stacked), numbers, names, name=name)
     if isinstance(first, str):
-        return Texts(TextSource([first_part(dataset[row]) for row in range(rows)], numbers, names, name=name))
-    return DatasetPictures(dataset, range(rows), numbers, names, name)
+        return TextSource([first_part(dataset[row]) for row in range(rows)], numbers, names, name=name)
+    return DatasetSource(dataset, numbers, names, name=name)
 
 
 def _labels(dataset: Any) -> tuple[Any, Sequence[str] | None]:

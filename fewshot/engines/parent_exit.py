@@ -11,20 +11,20 @@ from typing import Any
 _GRACE_SECONDS = 1.0  # for a worker to write what it has finished
 
 
-def watch(leash: Any) -> None:
+def exit_with_parent(parent: Any) -> None:
     """In a worker: end it when the other end of a pipe is closed, as the system does for a process that died.
 
     It is interrupted first, so that finished rows are written, and ended for good after a second.
 
     Args:
-        leash: the reading end; nothing is ever sent.
+        parent: the reading end of the pipe; nothing is ever sent.
     """
-    threading.Thread(target=_wait, args=(leash,), name="leash", daemon=True).start()
+    threading.Thread(target=_wait, args=(parent,), name="parent-exit", daemon=True).start()
 
 
-def _wait(leash: Any) -> None:
+def _wait(parent: Any) -> None:
     try:
-        leash.recv_bytes()
+        parent.recv_bytes()
     except (EOFError, OSError):
         pass
     if hasattr(signal, "pthread_kill"):  # also wakes what waits

@@ -1,4 +1,4 @@
-"""What an engine's worker does: embed a range of rows into the cache that all workers share."""
+"""What an engine's workers do: embed a range of rows into the cache that all of them share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 
 import torch
 
-from fewshot.embedding.any_dataset import as_items
-from fewshot.embedding.computing import Forward, choose_device
-from fewshot.embedding.filling import FillReport, fill, processors
-from fewshot.embedding.items import Items
-from fewshot.embedding.loading import Work
-from fewshot.embedding.plan import Plan
-from fewshot.embedding.views import Augment
+from episodes.any_source import as_source
+from episodes.source import StoredSource
+from fewshot.embedding.filling import FillReport, fill
+from fewshot.embedding.plan import Work
+from fewshot.embedding.settings import Settings
 
 _TASK_ROWS = 16_384  # missing rows of one task at most: some seconds of a GPU's work
 
@@ -26,29 +24,17 @@ class Job:
 
     Attributes:
         encoder: spec string, or an `Encoder` that can be sent to workers.
+        dataset: spec string from which workers read the rows themselves, or None: then tasks bring them.
         cache: path of the cache folder.
         spec: of the space that is filled.
-        dataset: spec string from which workers read the rows themselves, or None: then tasks bring them.
-        device: ``"auto"``: the worker's own.
-        batch_size: items in a forward pass; None: found by each worker.
-        workers: decoding threads; None: all processors of the worker.
-        views: augmented views of each item, or 0.
-        augment: makes a view.
-        seed: of the views.
-        stop_at_failure: end at the first item that cannot be embedded.
+        settings: how rows are computed; ``"auto"`` is each worker's own.
     """
 
     encoder: Any
+    dataset: str | None
     cache: str
     spec: dict[str, Any] = field(hash=False)
-    dataset: str | None
-    device: str
-    batch_size: int | None
-    workers: int | None
-    views: int
-    augment: Augment | None
-    seed: int
-    stop_at_failure: bool
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Task:
 
     first: int
     last: int
-    items: Items | None = None
+    source: StoredSource | None = None
 
 
 def fill_task(job: Job, task: Task) -> FillReport:
@@ -72,17 +58,12 @@ def fill_task(job: Job, task: Task) -> FillReport:
         )
     space = EmbeddingCache(job.cache).space(job.spec)
     space.refresh()
-    items = task.items
-    if items is None:
-        items = _dataset(job.dataset or "", job.encoder).part(task.first, task.last)
-    threads = job.workers or processors()
-    plan = Plan(items, job.views, job.augment, job.seed, threads)
-    device = choose_device(job.device, encoder)
-    dtype = getattr(torch, job.spec["storage"])
-    report = fill(
-        plan.missing(space), Forward(encoder.to(device), device, job.spec["precision"], dtype), space,
-        batch_size=job.batch_size, workers=threads, stop_at_failure=job.stop_at_failure,
-    )  # fmt: skip
+    source = task.source
+    if source is None:
+        source = _rows(_dataset(job.dataset or "", job.encoder), task.first, task.last)
+    plan = job.settings.plan(source)
+    forward = job.settings.forward(encoder, job.spec["precision"])
+    report = fill(plan.missing(space), forward, space, job.settings)
     failures = {**plan.failures, **report.failures}
     report.failures = {row + task.first: reason for row, reason in failures.items()}
     return report
@@ -99,10 +80,14 @@ def by_engine(engine: Any, job: Job, work: Work, advance: Callable[[int], Any]) 
     for start in range(0, len(work), share):
         rows = work.rows[start : start + share]
         first, last = min(rows), max(rows) + 1
-        tasks.append(Task(first, last, None if job.dataset else work.items.part(first, last)))
+        tasks.append(Task(first, last, None if job.dataset else _rows(work.source, first, last)))
     for report in engine.map(partial(fill_task, job), tasks):
         advance(report.computed)
         yield report
+
+
+def _rows(source: StoredSource, first: int, last: int) -> Any:
+    return source.select(torch.arange(first, last))
 
 
 @lru_cache(maxsize=1)
@@ -114,5 +99,5 @@ def _encoder(spec: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _dataset(spec: str, encoder: Any) -> Items:
-    return as_items(spec, _encoder(encoder))
+def _dataset(spec: str, encoder: Any) -> StoredSource:
+    return as_source(spec, _encoder(encoder))
