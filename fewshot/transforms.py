@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from episodes.source import Source, TensorSource
 from fewshot.learner import Learner, State
 from fewshot.maths.linalg import normalize, product
@@ -48,9 +48,9 @@ class Transform(nn.Module):
         """Learn from base data (never from the classes that are tested); returns itself."""
         return self
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """What the support says; padding rows say nothing."""
-        return episode.support.new_zeros(len(episode))
+        return support.support.new_zeros(len(support))
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Map rows ``[E, R, D]``."""
@@ -110,9 +110,9 @@ class Rescale(Transform):
 
     name = "rescale"
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """The mean ``[E, 1, D]`` and the root of the spread ``[E, 1, 1]``."""
-        return spread_of_support(episode)
+        return spread_of_support(support)
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Subtract and divide."""
@@ -135,18 +135,18 @@ class _Fitted(Transform):
         self.removes = ()  # the same is subtracted wherever the rows lie
         return self
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """The mean that is subtracted ``[E, 1, D]``."""
         if self.mean.numel():
-            return self.mean.to(episode.support).expand(len(episode), 1, -1)
-        known = (episode.labels >= 0).to(episode.support.dtype).unsqueeze(1)  # [E, 1, S]
-        if episode.weights is not None:
-            known = known * episode.weights.to(known.dtype).unsqueeze(1)
+            return self.mean.to(support.support).expand(len(support), 1, -1)
+        known = (support.labels >= 0).to(support.support.dtype).unsqueeze(1)  # [E, 1, S]
+        if support.weights is not None:
+            known = known * support.weights.to(known.dtype).unsqueeze(1)
         total = known.sum(-1, keepdim=True)  # [E, 1, 1]
         count = torch.where(total > 0, total, 1)
-        mean = product(known, episode.support) / count
+        mean = product(known, support.support) / count
         # Where rows lie far from zero, the sum has lost digits that what is left of it has not.
-        return mean + product(known, episode.support - mean) / count
+        return mean + product(known, support.support - mean) / count
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         for name in self._buffers:  # their size is that of the base data, unknown before
@@ -209,14 +209,14 @@ class Whiten(_Fitted):
         self.matrix = ((vectors * (values.clamp(min=0) + floor).rsqrt()) @ vectors.mT).float()
         return self
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """Needs base data: a few support rows cannot tell a covariance."""
         if not self.matrix.numel():
             raise ValueError(
                 "whiten has no base data; load_transform('whiten').fit(base) with rows of other classes than "
                 "those tested, or use 'centre' or 'cl2n', which can do without."
             )
-        return super().adapt(episode)
+        return super().adapt(support)
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Subtract and decorrelate."""
@@ -255,7 +255,7 @@ class Chain(Learner):
         rows = base if isinstance(base, Tensor) else base[torch.arange(len(base))]
         for transform in self._transforms():
             transform.fit(rows)
-            alone = Episode(rows[None], torch.zeros(1, len(rows), dtype=torch.long), rows[None, :1], way=1)
+            alone = Support(rows[None], torch.zeros(1, len(rows), dtype=torch.long), way=1)
             rows = transform(rows[None], transform.adapt(alone))[0]
         first = self._transforms()[0]
         self.invariant = first.removes
@@ -263,13 +263,13 @@ class Chain(Learner):
             fit(rows if isinstance(base, Tensor) else TensorSource(rows, base.labels, name=base.name))
         return self
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """States of the transforms, then of the learner."""
         states = []
         for transform in self._transforms():
-            states.append(transform.adapt(episode))
-            episode = _through(transform, states[-1], episode, with_query=False)
-        return (*states, self.learner.adapt(episode))
+            states.append(transform.adapt(support))
+            support = _through(transform, states[-1], support)
+        return (*states, self.learner.adapt(support))
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Transform the queries and let the learner classify them."""
@@ -281,10 +281,11 @@ class Chain(Learner):
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """The learner's, of the transformed episode."""
         for transform in self._transforms():
-            episode = _through(transform, transform.adapt(episode), episode, with_query=True)
+            state = transform.adapt(episode.without_query())
+            episode = _through(transform, state, episode.without_query()).with_query(transform(episode.query, state))
         return self.learner.outlier_score(episode, logits)
 
-    def check(self, episode: Episode) -> None:
+    def check(self, episode: Support) -> None:
         """Refuse what the learner would refuse."""
         self.learner.check(episode)
 
@@ -300,13 +301,11 @@ class Chain(Learner):
         return " | ".join([*map(repr, self.transforms), repr(self.learner)])
 
 
-def _through(transform: Transform, state: State, episode: Episode, *, with_query: bool) -> Episode:
-    """The episode as a learner behind the transform sees it; without queries, while it adapts."""
-    text, more = episode.text, episode.unlabelled
-    support = transform(episode.support, state)
-    return episode.replace(
-        support=support,
-        query=transform(episode.query, state) if with_query else support[:, :0],
+def _through(transform: Transform, state: State, support: Support) -> Support:
+    """The support as a learner behind the transform sees it."""
+    text, more = support.text, support.unlabelled
+    return support.replace(
+        support=transform(support.support, state),
         unlabelled=None if more is None else transform(more, state),
         text=transform(text, state) if text is not None and transform.applies_to_text else text,
     )

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import shifted
 from fewshot.maths.information import tune
@@ -85,7 +85,7 @@ class AlphaTIM(Learner):
         self.metric = metric
         self.invariant = () if metric == "cosine" else ("offset",)
 
-    def adapt(self, episode: Episode) -> AlphaTIMState:
+    def adapt(self, episode: Support) -> AlphaTIMState:
         """Keep the support."""
         support = keep_support(episode, relative=self.metric != "cosine")
         if isinstance(self.alpha, str):

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.head_tuning import Descent, tune_prototypes
 from fewshot.maths.linalg import normalize, product
@@ -53,9 +53,9 @@ class BaselinePlusPlus(Learner):
         self.scale = scale
         self.decay = decay
 
-    def adapt(self, episode: Episode) -> CosineState:
+    def adapt(self, support: Support) -> CosineState:
         """Descend from the means of the support rows, each of length one."""
-        known = keep_support(episode.replace(support=normalize(episode.support, dim=-1)))
+        known = keep_support(support.replace(support=normalize(support.support, dim=-1)))
         how = Descent("sgd", self.steps, self.rate, self.decay)
         start = normalize(known.prototypes, dim=-1)
         weight = tune_prototypes(start, known.support, known.one_hot, known.absent, "cosine", self.scale, how)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
 from fewshot.maths.transduction import Moved, SupportState, keep_support, rectify, shift
@@ -42,9 +42,9 @@ class BDCSPN(Learner):
         self.scale = scale
         self.shift_logits = shift_logits
 
-    def adapt(self, episode: Episode) -> SupportState:
+    def adapt(self, support: Support) -> SupportState:
         """Keep the support."""
-        return keep_support(episode)
+        return keep_support(support)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Rectify the prototypes by the queries, then score them."""

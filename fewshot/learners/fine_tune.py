@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.head_tuning import Descent, tune_linear, tune_prototypes
 from fewshot.maths.linalg import product
@@ -78,10 +78,10 @@ class FineTune(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> FineTuneState:
+    def adapt(self, support: Support) -> FineTuneState:
         """Descend."""
-        spread = spread_of_support(episode).where(self.rate == AUTO)
-        known = keep_support(episode.replace(support=spread.rescale(episode.support), query=episode.query[:, :0]))
+        spread = spread_of_support(support).where(self.rate == AUTO)
+        known = keep_support(support.replace(support=spread.rescale(support.support)))
         how = Descent(self.optimiser, self.steps, self._rate(), self.decay)
         if self.head == "linear":
             weight, bias = tune_linear(known.support, known.one_hot, known.absent, how)

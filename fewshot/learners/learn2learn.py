@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.source import TensorSource
 from fewshot.learner import Learner
 from fewshot.nets.front import NetFront
@@ -48,9 +48,9 @@ class Learn2LearnLearner(Learner):
         self.algorithm, self.way, self.steps, self.item_shape = algorithm, way, steps, tuple(item_shape)
         self.inputs = "images" if len(self.item_shape) == 3 else "features"
 
-    def adapt(self, episode: Episode) -> tuple[Tensor, Tensor]:
+    def adapt(self, support: Support) -> tuple[Tensor, Tensor]:
         """Keep the support: a clone is a module, not a tensor, so it is made where queries are answered."""
-        return episode.support, episode.labels
+        return support.support, support.labels
 
     def predict(self, state: tuple[Tensor, Tensor], query: Tensor) -> Tensor:
         """Adapt a clone to each episode, then ask it."""

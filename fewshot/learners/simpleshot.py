@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.source import Source
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
@@ -59,13 +59,13 @@ class SimpleShot(Learner):
         self.invariant = () if self.normalisation == "cl2n" else self.invariant  # the mean stays where it is
         return self
 
-    def adapt(self, episode: Episode) -> SimpleShotState:
+    def adapt(self, support: Support) -> SimpleShotState:
         """Normalise and average the support."""
         if self.normalisation == "cl2n":
-            centre = self.centring.adapt(episode)
+            centre = self.centring.adapt(support)
         else:
-            centre = relative_to_centre(episode).offset
-        prototypes, shots = class_means(episode.replace(support=self._normalised(episode.support, centre)))
+            centre = relative_to_centre(support).offset
+        prototypes, shots = class_means(support.replace(support=self._normalised(support.support, centre)))
         bias = -prototypes.square().sum(-1)
         return SimpleShotState(prototypes, bias.masked_fill(shots == 0, -torch.inf), centre)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import shifted
 from fewshot.maths.linalg import product
@@ -73,9 +73,9 @@ class TIMADM(Learner):
         self.conditional = conditional
         self.momentum = momentum
 
-    def adapt(self, episode: Episode) -> SupportState:
+    def adapt(self, support: Support) -> SupportState:
         """Keep the support."""
-        return keep_support(episode, relative=True)
+        return keep_support(support, relative=True)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Alternate between labels and class vectors, then score the queries."""

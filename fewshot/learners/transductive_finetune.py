@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import shifted
 from fewshot.maths.information import tune
@@ -63,9 +63,9 @@ class TransductiveFineTune(Learner):
         self.metric = metric
         self.invariant = () if metric == "cosine" else ("offset",)
 
-    def adapt(self, episode: Episode) -> SupportState:
+    def adapt(self, support: Support) -> SupportState:
         """Keep the support."""
-        return keep_support(episode, relative=self.metric != "cosine")
+        return keep_support(support, relative=self.metric != "cosine")
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Tune the class vectors on support and queries, then score the queries."""

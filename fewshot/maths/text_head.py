@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.maths.adam import Adam
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient
@@ -35,7 +35,7 @@ class TextWeights(NamedTuple):
     absent: Tensor  # [E, N]
 
 
-def read_text(episode: Episode) -> TextState:
+def read_text(episode: Support) -> TextState:
     """Normalise support and text.
 
     Raises:
@@ -43,7 +43,7 @@ def read_text(episode: Episode) -> TextState:
     """
     text = episode.text
     assert text is not None  # Learner.check has seen to it
-    width = episode.query.shape[-1]
+    width = episode.support.shape[-1]
     if text.shape[-1] != width:
         raise ValueError(
             f"class text has {text.shape[-1]} features and the rows have {width}; both must come from the same model, "

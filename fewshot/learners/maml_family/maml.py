@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.inner_loop import Descent, Params, Task, adapt, adapt_head, answer
 from fewshot.maths.linalg import product
@@ -122,9 +122,9 @@ class MAML(Learner):
         """The body, as it was given; a module is registered once, as part of `network`."""
         return self.network.body if self._spec is None else self._spec
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """The inner loop."""
-        return self._adapted(episode)[-1]
+        return self._adapted(support)[-1]
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Logits of the adapted nets."""
@@ -141,7 +141,7 @@ class MAML(Learner):
             logits = answer(self.network, self._shared(own), own, task, query, self._strategy(query), self.chunk)
         return logits.to(given).masked_fill(absent.unsqueeze(1), -torch.inf)
 
-    def _adapted(self, episode: Episode, trace: bool = False) -> list[State]:
+    def _adapted(self, episode: Support, trace: bool = False) -> list[State]:
         self._check_items(episode)
         dtype = self.network.head.weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
@@ -202,7 +202,7 @@ class MAML(Learner):
         twice = torch.is_grad_enabled() and not self._first_order()
         return choose_strategy(self.strategy, self.network, rows.device, twice)
 
-    def _check_items(self, episode: Episode) -> None:
+    def _check_items(self, episode: Support) -> None:
         if (episode.way != self.way and not self.any_way) or tuple(episode.support.shape[2:]) != self.item_shape:
             raise ValueError(
                 f"{self.name} was made for way={self.way} and items of {list(self.item_shape)}, but the episode has "
