@@ -39,6 +39,8 @@ class Learner(nn.Module):
         tolerance: the difference that contract checks forgive, relative to the largest logit; iterative
             solvers may need more than the default.
         expected_failures: contract checks that it fails by nature, each with the reason.
+        untrained: contract checks that say nothing while its weights are the random ones that it was made with, each
+            with the reason. They are run for a trained learner, ``check_learner(learner, trained=True)``.
     """
 
     name: ClassVar[str] = ""
@@ -49,6 +51,7 @@ class Learner(nn.Module):
     weighted: bool = False
     tolerance: ClassVar[float] = 1e-4
     expected_failures: ClassVar[Mapping[str, str]] = {}
+    untrained: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let `adapt` of every learner see the support only, also where it is called with an episode."""

@@ -240,8 +240,9 @@ class Chain(Learner):
         self.inputs = getattr(first, "inputs", learner.inputs)
         self.invariant = first.removes if isinstance(first, Transform) else learner.invariant
         self.tolerance = learner.tolerance  # type: ignore[misc]
-        failures = [getattr(part, "expected_failures", {}) for part in (*transforms, learner)]
-        self.expected_failures = {name: why for part in failures for name, why in part.items()}  # type: ignore[misc]
+        for declared in ("expected_failures", "untrained"):
+            found = [getattr(part, declared, {}) for part in (*transforms, learner)]
+            setattr(self, declared, {name: why for part in found for name, why in part.items()})
         for part in (first, learner):  # learners of fixed sizes say so, and so does a chain of them
             for name in ("item_shape", "way"):
                 if hasattr(part, name) and not hasattr(self, name):

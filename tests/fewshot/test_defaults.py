@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_exams import make, padded, up_to_a_constant
+from learner_episodes import make, padded, up_to_a_constant
 from torch import Tensor
 from torch.nn.functional import normalize
 

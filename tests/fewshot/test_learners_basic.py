@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import references
 import torch
-from learner_exams import DIM, expect, make, padded, up_to_a_constant
+from learner_episodes import DIM, expect, make, padded, up_to_a_constant
 from torch import Tensor
 
 from episodes import Episode

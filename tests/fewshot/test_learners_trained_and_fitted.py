@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import references_inductive as references
 import torch
-from learner_exams import expect, make, padded
+from learner_episodes import expect, make, padded
 from sklearn.linear_model import LogisticRegression
 
 from episodes import EpisodeSampler, TensorSource, compare, evaluate

@@ -154,11 +154,11 @@ def test_their_other_algorithms_sit_our_exams_and_train(name: str) -> None:
     centres = 2 * torch.randn(8, 6, generator=random)
     rows = centres.repeat_interleave(20, 0) + torch.randn(160, 6, generator=random)
     source = TensorSource(rows, torch.arange(8).repeat_interleave(20))
-    exam = EpisodeSampler(source.labels, 3, 5, 5)
+    sampler = EpisodeSampler(source.labels, 3, 5, 5)
     learner = adapter(algorithm, way=3, steps=3, item_shape=(6,))
     before = [parameter.clone() for parameter in algorithm.parameters()]
-    assert evaluate({name: learner}, source, exam, episodes=20, progress=False)[name].mean > 0.6
-    meta_train(learner, source, exam, steps=2, batch=2, progress=False)
+    assert evaluate({name: learner}, source, sampler, episodes=20, progress=False)[name].mean > 0.6
+    meta_train(learner, source, sampler, steps=2, batch=2, progress=False)
     assert any(not torch.equal(a, b) for a, b in zip(before, algorithm.parameters(), strict=True))
 
 

@@ -334,7 +334,7 @@ def test_downloaded_datasets_train_from_their_files(
         assert main(line) == 0, capsys.readouterr().err
         assert (out / "last.safetensors").exists() and (out / "best.safetensors").exists() == bool(validation)
     trained = "conv4(channels=4) | prototypes"
-    exam = [
+    arguments = [
         "evaluate",
         "--data",
         "omniglot:val",
@@ -348,9 +348,9 @@ def test_downloaded_datasets_train_from_their_files(
         "9",
     ]
     weights = ["--weights", str(tmp_path / "omniglot-val" / "last.safetensors")]
-    assert main([*exam, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
-    assert main([*exam, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
-    for wrong, words in (([*exam, "--learner", trained, "--encoder", "pixels"], "leave it out"),
+    assert main([*arguments, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
+    assert main([*arguments, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
+    for wrong, words in (([*arguments, "--learner", trained, "--encoder", "pixels"], "leave it out"),
                          (["evaluate", "--data", "digits", "--learner", trained], "digits has no images")):  # fmt: skip
         assert main(wrong) == 2 and words in capsys.readouterr().err
 

@@ -20,6 +20,14 @@ from fewshot.nets.norm import TaskNorm, check_norms, statistics_from
 PARTS = ("all", "head", "body")
 _ORDER = "The head's rows are learned for the first, second, ... class, so the order of classes matters."
 FAILURES = {"class_order_does_not_matter": _ORDER}
+_WEIGHTS = "Gradient steps from random weights need not tell the classes apart."
+_ROUNDING = "Gradient steps from random weights may leave where the loss is smooth, and there amplify rounding."
+_UNTRAINED = {
+    **dict.fromkeys(("learns_separable_classes", "one_shot", "unequal_shots", "unlabelled_rows_are_accepted"), _WEIGHTS),
+    **dict.fromkeys(
+        ("support_order_does_not_matter", "padding_is_ignored", "gradients_match_finite_differences"), _ROUNDING
+    ),
+}
 
 
 class Network(nn.Module):
@@ -76,6 +84,7 @@ class MAML(Learner):
     name: ClassVar[str] = "maml"
     tolerance: ClassVar[float] = 1e-3
     expected_failures: ClassVar[Mapping[str, str]] = FAILURES
+    untrained: ClassVar[Mapping[str, str]] = _UNTRAINED
     any_way: ClassVar[bool] = False  # whether the head is made of the episode, so that N need not be `way`
 
     def __init__(

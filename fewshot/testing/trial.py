@@ -17,7 +17,7 @@ class Skip(Exception):
     """The check does not apply here."""
 
 
-class Exam:
+class Trial:
     """A learner with the episodes it is checked on.
 
     The default sizes differ from one another (E = 3, N = 4, Q = 8, S = 20), so that no axis can be taken
