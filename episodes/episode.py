@@ -54,7 +54,7 @@ class Support:
     (2, [1, 1, 1, 1, 1])
     >>> support.query
     Traceback (most recent call last):
-    AttributeError: a Support has no query: a learner adapts to the support alone, and queries come to predict(state, query).
+    AttributeError: a Support has no query: a learner adapts to the support alone, and queries come to predict(...).
     """
 
     support: Tensor
@@ -70,8 +70,7 @@ class Support:
         def __getattr__(self, name: str) -> Any:
             if name == "query":
                 raise AttributeError(
-                    "a Support has no query: a learner adapts to the support alone, and queries come to "
-                    "predict(state, query)."
+                    "a Support has no query: a learner adapts to the support alone, and queries come to predict(...)."
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

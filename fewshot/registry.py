@@ -95,8 +95,9 @@ def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
         TypeError: an argument that has no default is missing.
     """
     allowed = argument_names(cls)
+    old = getattr(getattr(cls, "__init__", None), "old_names", {})  # see `renamed`
     for argument in arguments:
-        if argument not in allowed:
+        if argument not in allowed and argument not in old:
             near = difflib.get_close_matches(argument, allowed, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             takes = ", ".join(allowed) if allowed else "no arguments"

@@ -1,7 +1,8 @@
-"""Transforms of features, chained in front of any learner: ``"l2 | prototypes"``, ``"cl2n | ridge"``."""
+"""Transforms of features, put in front of any learner: ``"l2 | prototypes"``, ``"cl2n | ridge"``."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import spread_of_support
 from fewshot.registry import Registry, argument_names, build, parse_spec, spec_string
 
-HOMES = {
+ENTRIES = {
     "l2": "fewshot.transforms:L2",
     "centre": "fewshot.transforms:Centre",
     "power": "fewshot.transforms:Power",
@@ -26,7 +27,7 @@ HOMES = {
     "mlp": "fewshot.nets.front:MLPFront",
     "resnet12": "fewshot.nets.front:ResNet12Front",
 }
-TRANSFORMS = Registry("transform", HOMES, "fewshot.transforms")
+TRANSFORMS = Registry("transform", ENTRIES, "fewshot.transforms")
 _ROWS = 65_536  # rows of the base data read at a time
 
 
@@ -54,7 +55,7 @@ class Transform(nn.Module):
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Map rows ``[E, R, D]``."""
-        raise TypeError(f"{type(self).__name__} does not define forward(rows, state).")
+        raise NotImplementedError(f"{type(self).__name__} does not define forward(rows, state).")
 
     def hyperparameters(self) -> dict[str, Any]:
         """The arguments of ``__init__`` with their present values."""
@@ -223,7 +224,7 @@ class Whiten(_Fitted):
         return (rows - state) @ self.matrix.to(rows)
 
 
-class Chain(Learner):
+class Pipeline(Learner):
     """Transforms in front of a learner; itself a learner.
 
     Args:
@@ -243,25 +244,29 @@ class Chain(Learner):
         for declared in ("expected_failures", "untrained"):
             found = [getattr(part, declared, {}) for part in (*transforms, learner)]
             setattr(self, declared, {name: why for part in found for name, why in part.items()})
-        for part in (first, learner):  # learners of fixed sizes say so, and so does a chain of them
+        for part in (first, learner):  # learners of fixed sizes say so, and so does a pipeline of them
             for name in ("item_shape", "way"):
                 if hasattr(part, name) and not hasattr(self, name):
                     setattr(self, name, getattr(part, name))
 
-    def fit(self, base: Source | Tensor) -> Chain:
+    def fit(self, base: Source | Tensor) -> Pipeline:
         """Fit each transform on base data, seen through the ones before it, then the learner if it can be.
 
         Returns itself.
         """
-        rows = base if isinstance(base, Tensor) else base[torch.arange(len(base))]
-        for transform in self._transforms():
-            transform.fit(rows)
-            alone = Support(rows[None], torch.zeros(1, len(rows), dtype=torch.long), way=1)
-            rows = transform(rows[None], transform.adapt(alone))[0]
-        first = self._transforms()[0]
-        self.invariant = first.removes
-        if callable(fit := getattr(self.learner, "fit", None)):
-            fit(rows if isinstance(base, Tensor) else TensorSource(rows, base.labels, name=base.name))
+        transforms, fit = self._transforms(), getattr(self.learner, "fit", None)
+        seen: Source | Tensor = base
+        for number, transform in enumerate(transforms):
+            transform.fit(seen)
+            if number + 1 < len(transforms) or callable(fit):  # all rows at once only where they are needed
+                rows = seen if isinstance(seen, Tensor) else seen[torch.arange(len(seen))]
+                alone = Support(rows[None], torch.zeros(1, len(rows), dtype=torch.long), way=1)
+                seen = transform(rows[None], transform.adapt(alone))[0]
+        if transforms:
+            self.invariant = transforms[0].removes
+        if callable(fit):
+            labelled = isinstance(seen, Tensor) and not isinstance(base, Tensor)
+            fit(TensorSource(seen, base.labels, name=base.name) if labelled else seen)  # type: ignore[union-attr, arg-type]
         return self
 
     def adapt(self, support: Support) -> State:
@@ -331,3 +336,11 @@ def load_transform(spec: str | Transform) -> Transform:
 
 def _parts(base: Source | Tensor) -> Any:
     return (base[torch.arange(start, min(start + _ROWS, len(base)))] for start in range(0, len(base), _ROWS))
+
+
+def __getattr__(name: str) -> Any:
+    """`Chain`, the name of `Pipeline` in version 0.1."""
+    if name == "Chain":
+        warnings.warn("fewshot.transforms.Chain is now called Pipeline.", DeprecationWarning, stacklevel=2)
+        return Pipeline
+    raise AttributeError(f"module 'fewshot.transforms' has no attribute {name!r}")

@@ -14,7 +14,7 @@ from episodes.episode import Support
 from episodes.source import TensorSource
 from fewshot.learner import Learner
 from fewshot.nets.front import NetFront
-from fewshot.transforms import Chain
+from fewshot.transforms import Pipeline
 
 _INSTALL = (
     'learn2learn is optional: pip install "fewshot[learn2learn]", then uv pip install --no-deps '
@@ -102,7 +102,7 @@ def adapter(algorithm: Any, way: int = 5, steps: int = 1, item_shape: tuple[int,
 
         with torch.no_grad():
             dim = features(torch.zeros(2, *item_shape)).flatten(1).shape[1]
-        return Chain([_Front(features, item_shape, dim)], Prototypes())
+        return Pipeline([_Front(features, item_shape, dim)], Prototypes())
     raise ValueError(f"{type(algorithm).__name__} has neither clone and adapt, nor features; give such an algorithm.")
 
 

@@ -24,7 +24,7 @@ import torch
 
 from fewshot.learner import Learner
 from fewshot.testing.checks import CHECKS
-from fewshot.testing.trial import Trial, Skip
+from fewshot.testing.trial import Skip, Trial
 
 __all__ = ["ContractError", "check_learner", "list_checks", "run_check"]
 

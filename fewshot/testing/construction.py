@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from fewshot.registry import argument_names
-from fewshot.testing.trial import Trial, Skip
+from fewshot.testing.trial import Skip, Trial
 
 
 def declarations_are_valid(trial: Trial) -> None:

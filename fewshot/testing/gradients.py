@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from fewshot.testing.trial import Trial, Skip
+from fewshot.testing.trial import Skip, Trial
 
 _STEP, _LOOSE, _ROUNDING = 1e-6, 1e-4, 1e-8  # of finite differences in float64
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.testing.trial import Trial, Skip
+from fewshot.testing.trial import Skip, Trial
 
 _ROWS = ("support", "query", "unlabelled")
 

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from fewshot.testing.trial import Trial, Skip
+from fewshot.testing.trial import Skip, Trial
 
 
 def shape_and_dtype(trial: Trial) -> None:

@@ -33,7 +33,7 @@ EXTRA = [
     "mlp(item_shape=(16,), widths=(12,)) | metaoptnet",
 ]
 # Untrained weights separate classes after enough inner steps; a small net on features is enough for the contract.
-SMALL = "net=\"mlp(widths=(24,), activation='tanh')\", way=4, item_shape=(16,), steps=6, rate=0.2"
+SMALL = "net=\"mlp(widths=(24,), activation='tanh')\", way=4, item_shape=(16,), steps=6, lr=0.2"
 SHORT = {"tuned": "tuned(epochs=3)"} | {
     name: f"{name}({SMALL})"
     for name in ("maml", "fomaml", "anil", "boil", "metasgd", "maml++", "reptile", "proto-maml")
@@ -64,7 +64,9 @@ def test_a_learner_with_random_weights_passes_as_it_stands_in_the_registry(
 ) -> None:
     """All others are checked as they stand, by `test_contract`; these with fewer channels, for the sake of time."""
     assert Conv4.__init__.__defaults__ is not None
-    monkeypatch.setattr(Conv4.__init__, "__defaults__", (Conv4.__init__.__defaults__[0], 4, *Conv4.__init__.__defaults__[2:]))
+    monkeypatch.setattr(
+        Conv4.__init__, "__defaults__", (Conv4.__init__.__defaults__[0], 4, *Conv4.__init__.__defaults__[2:])
+    )
     learner = load_learner(name)
     assert repr(learner) == name
     assert sum(value.numel() for value in learner.parameters()) < 4000

@@ -67,7 +67,7 @@ class TransductiveNet(nn.Module):
 def test_maml_equals_learn2learn(strategy: str, first_order: bool, steps: int) -> None:
     library = l2l()
     torch.manual_seed(0)
-    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=steps, rate=0.3, first_order=first_order,
+    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=steps, lr=0.3, first_order=first_order,
                 strategy=strategy).double()  # fmt: skip
     theirs = library.algorithms.MAML(copy.deepcopy(ours.network), lr=0.3, first_order=first_order)
     episode, targets = drawings()
@@ -88,7 +88,7 @@ def test_maml_equals_learn2learn(strategy: str, first_order: bool, steps: int) -
 def test_metasgd_equals_learn2learn() -> None:
     library = l2l()
     torch.manual_seed(0)
-    ours = MetaSGD(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, rate=0.2).double()
+    ours = MetaSGD(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, lr=0.2).double()
     theirs = library.algorithms.MetaSGD(copy.deepcopy(ours.network), lr=0.2)
     rates = [ours.rates[name.replace(".", "/")] for name, _ in ours.network.named_parameters()]
     for rate, mine in zip(theirs.lrs, rates, strict=True):
@@ -111,7 +111,7 @@ def test_metasgd_equals_learn2learn() -> None:
 def test_their_algorithms_sit_our_exams() -> None:
     library = l2l()
     torch.manual_seed(0)
-    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, rate=0.3)
+    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, lr=0.3)
     theirs = adapter(
         library.algorithms.MAML(copy.deepcopy(ours.network), lr=0.3), way=3, steps=2, item_shape=(1, 16, 16)
     )
@@ -198,7 +198,7 @@ def test_their_datasets_become_sources() -> None:
 def test_loop_and_vmap_agree_to_second_order_with_task_norm(name: str) -> None:
     torch.manual_seed(0)
     base = load_learner(
-        f"{name}(net=\"{CONV}\", way=3, item_shape=(1, 16, 16), steps=2, rate=0.1, strategy='loop')"
+        f"{name}(net=\"{CONV}\", way=3, item_shape=(1, 16, 16), steps=2, lr=0.1, strategy='loop')"
     ).double()
     other = copy.deepcopy(base)
     other.strategy = "vmap"  # type: ignore[assignment]
@@ -215,7 +215,7 @@ def test_conv_meta_gradients_match_finite_differences(strategy: str) -> None:
     # Smooth, as a gradient step through ReLU jumps where a unit switches.
     net = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), TaskNorm(6), nn.Tanh(), nn.AvgPool2d(4), nn.Flatten())
     net.dim = 96
-    learner = MAML(net, way=3, item_shape=(1, 16, 16), steps=2, rate=0.1, strategy=strategy).double()
+    learner = MAML(net, way=3, item_shape=(1, 16, 16), steps=2, lr=0.1, strategy=strategy).double()
     episode, targets = drawings()
     gradients = meta_gradients(learner, episode, targets)
     generator = torch.Generator().manual_seed(1)
@@ -234,7 +234,7 @@ def test_conv_meta_gradients_match_finite_differences(strategy: str) -> None:
 @pytest.mark.parametrize("first_order", [False, True])
 def test_closed_form_head_equals_the_inner_loop(first_order: bool) -> None:
     torch.manual_seed(0)
-    learner = MAML("linear", way=3, item_shape=(12,), steps=4, rate=0.5, first_order=first_order).double()
+    learner = MAML("linear", way=3, item_shape=(12,), steps=4, lr=0.5, first_order=first_order).double()
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(4, 12, 12, generator=generator, dtype=torch.float64)
     labels = torch.tensor([[0, 1, 2, 0, -1, 1]]).expand(4, -1)
@@ -258,7 +258,7 @@ def test_anil_adapts_the_head_alone_and_trains_the_body() -> None:
 
 def test_fine_tuning_at_test_time_takes_more_steps() -> None:
     torch.manual_seed(0)
-    learner = MAML("linear", way=3, item_shape=(8,), steps=1, rate=0.1, test_steps=30, test_rate=0.5)
+    learner = MAML("linear", way=3, item_shape=(8,), steps=1, lr=0.1, test_steps=30, test_lr=0.5)
     generator = torch.Generator().manual_seed(0)
     episode = Episode(
         torch.randn(2, 6, 8, generator=generator), torch.tensor([[0, 1, 2, 0, 1, 2]] * 2), torch.zeros(2, 1, 8), 3
@@ -273,7 +273,7 @@ def test_fine_tuning_at_test_time_takes_more_steps() -> None:
 
 def test_reptiles_gradient_is_the_way_to_the_adapted_weights() -> None:
     torch.manual_seed(0)
-    learner = Reptile("mlp(widths=(6,))", way=3, item_shape=(16,), steps=3, rate=0.1).double()
+    learner = Reptile("mlp(widths=(6,))", way=3, item_shape=(16,), steps=3, lr=0.1).double()
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(2, 9, 16, generator=generator, dtype=torch.float64)
     episode = Episode(rows[:, :6], torch.tensor([[0, 1, 2, 0, 1, 2]] * 2), rows[:, 6:], 3)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewshot.learner import Learner
-from fewshot.learners import HOMES, list_learners, load_learner, split_spec
+from fewshot.learners import ENTRIES, list_learners, load_learner, split_spec
 from fewshot.registry import Registry, argument_names, parse_spec, spec_string, unknown
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
@@ -141,7 +141,7 @@ def test_every_registered_name_is_the_name_of_its_class(name: str) -> None:
 def test_learner_classes_are_attributes_of_the_package() -> None:
     import fewshot.learners
 
-    for home in HOMES.values():
+    for home in ENTRIES.values():
         attribute = home.partition(":")[2]
         assert getattr(fewshot.learners, attribute).__name__ == attribute
         assert attribute in dir(fewshot.learners)
