@@ -32,7 +32,7 @@ _ROWS = 65_536  # rows of the base data read at a time
 
 
 class Transform(nn.Module):
-    """Maps the rows of an episode, from what its support (or base data) tells.
+    """Maps the rows of an episode, by statistics of its support (or of base data).
 
     Class attributes:
         name: its name in spec strings.
@@ -50,7 +50,7 @@ class Transform(nn.Module):
         return self
 
     def adapt(self, support: Support) -> State:
-        """What the support says; padding rows say nothing."""
+        """What is taken from the support; padding rows do not count."""
         return support.support.new_zeros(len(support))
 
     def forward(self, rows: Tensor, state: State) -> Tensor:

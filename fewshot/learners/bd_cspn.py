@@ -50,6 +50,6 @@ class BDCSPN(Learner):
         """Rectify the prototypes by the queries, then score them."""
         moved = shift(state, query)
         prototypes = normalize(rectify(state, moved, self.sharpness), dim=-1)  # [E, N, D]
-        asked = moved if self.shift_logits else Moved(query, torch.zeros_like(moved.by))
-        logits = self.scale * asked.cosines(prototypes)  # [E, Q, N]
+        scored = moved if self.shift_logits else Moved(query, torch.zeros_like(moved.by))
+        logits = self.scale * scored.cosines(prototypes)  # [E, Q, N]
         return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)

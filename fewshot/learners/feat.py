@@ -1,4 +1,4 @@
-"""FEAT: class means that look at one another before they are compared with."""
+"""FEAT: self-attention among class means."""
 
 from __future__ import annotations
 

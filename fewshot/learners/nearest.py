@@ -81,8 +81,8 @@ class Nearest(Learner):
         if self.k == 1:
             return -nearest
         k = min(self.k, distance.shape[-1])
-        reach = distance.detach().topk(k, largest=False).values[..., -1:]  # [E, Q, 1]
-        voting = distance <= reach + rounding  # [E, Q, S]
+        farthest = distance.detach().topk(k, largest=False).values[..., -1:]  # [E, Q, 1]
+        voting = distance <= farthest + rounding  # [E, Q, S]
         if self.weights == "distance":
             weight = nearest.amin(-1, keepdim=True) / distance  # 1 for the nearest row, 0 for padding
             votes, share = product(weight * voting, state.one_hot), 1e-6

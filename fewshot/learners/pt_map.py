@@ -99,9 +99,9 @@ class PTMAP(Learner):
         inner = product(everything, everything.mT)  # [E, S + Q, S + Q]
         lengths = inner.diagonal(dim1=1, dim2=2)[:, known:].unsqueeze(1)  # [E, 1, Q]
         shots = state.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
-        nobody = rows.new_zeros(len(rows), shots.shape[1], rows.shape[1])
+        zeros = rows.new_zeros(len(rows), shots.shape[1], rows.shape[1])
         labelled = state.one_hot.mT
-        weight = torch.cat([labelled / shots.clamp(min=1), nobody], -1)  # [E, N, S + Q]
+        weight = torch.cat([labelled / shots.clamp(min=1), zeros], -1)  # [E, N, S + Q]
         scaling: Tensor | None = None
         for _ in range(self.steps):
             plan, scaling = self._plan(weight, inner, lengths, state.absent, scaling)

@@ -62,7 +62,7 @@ class SklearnLearner(Learner):
         self.arguments = arguments
         # Found once, here: scikit-learn is scanned for a name, which takes seconds.
         self._kind = _find(estimator) if isinstance(estimator, str) else None
-        self._make()  # what is wrong should be said now
+        self._make()  # wrong arguments raise now
 
     def adapt(self, support: Support) -> SklearnState:
         """Keep the support."""

@@ -55,7 +55,7 @@ def _common_offset(means: Tensor, shots: Tensor) -> Tensor:
     present = (shots > 0).to(means.dtype).unsqueeze(1)  # [E, 1, N]
     count = present.sum(-1, keepdim=True).clamp(min=1)  # [E, 1, 1]
     centre = product(present / count, means)  # [E, 1, D]; means of absent classes are zero
-    # The spread is the mean of |p|² less |c|². What rounding does to it is far below the spread that is asked for.
+    # The spread is the mean of |p|² less |c|². What rounding does to it is far below the spread that matters.
     squares = torch.linalg.vector_norm(means, dim=(1, 2), keepdim=True).square() / count
     far = squares < (1 + _FAR**-2) * torch.linalg.vector_norm(centre, dim=-1, keepdim=True).square()
     if far.device.type == "cpu" and not far.any():

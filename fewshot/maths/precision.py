@@ -23,14 +23,14 @@ def readable(episode: Rows, learner: Learner) -> Rows:
 
     Half precision and integers become float32 (8-bit pixels 0..1), unless the learner itself is in half precision.
     Rows so small or so large that their squares leave float32 become float64 for learners that the scale does not
-    matter to; the others, whose settings are in units of the features, refuse them. Values are looked at in host
+    matter to; the others, whose settings are in units of the features, refuse them. Values are read in host
     memory only, since reading them off an accelerator would stall it.
 
     Raises:
         ValueError: rows without features; a row that holds NaN or infinity; support rows out of range.
     """
     if 0 in episode.support.shape[2:]:
-        raise ValueError(f"rows are {list(episode.support.shape[2:])}: there are no features; look at what made them.")
+        raise ValueError(f"rows are {list(episode.support.shape[2:])}: there are no features; check what made them.")
     dtypes = {part.dtype for part in learner.parameters() if part.is_floating_point()}
     # Queries need not have been read in the precision of the support.
     rows = episode.query if isinstance(episode, Episode) else episode.support
@@ -44,7 +44,7 @@ def readable(episode: Rows, learner: Learner) -> Rows:
     if support.device.type != "cpu" or not support.numel() or support.dtype not in _RANGE:
         return episode
     low, high = _RANGE[support.dtype]
-    # A look at every row costs as much as a cheap learner. One per episode tells whether the whole is out of range;
+    # Reading every row costs as much as a cheap learner. One per episode shows whether the whole is out of range;
     # NaN in the others shows in the logits.
     length = torch.linalg.vector_norm(support[:, :1].flatten(1), dim=1)  # [E]
     if bool(((length > low) & (length < high)).all()):
@@ -101,7 +101,7 @@ def refuse_non_finite(rows: Tensor, what: str, counted: Tensor | None = None) ->
         e, r = bad.nonzero()[0].tolist()
         raise ValueError(
             f"{what} row {r} of episode {e} contains NaN or infinity; drop or impute such rows, "
-            "or look at what produced them."
+            "or check what produced them."
         )
 
 

@@ -52,7 +52,7 @@ def rescaled(state: SupportState, query: Tensor) -> tuple[SupportState, Tensor]:
 
 
 class Moved(NamedTuple):
-    """Queries moved by one vector per episode, without the moved copy: all that is asked of them is cheaper so."""
+    """Queries moved by one vector per episode, without the moved copy: what is needed of them costs less that way."""
 
     query: Tensor  # [E, Q, D]
     by: Tensor  # [E, 1, D]

@@ -57,14 +57,14 @@ def padding_is_ignored(trial: Trial) -> None:
     """Support rows labelled -1 change nothing, whatever they hold."""
     episode = trial.episode
     garbage = 1e3 * torch.randn(episode.support[:, :3].shape, generator=torch.Generator().manual_seed(0))
-    mark = torch.full_like(episode.labels[:, :1], -1)
+    padding = torch.full_like(episode.labels[:, :1], -1)
     padded = episode.replace(
         support=torch.cat([garbage[:, :1], episode.support, garbage[:, 1:]], 1),
-        labels=torch.cat([mark, episode.labels, mark, mark], 1),
+        labels=torch.cat([padding, episode.labels, padding, padding], 1),
     )
     trial.same(trial.logits(padded), trial.logits(), "with padding rows")
     if episode.text is not None:
-        nothing = episode.replace(support=garbage, labels=mark.expand(-1, 3))
+        nothing = episode.replace(support=garbage, labels=padding.expand(-1, 3))
         trial.same(trial.logits(nothing), trial.logits(trial.make(shot=0)[0].replace(query=episode.query)),
                   "only padding against no support")  # fmt: skip
 
@@ -80,7 +80,7 @@ def offset_does_not_matter(trial: Trial) -> None:
         far = _rows(trial.make(dtype=torch.float64)[0], offset=offset, dtype=torch.float32)
         near = _rows(_rows(far, dtype=torch.float64), offset=-offset, dtype=torch.float32)
         found, expected = trial.logits(far), trial.logits(near)
-        _demand_same_answers(found, expected, f"with an offset of {what}")
+        _demand_same_predictions(found, expected, f"with an offset of {what}")
         gap = (found.softmax(-1) - expected.softmax(-1)).abs().max().item()
         assert gap < 0.01, f"with an offset of {what}, probabilities differ by {gap:.3g}"
 
@@ -92,11 +92,11 @@ def scale_does_not_matter(trial: Trial) -> None:
     expected = trial.logits()
     for power in (-100, -12, 12, 100):  # powers of two round nothing
         scaled = _rows(trial.episode, scale=2.0**power)
-        _demand_same_answers(trial.logits(scaled), expected, f"with all rows times 2^{power}")
+        _demand_same_predictions(trial.logits(scaled), expected, f"with all rows times 2^{power}")
 
 
 def is_deterministic(trial: Trial) -> None:
-    """Asked twice, it answers the same."""
+    """Called twice, it gives the same logits."""
     first, second = trial.logits(), trial.logits()
     assert torch.equal(first, second), f"a second call differs by {(first - second).abs().max():.3g}"
 
@@ -122,7 +122,7 @@ def _rows(
     return episode.replace(**{name: value.to(dtype) for name, value in rows.items()}, text=text)
 
 
-def _demand_same_answers(found: Tensor, expected: Tensor, what: str) -> None:
+def _demand_same_predictions(found: Tensor, expected: Tensor, what: str) -> None:
     assert found.isfinite().all(), f"{what}: logits are not finite"
     same = (found.argmax(-1) == expected.argmax(-1)).float().mean().item()
     assert same == 1, f"{what}: {1 - same:.0%} of the predictions change"

@@ -29,7 +29,7 @@ class Trial:
             learners of fixed input size have), else ``[16]`` for features and ``[1, 28, 28]`` for images.
         way: the learner's own ``way`` (an attribute that learners of fixed way have), else 4.
         episode: separable episodes, support and queries in random order.
-        targets: their answer key ``[E, Q]``.
+        targets: the query labels ``[E, Q]``.
     """
 
     def __init__(self, learner: Learner, item_shape: Sequence[int] | None = None, seed: int = 0) -> None:
@@ -49,7 +49,7 @@ class Trial:
         variant: int = 0,
         unlabelled: int = 0,
     ) -> tuple[Episode, Tensor]:
-        """Separable episodes and their answer key; the same call makes the same episodes.
+        """Separable episodes and their query labels; the same call makes the same episodes.
 
         Args:
             shot: support rows per class.
@@ -92,7 +92,7 @@ class Trial:
         return episode, targets
 
     def logits(self, episode: Episode | None = None) -> Tensor:
-        """What the learner answers."""
+        """Logits of the learner."""
         return self.learner(self.episode if episode is None else episode)
 
     def twin(self) -> Learner:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from episodes.episode import Support
 from fewshot.learner import Learner
-from fewshot.maths.inner_loop import Descent, Params, Task, adapt, adapt_head, answer
+from fewshot.maths.inner_loop import Descent, Params, Task, adapt, adapt_head, logits_of
 from fewshot.maths.linalg import product
 from fewshot.maths.strategy import STRATEGIES, choose_strategy
 from fewshot.nets import make_net
@@ -151,7 +151,7 @@ class MAML(Learner):
         else:
             own = {name: value for name, value in state.items() if name not in ("support", "one_hot")}
             task = Task(support, one_hot, one_hot.sum(-1))
-            logits = answer(self.network, self._shared(own), own, task, query, self._strategy(query), self.chunk)
+            logits = logits_of(self.network, self._shared(own), own, task, query, self._strategy(query), self.chunk)
         return logits.to(given).masked_fill(absent.unsqueeze(1), -torch.inf)
 
     def _adapted(self, episode: Support, trace: bool = False) -> list[State]:
