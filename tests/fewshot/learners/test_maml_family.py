@@ -15,8 +15,7 @@ from episodes import Episode, EpisodeSampler, TensorSource, evaluate
 from fewshot import load_learner, meta_train
 from fewshot.learners import ANIL, MAML, MetaSGD, ProtoMAML, Reptile
 from fewshot.learners.learn2learn import adapter, source_of, state_from_learn2learn, state_to_learn2learn
-from fewshot.nets.layout import channels_last
-from fewshot.nets.norm import BatchNorm, TaskNorm, statistics_from
+from fewshot.nets.norm import TaskNorm
 
 CONV = "conv4(norm='task', channels=8)"
 
@@ -57,9 +56,6 @@ class TransductiveNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.layers(x)
         return features
-
-
-# learn2learn
 
 
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
@@ -191,9 +187,6 @@ def test_their_datasets_become_sources() -> None:
         source_of([1, 2])
 
 
-# Roads that must meet
-
-
 @pytest.mark.parametrize("name", ["maml", "anil", "boil", "metasgd", "maml++", "proto-maml"])
 def test_loop_and_vmap_agree_to_second_order_with_task_norm(name: str) -> None:
     torch.manual_seed(0)
@@ -322,50 +315,3 @@ def test_wrong_use_is_explained() -> None:
     learner = MAML("linear", way=3, item_shape=(4,))
     with pytest.raises(ValueError, match=r"made for way=3 and items of \[4\], but the episode has way=2"):
         learner(Episode(torch.zeros(1, 2, 4), torch.tensor([[0, 1]]), torch.zeros(1, 1, 4), 2))
-
-
-# Norms
-
-
-@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5, 5)])
-def test_batch_norm_equals_torchs(shape: tuple[int, ...]) -> None:
-    torch.manual_seed(0)
-    ours, theirs = BatchNorm(4), (nn.BatchNorm1d(4) if len(shape) == 2 else nn.BatchNorm2d(4))
-    for _ in range(3):
-        x = torch.randn(shape)
-        torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.variance, theirs.running_var)
-    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), atol=1e-5, rtol=1e-5)
-
-
-def test_task_norm_is_of_each_episode_and_of_the_rows_that_count() -> None:
-    torch.manual_seed(0)
-    norm, x = TaskNorm(4), torch.randn(10, 4, 3, 3)
-    weights = torch.tensor([[1.0, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
-    with statistics_from(weights):
-        found = norm(x).view(2, 5, 4, 3, 3)
-    for e, rows in ((0, x[:3]), (1, x[5:7])):
-        mean, variance = rows.mean((0, 2, 3), keepdim=True), rows.var((0, 2, 3), unbiased=False, keepdim=True)
-        torch.testing.assert_close(found[e], (x[5 * e : 5 * e + 5] - mean) / (variance + 1e-5).sqrt())
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_channels_last_changes_the_order_and_nothing_else(channels: int) -> None:
-    x = torch.rand(2, 4, channels, 5, 6, generator=torch.Generator().manual_seed(0))
-    found = channels_last(x[0])
-    assert torch.equal(found, x[0]) and found.stride() == (30 * channels, 1, 6 * channels, channels)
-    assert torch.equal(torch.func.vmap(channels_last)(x), x)
-
-
-def test_resnet12_and_dropblock() -> None:
-    from fewshot.nets.resnet12 import DropBlock, ResNet12
-
-    net = ResNet12((3, 32, 32), widths=(8, 12, 16, 24), drop=0.3).eval()
-    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 24) and net.dim == 24
-    drop = DropBlock(0.3, 3).train()
-    drop.generator.manual_seed(0)
-    x = torch.ones(8, 4, 12, 12)
-    y = drop(x)
-    assert 0.1 < float((y == 0).float().mean()) < 0.5 and abs(float(y.mean()) - 1) < 1e-4
-    drop.generator.manual_seed(0)
-    assert torch.equal(drop(x), y) and torch.equal(drop.eval()(x), x)

@@ -6,15 +6,12 @@ import pytest
 import torch
 from learner_episodes import make
 from torch import Tensor
-from torch.nn.functional import normalize as usual
 
 from episodes import Episode, TensorSource
 from fewshot import FewShotClassifier, load_learner
 from fewshot.learners import list_learners
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import normalize
 from fewshot.maths.precision import readable
-from fewshot.maths.simplex import onto_simplex
 from fewshot.testing.trial import Trial
 
 # Some cost seconds and some differ in how they are trained only; they share the door that is tested here.
@@ -58,20 +55,6 @@ def test_nothing_is_subtracted_near_zero() -> None:
     assert not relative.offset.any()
     assert shifted(episode.query, relative.offset) is episode.query
     assert relative_to_centre(changed(episode, lambda rows: rows + 1e3)).offset.all()
-
-
-def test_normalize_is_right_wherever_the_precision_holds_the_row() -> None:
-    rows = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(normalize(rows), usual(rows, dim=-1))
-    torch.testing.assert_close(normalize(rows, dim=0), usual(rows, dim=0))
-    for power in (-120, -60, 60, 120):
-        torch.testing.assert_close(normalize(rows * 2.0**power), usual(rows, dim=-1))
-    mixed = torch.stack([rows[0], 0 * rows[1], 2.0**-110 * rows[2]])
-    found = normalize(mixed.requires_grad_())
-    torch.testing.assert_close(found.norm(dim=-1), torch.tensor([1.0, 0.0, 1.0]))
-    found.sum().backward()
-    assert mixed.grad is not None
-    assert mixed.grad[:2].isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -160,11 +143,3 @@ def test_sparse_and_complex_rows_are_refused(change, words: str) -> None:  # typ
         TensorSource(change(rows), labels[0])
     with pytest.raises((ValueError, TypeError), match=r"dense|[Cc]omplex"):
         FewShotClassifier().fit(change(rows), labels[0].tolist())
-
-
-def test_a_simplex_far_from_the_values() -> None:
-    values = torch.tensor([[0.2, 0.5, 0.1], [-torch.inf, 0.5, 0.1]])
-    for offset in (0.0, 1e9, -1e9):
-        torch.testing.assert_close(onto_simplex(values + offset, 0.1).sum(-1), torch.tensor([0.1, 0.1]))
-    huge = torch.tensor([[1e30, 1e30, -1e30]])
-    torch.testing.assert_close(onto_simplex(huge, 0.1), torch.tensor([[0.05, 0.05, 0.0]]))

@@ -41,7 +41,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "stata": references.stata,
 }
 WITH_TEXT = [name for name in list_learners() if "text" in load_learner(name).needs]
-DATA = Path(__file__).parents[3] / "shared" / "data" / "clip_vitb32" / "caltech101.npz"
+DATA = Path(__file__).parents[4] / "shared" / "data" / "clip_vitb32" / "caltech101.npz"
 
 
 def with_text(shots: list[int], *, dtype: torch.dtype = torch.float64, query: int = 5) -> Episode:
