@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import references
+import references.basic as references
 import torch
 from learner_episodes import DIM, expect, make, padded, up_to_a_constant
 from torch import Tensor

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references_inductive as references
+import references.inductive as references
 import torch
 from learner_episodes import expect, make, padded, up_to_a_constant
 from torch import nn

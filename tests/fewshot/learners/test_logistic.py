@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import references
+import references.basic as references
 import torch
 from learner_episodes import expect, make, up_to_a_constant
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-import references_inductive as references
+import references.inductive as references
 import torch
 from learner_episodes import expect, make, padded
 

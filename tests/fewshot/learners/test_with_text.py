@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references_text as references
+import references.text as references
 import torch
 from learner_episodes import make, padded, up_to_a_constant
 from scipy.optimize import brentq
