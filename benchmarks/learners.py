@@ -59,7 +59,7 @@ CONTESTS = [
             lambda s, q: 2 * (s + q) * WAY * D + 2 * q * q * D + 20 * 2 * q * q * WAY, 2000, 150, 3),
     Contest("tim(steps=50, rate=1e-4, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM", {},
             head(50, True), 300, 12, 4),
-    Contest("fine-tune(head='cosine', steps=50, rate=1e-4, optimiser='adam', decay=0.0, scale=1.0)", "Finetune",
+    Contest("fine-tune(head='cosine', steps=50, rate=1e-4, optimizer='adam', weight_decay=0.0, scale=1.0)", "Finetune",
             {"fine_tuning_steps": 50}, head(50, False), 1000, 30, 10),
     Contest("transductive-finetune(steps=10, rate=5e-5, scale=1.0, entropy=1.0, metric='euclidean')",
             "TransductiveFinetuning", {"fine_tuning_steps": 10}, head(10, True), 1000, 60),

@@ -97,7 +97,7 @@ def main() -> None:
              *(("linear head, 640 features", "linear", (640,), steps, False) for steps in (1, 5, 10))]  # fmt: skip
     for name, net, shape, steps, first in cases:
         torch.random.manual_seed(0)
-        learner = MAML(net, WAY, shape, steps=steps, rate=0.1, first_order=first).train()
+        learner = MAML(net, WAY, shape, steps=steps, lr=0.1, first_order=first).train()
         episode, targets = tasks(shape)
         each = contestants(learner, episode, targets)
         for work in each:

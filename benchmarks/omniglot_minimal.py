@@ -29,7 +29,7 @@ from episodes.statistics import holm, mean_interval
 from fewshot import load_learner, meta_train
 from fewshot.meta import load_weights, pretrain
 from fewshot.nets.front import NetFront
-from fewshot.transforms import Chain
+from fewshot.transforms import Pipeline
 
 TEST, VALIDATION = 4, 2  # alphabets: 40 and 24 characters
 TASKS = ((5, 1), (5, 5), (20, 1), (20, 5))
@@ -38,11 +38,11 @@ SETTINGS = {  # learner, way and shot of training, rate
     "protonet": ("conv4 | prototypes(scale=0.1)", 20, 5, 1e-3),
     "relation": ("conv4 | relation", 20, 1, 1e-3),
     "r2d2": ("conv4 | r2d2", 20, 1, 1e-3),
-    "maml": (f"maml({_NET}, way=5, steps=3, rate=0.4)", 5, 1, 1e-3),
-    "anil": (f"anil({_NET}, way=5, steps=5, rate=0.1)", 5, 1, 1e-3),
-    "proto-maml": (f"proto-maml({_NET}, way=5, steps=2, rate=0.01)", 5, 1, 1e-3),
-    "maml-20": (f"maml({_NET}, way=20, steps=3, rate=0.4)", 20, 1, 1e-3),
-    "anil-20": (f"anil({_NET}, way=20, steps=5, rate=0.1)", 20, 1, 1e-3),
+    "maml": (f"maml({_NET}, way=5, steps=3, lr=0.4)", 5, 1, 1e-3),
+    "anil": (f"anil({_NET}, way=5, steps=5, lr=0.1)", 5, 1, 1e-3),
+    "proto-maml": (f"proto-maml({_NET}, way=5, steps=2, lr=0.01)", 5, 1, 1e-3),
+    "maml-20": (f"maml({_NET}, way=20, steps=3, lr=0.4)", 20, 1, 1e-3),
+    "anil-20": (f"anil({_NET}, way=20, steps=5, lr=0.1)", 20, 1, 1e-3),
     "baseline": ("conv4 | prototypes(distance='cosine')", 20, 1, 1e-3),  # trained by plain classification
     "matching": ("conv4 | matching(scale=10.0, centred=False)", 20, 1, 1e-3),
     "metaoptnet": ("conv4 | metaoptnet", 20, 1, 1e-3),
@@ -156,11 +156,11 @@ def accuracy_of(learner: torch.nn.Module, source: TensorSource, way: int, shot: 
     """Accuracy of each episode; all learners get the same."""
     sampler = EpisodeSampler(source.labels, way, shot, 5, seed=3)
     rows, head = source, learner
-    if isinstance(learner, Chain) and isinstance(learner.transforms[0], NetFront):
+    if isinstance(learner, Pipeline) and isinstance(learner.transforms[0], NetFront):
         # A fixed encoder: every drawing goes through it once, not once per episode.
         with torch.no_grad():
             rows = TensorSource(learner.transforms[0].net(source.features), source.labels)
-        head = Chain(learner.transforms[1:], learner.learner) if len(learner.transforms) > 1 else learner.learner
+        head = Pipeline(learner.transforms[1:], learner.learner) if len(learner.transforms) > 1 else learner.learner
     return evaluate({"learner": head}, rows, sampler, episodes=episodes, progress=False)["learner"].scores
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 _MODULES = {
     "Episode": "episodes.episode",
+    "Support": "episodes.episode",
     "EpisodeSampler": "episodes.samplers.fixed",
     "Draw": "episodes.draw",
     "Sampler": "episodes.samplers.sampler",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from episodes.datasets import load_dataset as load_dataset
     from episodes.draw import Draw as Draw
     from episodes.episode import Episode as Episode
+    from episodes.episode import Support as Support
     from episodes.evaluation import evaluate as evaluate
     from episodes.image_source import ImageSource as ImageSource
     from episodes.metrics import Metric as Metric

@@ -1,4 +1,4 @@
-"""`Episode`: the question paper of a few-shot exam, and the glossary of the whole library.
+"""`Support` and `Episode`: what is learned from, and what is classified; with the glossary of the whole library.
 
 ======  =========================================  ======  ===================================
 letter  is the number of                           letter  is the number of
@@ -9,30 +9,34 @@ letter  is the number of                           letter  is the number of
 ``S``   support rows of an episode (often N K)     ``T``   templates (prompts) of a class
 ``Q``   query rows of an episode                   ``*x``  any item shape: ``D`` or ``3 H W``
 ======  =========================================  ======  ===================================
+
+A `Support` is all that `fewshot.Learner.adapt` receives. An `Episode` is a `Support` with queries. The query labels are
+in neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from episodes.precision import refuse_unusual
 
+Rows = TypeVar("Rows", bound="Support")  # a Support, or an Episode where one is given
 
-@dataclass(frozen=True)
-class Episode:
-    """A batch of E episodes: labelled support, unlabelled query, and never the answer key.
 
-    Label ``-1`` marks padding, so episodes with unequal shots or fewer ways share one tensor.
+@dataclass(frozen=True, repr=False)
+class Support:
+    """A batch of E tasks to learn from: labelled rows, class text, and no queries.
+
+    Label ``-1`` marks padding, so tasks with unequal shots or fewer ways share one tensor.
 
     Attributes:
         support: examples to learn from ``[E, S, *x]``; ``S = 0`` is zero-shot.
         labels: class of each support row, ``0..way-1`` or ``-1`` (padding) ``[E, S]``, integer.
-        query: examples to classify ``[E, Q, *x]``.
         way: number of classes N; logits are ``[E, Q, way]``.
         text: one vector per class ``[E, N, D]`` (or one per template, ``[E, N, T, D]``), zero where a way is
             absent; None where classes have no names.
@@ -45,34 +49,40 @@ class Episode:
         ValueError: shapes disagree, a label lies outside ``-1..way-1``, or a tensor is sparse or complex.
 
     >>> import torch
-    >>> episode = Episode(torch.zeros(2, 5, 64), torch.arange(5).expand(2, 5), torch.zeros(2, 75, 64), way=5)
-    >>> len(episode), episode.shots.tolist()[0]
+    >>> support = Support(torch.zeros(2, 5, 64), torch.arange(5).expand(2, 5), way=5)
+    >>> len(support), support.shots.tolist()[0]
     (2, [1, 1, 1, 1, 1])
+    >>> support.query
+    Traceback (most recent call last):
+    AttributeError: a Support has no query: a learner adapts to the support alone, and queries come to predict(...).
     """
 
     support: Tensor
     labels: Tensor
-    query: Tensor
     way: int
     text: Tensor | None = None
     ids: Tensor | None = None
     unlabelled: Tensor | None = None
     weights: Tensor | None = None
 
+    if not TYPE_CHECKING:  # a type checker shall see that there is no query
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "query":
+                raise AttributeError(
+                    "a Support has no query: a learner adapts to the support alone, and queries come to predict(...)."
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __post_init__(self) -> None:
-        support, labels, query = self.support, self.labels, self.query
-        for name in ("support", "query", "text", "unlabelled"):
+        support, labels = self.support, self.labels
+        for name in ("support", "text", "unlabelled"):
             if (value := getattr(self, name)) is not None:
                 refuse_unusual(value, name)
         if labels.ndim != 2 or support.shape[:2] != labels.shape:
             raise ValueError(
                 f"support is {list(support.shape)} and labels {list(labels.shape)}; "
                 "they must be [E, S, *x] and [E, S] with the same E and S."
-            )
-        if query.ndim != support.ndim or len(query) != len(support) or query.shape[2:] != support.shape[2:]:
-            raise ValueError(
-                f"query is {list(query.shape)} and support {list(support.shape)}; "
-                "they must be [E, Q, *x] and [E, S, *x] with the same E and item shape."
             )
         if self.way < 1:
             raise ValueError(f"way={self.way}; an episode needs at least one class.")
@@ -119,43 +129,100 @@ class Episode:
         classes = torch.arange(self.way, device=self.labels.device)
         return (self.labels.unsqueeze(-1) == classes).sum(1)  # [E, N]
 
-    def replace(self, **changes: object) -> Episode:
+    def with_query(self, query: Tensor) -> Episode:
+        """These tasks with queries ``[E, Q, *x]``."""
+        return Episode(query=query, **{part.name: getattr(self, part.name) for part in fields(Support)})
+
+    def replace(self: Rows, **changes: object) -> Rows:
         """A copy with some fields exchanged; tensors are shared, not copied."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Episode:
-        """The same episodes on another device."""
+    def to(self: Rows, device: torch.device | str, *, non_blocking: bool = False) -> Rows:
+        """The same tasks on another device."""
         moved: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=non_blocking)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
+            name: value.to(device, non_blocking=non_blocking) for name, value in self._tensors().items()
         }
         return replace(self, **moved)
 
     def __len__(self) -> int:
-        """Number of episodes E."""
+        """Number of tasks E."""
         return len(self.support)
 
-    def __getitem__(self, index: int | slice) -> Episode:
-        """Some of the episodes, still as a batch: ``episode[3]`` has E = 1."""
+    def __getitem__(self: Rows, index: int | slice) -> Rows:
+        """Some of the tasks, still as a batch: ``episode[3]`` has E = 1."""
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"episode {index} of a batch of {len(self)}")
             index = slice(index % len(self), index % len(self) + 1)
-        chosen: dict[str, Any] = {
-            field.name: value[index] for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)
-        }
+        chosen: dict[str, Any] = {name: value[index] for name, value in self._tensors().items()}
         return replace(self, **chosen)
 
-    def __iter__(self) -> Iterator[Episode]:
-        """The episodes one by one, each a batch of one."""
+    def __iter__(self: Rows) -> Iterator[Rows]:
+        """The tasks one by one, each a batch of one."""
         return (self[e] for e in range(len(self)))
 
     def __repr__(self) -> str:
-        shapes = {
-            field.name: list(value.shape)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        inner = ", ".join(f"{name}={shape}" for name, shape in shapes.items())
-        return f"Episode(way={self.way}, {inner})"
+        inner = ", ".join(f"{name}={list(value.shape)}" for name, value in self._tensors().items())
+        return f"{type(self).__name__}(way={self.way}, {inner})"
+
+    def _tensors(self) -> dict[str, Tensor]:
+        held = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: value for name, value in held.items() if isinstance(value, Tensor)}
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Episode(Support):
+    """A batch of E episodes: a `Support` and unlabelled queries, and never the query labels.
+
+    Attributes:
+        query: examples to classify ``[E, Q, *x]``.
+
+    The others are those of `Support`; as arguments they come in the order support, labels, query, way, text, ids,
+    unlabelled, weights.
+
+    Raises:
+        ValueError: as for `Support`; or the queries are not rows like the support's.
+
+    >>> import torch
+    >>> episode = Episode(torch.zeros(2, 5, 64), torch.arange(5).expand(2, 5), torch.zeros(2, 75, 64), way=5)
+    >>> len(episode), episode.shots.tolist()[0]
+    (2, [1, 1, 1, 1, 1])
+    >>> episode.without_query()
+    Support(way=5, support=[2, 5, 64], labels=[2, 5])
+    """
+
+    query: Tensor = field(kw_only=True)
+
+    def __init__(
+        self,
+        support: Tensor,
+        labels: Tensor,
+        query: Tensor,
+        way: int,
+        text: Tensor | None = None,
+        ids: Tensor | None = None,
+        unlabelled: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
+        # Written out, as a dataclass would put the query last, behind arguments that have defaults.
+        self.__dict__.update(
+            support=support, labels=labels, query=query, way=way, text=text, ids=ids, unlabelled=unlabelled,
+            weights=weights,
+        )  # fmt: skip
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        query, support = self.query, self.support
+        refuse_unusual(query, "query")
+        if query.ndim != support.ndim or len(query) != len(support) or query.shape[2:] != support.shape[2:]:
+            raise ValueError(
+                f"query is {list(query.shape)} and support {list(support.shape)}; "
+                "they must be [E, Q, *x] and [E, S, *x] with the same E and item shape."
+            )
+
+    def without_query(self) -> Support:
+        """The part that a learner adapts to; its tensors are shared, and were checked already."""
+        part = object.__new__(Support)
+        part.__dict__.update((name, value) for name, value in self.__dict__.items() if name != "query")
+        return part

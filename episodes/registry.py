@@ -15,39 +15,48 @@ class Registry:
 
     Args:
         what: the noun for messages ("dataset").
-        homes: name -> ``"module:attribute"``.
+        entries: name -> ``"module:attribute"``.
         group: entry-point group through which other packages add theirs, e.g. ``"episodes.datasets"``.
+        aliases: other name -> name. An alias is understood wherever a name is; `names` leaves it out.
     """
 
-    def __init__(self, what: str, homes: Mapping[str, str], group: str) -> None:
-        self.what, self.homes, self.group = what, homes, group
+    def __init__(
+        self, what: str, entries: Mapping[str, str], group: str, aliases: Mapping[str, str] | None = None
+    ) -> None:
+        self.what, self.entries, self.group, self.aliases = what, entries, group, aliases or {}
 
     def names(self) -> list[str]:
-        """All known names, built-in and installed."""
+        """All known names, built-in and installed, without aliases."""
         from importlib.metadata import entry_points
 
-        return sorted({*self.homes, *(point.name for point in entry_points(group=self.group))})
+        return sorted({*self.entries, *(point.name for point in entry_points(group=self.group))})
+
+    def canonical(self, name: str) -> str:
+        """The name that an alias stands for; any other name as it is. An installed name is no alias."""
+        return self.aliases[name] if name in self.aliases and name not in self.names() else name
 
     def get(self, name: str) -> Any:
-        """The thing of that name.
+        """The thing of that name or alias.
 
         Raises:
             ValueError: unknown name; the message suggests the nearest ones.
         """
-        if name in self.homes:
-            module, _, attribute = self.homes[name].partition(":")
+        if name not in self.entries:
+            name = self.canonical(name)
+        if name in self.entries:
+            module, _, attribute = self.entries[name].partition(":")
             return getattr(import_module(module), attribute)
         from importlib.metadata import entry_points
 
         for point in entry_points(group=self.group, name=name):
             return point.load()
-        raise ValueError(unknown(self.what, name, self.names()))
+        raise ValueError(unknown(self.what, name, self.names(), self.aliases))
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name, with the nearest known ones."""
+def unknown(what: str, name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """The message for an unknown name, with the nearest known ones; aliases are suggested, but not listed."""
     known, name = list(known), name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*known, *aliases], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     listed = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
     return f"unknown {what} {name!r}; {hint}Known: {listed}."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from episodes.outliers import log_odds_against_best
 from fewshot.maths.precision import readable, second_look
 from fewshot.registry import argument_names, spec_string
@@ -34,10 +35,12 @@ class Learner(nn.Module):
             an episode (distances do not see it, cosines do), or ``"scale"``, a positive factor on all of them. With
             ``"scale"`` it must compute in the precision of its rows, whatever that of its parameters: float32 rows
             whose squares leave the range come as float64.
-        weighted: True if `adapt` makes support rows count as `Episode.weights` says: a row of weight 2 is two rows.
+        weighted: True if `adapt` makes support rows count as `Support.weights` says: a row of weight 2 is two rows.
         tolerance: the difference that contract checks forgive, relative to the largest logit; iterative
             solvers may need more than the default.
         expected_failures: contract checks that it fails by nature, each with the reason.
+        untrained: contract checks that say nothing while its weights are the random ones that it was made with, each
+            with the reason. They are run for a trained learner, ``check_learner(learner, trained=True)``.
     """
 
     name: ClassVar[str] = ""
@@ -48,18 +51,27 @@ class Learner(nn.Module):
     weighted: bool = False
     tolerance: ClassVar[float] = 1e-4
     expected_failures: ClassVar[Mapping[str, str]] = {}
+    untrained: ClassVar[Mapping[str, str]] = {}
 
-    def adapt(self, episode: Episode) -> State:
-        """Learn from the support (and text) of each episode; never reads ``episode.query``.
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let `adapt` of every learner see the support only, also where it is called with an episode."""
+        super().__init_subclass__(**options)
+        if "adapt" in vars(cls):
+            cls.adapt = _without_query(cls.adapt)  # type: ignore[method-assign]
+
+    def adapt(self, support: Support) -> State:
+        """Learn from the support (and text) of each episode; there are no queries in it.
+
+        Where it is called with an `Episode`, it receives the `Support` of that.
 
         Returns:
             Tensors only, leading dimension E. The same state serves any number of queries.
         """
-        raise TypeError(f"{type(self).__name__} does not define adapt(episode) -> state.")
+        raise NotImplementedError(f"{type(self).__name__} does not define adapt(support) -> state.")
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Classify ``query [E, Q, *x]``: logits ``[E, Q, N]``, ``-inf`` for absent classes."""
-        raise TypeError(f"{type(self).__name__} does not define predict(state, query) -> logits.")
+        raise NotImplementedError(f"{type(self).__name__} does not define predict(state, query) -> logits.")
 
     def forward(self, episode: Episode) -> Tensor:
         """Logits ``[E, Q, N]`` of an episode batch.
@@ -73,11 +85,11 @@ class Learner(nn.Module):
         """
         self.check(episode)
         episode = readable(episode, self)
-        logits = self.predict(self.adapt(episode), episode.query)
+        logits = self.predict(self.adapt(episode.without_query()), episode.query)
         if logits.device.type != "cpu" or not logits.numel() or bool(logits.detach().amax() < torch.inf):
             return logits
         again = second_look(episode, self)
-        return logits if again is None else self.predict(self.adapt(again), again.query)
+        return logits if again is None else self.predict(self.adapt(again.without_query()), again.query)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """How little each query looks like any of the classes ``[E, Q]``: the log-odds against the most likely one.
@@ -87,7 +99,7 @@ class Learner(nn.Module):
         """
         return log_odds_against_best(logits)
 
-    def check(self, episode: Episode) -> None:
+    def check(self, episode: Support) -> None:
         """Refuse an episode that lacks what this learner `needs`."""
         if "text" in self.needs and episode.text is None:
             raise ValueError(
@@ -107,3 +119,11 @@ class Learner(nn.Module):
     def __repr__(self) -> str:
         """The spec string: `load_learner` makes an equal learner of it."""
         return spec_string(self.name, self)
+
+
+def _without_query(adapt: Callable[..., State]) -> Callable[..., State]:
+    @functools.wraps(adapt)
+    def call(self: Learner, support: Support, *rest: Any, **options: Any) -> State:
+        return adapt(self, support.without_query() if isinstance(support, Episode) else support, *rest, **options)
+
+    return call

@@ -2,63 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from episodes.registry import Registry as Registry
 from episodes.registry import unknown as unknown
-
-_LONGEST = 20_000  # characters of a spec
-
-
-def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split ``"ridge(alpha=0.1)"`` into ``("ridge", {"alpha": 0.1})``; values are Python literals.
-
-    Raises:
-        ValueError: not a name with keyword arguments, or longer than any that people write.
-
-    >>> parse_spec("nearest(k=3, distance='cosine')")
-    ('nearest', {'k': 3, 'distance': 'cosine'})
-    """
-    name, positional, named = parse_call(spec)
-    if positional:
-        raise ValueError(_UNREADABLE.format(spec))
-    return name, named
-
-
-def parse_call(spec: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """Split ``"last(3, lr=1e-4)"`` into ``("last", [3], {"lr": 0.0001})``; values are Python literals.
-
-    Raises:
-        ValueError: not a name with arguments.
-
-    >>> parse_call("last(3, lr=1e-4)")
-    ('last', [3], {'lr': 0.0001})
-    """
-    if len(spec) > _LONGEST:
-        raise ValueError(f"the spec {spec[:60]!r}... has {len(spec):,} characters; at most {_LONGEST:,} are read.")
-    name, bracket, rest = spec.strip().partition("(")
-    name = name.strip()
-    if not bracket:
-        return name, [], {}
-    try:
-        call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-            raise SyntaxError
-        if len({word.arg for word in call.keywords}) < len(call.keywords):
-            raise SyntaxError
-        positional = [_literal(value) for value in call.args]
-        return name, positional, {str(word.arg): _literal(word.value) for word in call.keywords if _named(word)}
-    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
-        raise ValueError(_UNREADABLE.format(spec if len(spec) <= 200 else f"{spec[:200]}...")) from None
-
-
-_UNREADABLE = (
-    "cannot read the spec {!r}; write a name with keyword arguments whose values are "
-    'Python literals, like "ridge(alpha=0.1)" or "nearest(k=3, distance=\'cosine\')".'
-)
+from episodes.spec import check_names
+from episodes.spec import parse_call as parse_call
+from episodes.spec import parse_spec as parse_spec
 
 
 def argument_names(cls: type) -> list[str]:
@@ -95,12 +46,8 @@ def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
         TypeError: an argument that has no default is missing.
     """
     allowed = argument_names(cls)
-    for argument in arguments:
-        if argument not in allowed:
-            near = difflib.get_close_matches(argument, allowed, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            takes = ", ".join(allowed) if allowed else "no arguments"
-            raise ValueError(f"{name!r} has no argument {argument!r}; {hint}It takes: {takes}.")
+    old = getattr(getattr(cls, "__init__", None), "old_names", {})  # see `renamed`
+    check_names(repr(name), [argument for argument in arguments if argument not in old], allowed)
     try:
         return cls(**arguments)
     except TypeError as error:
@@ -108,23 +55,6 @@ def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
             raise
         given = ", ".join(f"{argument}={str(value)[:60]!r}" for argument, value in arguments.items())
         raise ValueError(f"{name!r} cannot use {given}: {error}") from error
-
-
-def _named(word: ast.keyword) -> bool:
-    if word.arg is None:
-        raise ValueError
-    return True
-
-
-def _literal(node: ast.expr) -> Any:
-    return ast.literal_eval(_NonFinite().visit(node))
-
-
-class _NonFinite(ast.NodeTransformer):
-    """``inf`` and ``nan``, which `repr` writes, as the numbers they stand for."""
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(float(node.id)) if node.id in ("inf", "nan") else node
 
 
 def _one_line(value: Any) -> str:

@@ -35,6 +35,7 @@ def renamed(**names: str) -> Callable[[F], F]:
                 given[new] = given.pop(old)
             return function(*args, **given)
 
+        call.old_names = names  # type: ignore[attr-defined]  # for `build`, which checks the arguments of a spec
         return call  # type: ignore[return-value]
 
     return decorate

@@ -1,21 +1,22 @@
-"""Transforms of features, chained in front of any learner: ``"l2 | prototypes"``, ``"cl2n | ridge"``."""
+"""Transforms of features, put in front of any learner: ``"l2 | prototypes"``, ``"cl2n | ridge"``."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from episodes.source import Source, TensorSource
 from fewshot.learner import Learner, State
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import spread_of_support
 from fewshot.registry import Registry, argument_names, build, parse_spec, spec_string
 
-HOMES = {
+ENTRIES = {
     "l2": "fewshot.transforms:L2",
     "centre": "fewshot.transforms:Centre",
     "power": "fewshot.transforms:Power",
@@ -38,12 +39,12 @@ HOMES = {
     "mlp": "fewshot.nets.front:MLPFront",
     "resnet12": "fewshot.nets.front:ResNet12Front",
 }
-TRANSFORMS = Registry("transform", HOMES, "fewshot.transforms")
+TRANSFORMS = Registry("transform", ENTRIES, "fewshot.transforms")
 _ROWS = 65_536  # rows of the base data read at a time
 
 
 class Transform(nn.Module):
-    """Maps the rows of an episode, from what its support (or base data) tells.
+    """Maps the rows of an episode, by statistics of its support (or of base data).
 
     Class attributes:
         name: its name in spec strings.
@@ -62,13 +63,13 @@ class Transform(nn.Module):
         """Learn from base data (never from the classes that are tested); returns itself."""
         return self
 
-    def adapt(self, episode: Episode) -> State:
-        """What the support says; padding rows say nothing."""
-        return episode.support.new_zeros(len(episode))
+    def adapt(self, support: Support) -> State:
+        """What is taken from the support; padding rows do not count."""
+        return support.support.new_zeros(len(support))
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Map rows ``[E, R, D]``."""
-        raise TypeError(f"{type(self).__name__} does not define forward(rows, state).")
+        raise NotImplementedError(f"{type(self).__name__} does not define forward(rows, state).")
 
     def hyperparameters(self) -> dict[str, Any]:
         """The arguments of ``__init__`` with their present values."""
@@ -124,9 +125,9 @@ class Rescale(Transform):
 
     name = "rescale"
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """The mean ``[E, 1, D]`` and the root of the spread ``[E, 1, 1]``."""
-        return spread_of_support(episode)
+        return spread_of_support(support)
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Subtract and divide."""
@@ -149,18 +150,18 @@ class _Fitted(Transform):
         self.removes = ()  # the same is subtracted wherever the rows lie
         return self
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """The mean that is subtracted ``[E, 1, D]``."""
         if self.mean.numel():
-            return self.mean.to(episode.support).expand(len(episode), 1, -1)
-        known = (episode.labels >= 0).to(episode.support.dtype).unsqueeze(1)  # [E, 1, S]
-        if episode.weights is not None:
-            known = known * episode.weights.to(known.dtype).unsqueeze(1)
+            return self.mean.to(support.support).expand(len(support), 1, -1)
+        known = (support.labels >= 0).to(support.support.dtype).unsqueeze(1)  # [E, 1, S]
+        if support.weights is not None:
+            known = known * support.weights.to(known.dtype).unsqueeze(1)
         total = known.sum(-1, keepdim=True)  # [E, 1, 1]
         count = torch.where(total > 0, total, 1)
-        mean = product(known, episode.support) / count
+        mean = product(known, support.support) / count
         # Where rows lie far from zero, the sum has lost digits that what is left of it has not.
-        return mean + product(known, episode.support - mean) / count
+        return mean + product(known, support.support - mean) / count
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         for name in self._buffers:  # their size is that of the base data, unknown before
@@ -223,21 +224,21 @@ class Whiten(_Fitted):
         self.matrix = ((vectors * (values.clamp(min=0) + floor).rsqrt()) @ vectors.mT).float()
         return self
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """Needs base data: a few support rows cannot tell a covariance."""
         if not self.matrix.numel():
             raise ValueError(
                 "whiten has no base data; load_transform('whiten').fit(base) with rows of other classes than "
                 "those tested, or use 'centre' or 'cl2n', which can do without."
             )
-        return super().adapt(episode)
+        return super().adapt(support)
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Subtract and decorrelate."""
         return (rows - state) @ self.matrix.to(rows)
 
 
-class Chain(Learner):
+class Pipeline(Learner):
     """Transforms in front of a learner; itself a learner.
 
     Args:
@@ -254,36 +255,41 @@ class Chain(Learner):
         self.inputs = getattr(first, "inputs", learner.inputs)
         self.invariant = first.removes if isinstance(first, Transform) else learner.invariant
         self.tolerance = learner.tolerance  # type: ignore[misc]
-        failures = [getattr(part, "expected_failures", {}) for part in (*transforms, learner)]
-        self.expected_failures = {name: why for part in failures for name, why in part.items()}  # type: ignore[misc]
-        for part in (first, learner):  # learners of fixed sizes say so, and so does a chain of them
+        for declared in ("expected_failures", "untrained"):
+            found = [getattr(part, declared, {}) for part in (*transforms, learner)]
+            setattr(self, declared, {name: why for part in found for name, why in part.items()})
+        for part in (first, learner):  # learners of fixed sizes say so, and so does a pipeline of them
             for name in ("item_shape", "way"):
                 if hasattr(part, name) and not hasattr(self, name):
                     setattr(self, name, getattr(part, name))
 
-    def fit(self, base: Source | Tensor) -> Chain:
+    def fit(self, base: Source | Tensor) -> Pipeline:
         """Fit each transform on base data, seen through the ones before it, then the learner if it can be.
 
         Returns itself.
         """
-        rows = base if isinstance(base, Tensor) else base[torch.arange(len(base))]
-        for transform in self._transforms():
-            transform.fit(rows)
-            alone = Episode(rows[None], torch.zeros(1, len(rows), dtype=torch.long), rows[None, :1], way=1)
-            rows = transform(rows[None], transform.adapt(alone))[0]
-        first = self._transforms()[0]
-        self.invariant = first.removes
-        if callable(fit := getattr(self.learner, "fit", None)):
-            fit(rows if isinstance(base, Tensor) else TensorSource(rows, base.labels, name=base.name))
+        transforms, fit = self._transforms(), getattr(self.learner, "fit", None)
+        seen: Source | Tensor = base
+        for number, transform in enumerate(transforms):
+            transform.fit(seen)
+            if number + 1 < len(transforms) or callable(fit):  # all rows at once only where they are needed
+                rows = seen if isinstance(seen, Tensor) else seen[torch.arange(len(seen))]
+                alone = Support(rows[None], torch.zeros(1, len(rows), dtype=torch.long), way=1)
+                seen = transform(rows[None], transform.adapt(alone))[0]
+        if transforms:
+            self.invariant = transforms[0].removes
+        if callable(fit):
+            labelled = isinstance(seen, Tensor) and not isinstance(base, Tensor)
+            fit(TensorSource(seen, base.labels, name=base.name) if labelled else seen)  # type: ignore[union-attr, arg-type]
         return self
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """States of the transforms, then of the learner."""
         states = []
         for transform in self._transforms():
-            states.append(transform.adapt(episode))
-            episode = _through(transform, states[-1], episode, with_query=False)
-        return (*states, self.learner.adapt(episode))
+            states.append(transform.adapt(support))
+            support = _through(transform, states[-1], support)
+        return (*states, self.learner.adapt(support))
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Transform the queries and let the learner classify them."""
@@ -295,10 +301,11 @@ class Chain(Learner):
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """The learner's, of the transformed episode."""
         for transform in self._transforms():
-            episode = _through(transform, transform.adapt(episode), episode, with_query=True)
+            state = transform.adapt(episode.without_query())
+            episode = _through(transform, state, episode.without_query()).with_query(transform(episode.query, state))
         return self.learner.outlier_score(episode, logits)
 
-    def check(self, episode: Episode) -> None:
+    def check(self, episode: Support) -> None:
         """Refuse what the learner would refuse."""
         self.learner.check(episode)
 
@@ -314,13 +321,11 @@ class Chain(Learner):
         return " | ".join([*map(repr, self.transforms), repr(self.learner)])
 
 
-def _through(transform: Transform, state: State, episode: Episode, *, with_query: bool) -> Episode:
-    """The episode as a learner behind the transform sees it; without queries, while it adapts."""
-    text, more = episode.text, episode.unlabelled
-    support = transform(episode.support, state)
-    return episode.replace(
-        support=support,
-        query=transform(episode.query, state) if with_query else support[:, :0],
+def _through(transform: Transform, state: State, support: Support) -> Support:
+    """The support as a learner behind the transform sees it."""
+    text, more = support.text, support.unlabelled
+    return support.replace(
+        support=transform(support.support, state),
         unlabelled=None if more is None else transform(more, state),
         text=transform(text, state) if text is not None and transform.applies_to_text else text,
     )
@@ -345,3 +350,11 @@ def load_transform(spec: str | Transform) -> Transform:
 
 def _parts(base: Source | Tensor) -> Any:
     return (base[torch.arange(start, min(start + _ROWS, len(base)))] for start in range(0, len(base), _ROWS))
+
+
+def __getattr__(name: str) -> Any:
+    """`Chain`, the name of `Pipeline` in version 0.1."""
+    if name == "Chain":
+        warnings.warn("fewshot.transforms.Chain is now called Pipeline.", DeprecationWarning, stacklevel=2)
+        return Pipeline
+    raise AttributeError(f"module 'fewshot.transforms' has no attribute {name!r}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import difflib
 import inspect
 import os
 from collections.abc import Collection, Mapping
@@ -11,6 +9,7 @@ from typing import Any
 
 from episodes.registry import Registry
 from episodes.source import Source
+from episodes.spec import check_names, parse_arguments
 
 ENTRIES = {
     "arrays": "episodes.datasets.local:arrays",
@@ -98,12 +97,7 @@ def _check(name: str, argument: str, options: Mapping[str, Any], parameters: Col
         raise ValueError(f"dataset {name!r} needs a {places[0].name}; write '{name}:{places[0].name.upper()}'.")
     if any(word.kind is word.VAR_KEYWORD for word in parameters):
         return
-    for option in options:
-        if option not in takes:
-            near = difflib.get_close_matches(option, takes, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            listed = ", ".join(takes) if takes else "none"
-            raise ValueError(f"dataset {name!r} has no option {option!r}; {hint}Its options: {listed}.")
+    check_names(f"dataset {name!r}", options, takes, "option", "Its options")
 
 
 def parse_dataset(spec: str) -> tuple[str, str, dict[str, Any]]:
@@ -119,11 +113,7 @@ def parse_dataset(spec: str) -> tuple[str, str, dict[str, Any]]:
     written: dict[str, Any] = {}
     head, bracket, tail = spec.strip().rpartition("(")
     if bracket and tail.endswith(")"):
-        try:
-            call = ast.parse(f"f({tail}", mode="eval").body
-            if isinstance(call, ast.Call) and call.keywords and not call.args:
-                written = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        except (SyntaxError, ValueError):
-            written = {}
+        positional, named = parse_arguments(tail) or ([], {})
+        written = {} if positional else named
     name, _, argument = (head if written else spec.strip()).partition(":")
     return name.strip(), argument.strip(), written

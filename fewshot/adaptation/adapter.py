@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner, State
-from fewshot.transforms import Chain, Transform
+from fewshot.transforms import Pipeline, Transform
 
-Ask = Callable[[Episode, Tensor], Tensor]  # what the rest of the pipeline, adapted to the first, answers of the second
+Ask = Callable[[Support, Tensor], Tensor]  # what the rest of the pipeline, adapted to the first, answers of the second
 
 
 class AdaptationWarning(UserWarning):
@@ -32,7 +32,7 @@ class DomainAdapter(Transform):
     sees_target = True
     reweights: bool = False
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """What to learn from, and what `forward` needs to map target rows.
 
         Args:
@@ -50,7 +50,7 @@ class DomainAdapter(Transform):
         return rows
 
 
-class AdaptedPipeline(Chain):
+class AdaptedPipeline(Pipeline):
     """Transforms, at least one of which is a `DomainAdapter`, in front of a learner.
 
     Args:
@@ -77,24 +77,23 @@ class AdaptedPipeline(Chain):
         self.needs = tuple(dict.fromkeys((*learner.needs, "unlabelled")))
         self.transductive, self.invariant = True, ()
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """Keep the source and the unlabelled rows: without any, the target is known when there are queries."""
-        more = episode.unlabelled
-        weights = episode.weights
+        rows, more, weights = support.support, support.unlabelled, support.weights
         return {
-            "support": episode.support,
-            "labels": episode.labels,
-            "weights": torch.ones_like(episode.labels, dtype=episode.support.dtype) if weights is None else weights,
-            "unlabelled": episode.support[:, :0] if more is None else more,
-            "ids": torch.zeros(len(episode), dtype=torch.int64) if episode.ids is None else episode.ids,
-            "way": torch.full((len(episode), 1), episode.way),
+            "support": rows,
+            "labels": support.labels,
+            "weights": torch.ones_like(support.labels, dtype=rows.dtype) if weights is None else weights,
+            "unlabelled": rows[:, :0] if more is None else more,
+            "ids": torch.zeros(len(support), dtype=torch.int64) if support.ids is None else support.ids,
+            "way": torch.full((len(support), 1), support.way),
         }
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Adapt to the target rows, learn from the source, classify the queries."""
-        support, unlabelled = state["support"], state["unlabelled"]
-        source = Episode(
-            support, state["labels"], support[:, :0], way=int(state["way"][0]), ids=state["ids"],
+        unlabelled = state["unlabelled"]
+        source = Support(
+            state["support"], state["labels"], way=int(state["way"][0]), ids=state["ids"],
             weights=state["weights"] if self.weighted else None,
         )  # fmt: skip
         target = unlabelled if unlabelled.shape[1] else query
@@ -104,7 +103,7 @@ class AdaptedPipeline(Chain):
         """The log-odds against the best class: what the learner saw is not kept."""
         return Learner.outlier_score(self, episode, logits)
 
-    def _answer(self, place: int, source: Episode, target: Tensor, query: Tensor) -> Tensor:
+    def _answer(self, place: int, source: Support, target: Tensor, query: Tensor) -> Tensor:
         """Logits of queries by the part of the pipeline that begins at `place` ``[E, Q, N]``."""
         parts: list[Any] = self._transforms()
         if place == len(parts):
@@ -112,10 +111,10 @@ class AdaptedPipeline(Chain):
         part = parts[place]
         if not isinstance(part, DomainAdapter):
             state = part.adapt(source)
-            source = source.replace(support=part(source.support, state), query=part(source.query, state))
+            source = source.replace(support=part(source.support, state))
             return self._answer(place + 1, source, part(target, state), part(query, state))
 
-        def ask(task: Episode, rows: Tensor) -> Tensor:
+        def ask(task: Support, rows: Tensor) -> Tensor:
             return self._answer(place + 1, task, rows, rows)
 
         learned, state = part.align(source, target, ask)

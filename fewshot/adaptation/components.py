@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.inputs import check_whole
 from fewshot.adaptation.adapter import Ask, DomainAdapter
 from fewshot.learner import State
@@ -39,12 +39,12 @@ class TCA(DomainAdapter):
             raise ValueError(f"reg={reg!r}; it must be above 0.")
         self.reg = reg
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """Source rows mapped; the state is the map ``[E, D, d]``."""
         problem = _Both(source, target)
         axes = problem.components([problem.domains()], self.reg, self.dim)
         support = product(source.support, axes)
-        return source.replace(support=support, query=support[:, :0]), axes
+        return source.replace(support=support), axes
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Map target rows ``[E, R, d]``."""
@@ -74,14 +74,14 @@ class JDA(TCA):
         super().__init__(dim, reg)
         self.rounds = check_whole("rounds", rounds)
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """Source rows mapped after the last round; the state is the map ``[E, D, d]``."""
         problem = _Both(source, target)
         means = [problem.domains()]
         for turn in range(self.rounds):
             axes = problem.components(means, self.reg, self.dim)
             support = product(source.support, axes)
-            learned = source.replace(support=support, query=support[:, :0])
+            learned = source.replace(support=support)
             if turn + 1 < self.rounds:
                 guesses = ask(learned, product(target, axes)).argmax(-1)  # [E, U]
                 means = [problem.domains(), *problem.classes(guesses)]
@@ -91,7 +91,7 @@ class JDA(TCA):
 class _Both:
     """Rows of both domains in an orthonormal basis of their span, where the problem is as small as it can be."""
 
-    def __init__(self, source: Episode, target: Tensor) -> None:
+    def __init__(self, source: Support, target: Tensor) -> None:
         known = source.labels >= 0
         self._source, self._target = source, target
         kept = torch.cat([known, known.new_ones(target.shape[:2])], 1).to(target.dtype)  # [E, S + U]

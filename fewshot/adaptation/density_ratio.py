@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.inputs import check_whole
 from fewshot.adaptation.weighting import InstanceWeights, kernel_width
 from fewshot.learners.logistic import Logistic
@@ -49,7 +49,7 @@ class DensityRatio(InstanceWeights):
         learner = Logistic()
         for fold in range(self.folds):
             held_out = place % self.folds == fold  # [S + U]
-            task = Episode(rows, labels.masked_fill(held_out, -1), rows[:, :0], way=2)
+            task = Support(rows, labels.masked_fill(held_out, -1), way=2)
             logits = learner.predict(learner.adapt(task), source)  # [E, S, 2]
             logarithm = torch.where(held_out[: source.shape[1]], logits[..., 1] - logits[..., 0], logarithm)
         logarithm = logarithm.masked_fill(~known, -torch.inf)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.maths.linalg import product
 
 
@@ -19,10 +19,10 @@ class Centred(NamedTuple):
     total: Tensor  # [E, 1, 1], how many count
 
 
-def source_of(episode: Episode) -> Centred:
+def source_of(source: Support) -> Centred:
     """The labelled rows about their mean; padding does not count."""
-    known = (episode.labels >= 0).to(episode.support.dtype).unsqueeze(-1)  # [E, S, 1]
-    return _centred(episode.support, known)
+    known = (source.labels >= 0).to(source.support.dtype).unsqueeze(-1)  # [E, S, 1]
+    return _centred(source.support, known)
 
 
 def target_of(rows: Tensor) -> Centred:

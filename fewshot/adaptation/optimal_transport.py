@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.inputs import check_whole
 from fewshot.adaptation.adapter import Ask, DomainAdapter
 from fewshot.learner import State
@@ -44,7 +44,7 @@ class OptimalTransport(DomainAdapter):
             raise ValueError(f"reg={reg!r}, group={group!r}; reg must be above 0 and group at least 0.")
         self.reg, self.group, self.rounds = reg, group, check_whole("rounds", rounds)
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """Source rows where their mass goes; target rows stay."""
         known = source.labels >= 0  # [E, S]
         cost = torch.cdist(source.support, target).square()  # [E, S, U]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.inputs import check_whole
 from fewshot.adaptation.adapter import Ask, DomainAdapter
 from fewshot.learner import State
@@ -39,7 +39,7 @@ class PseudoLabels(DomainAdapter):
             raise ValueError(f"share={share!r}; it must be above 0 and at most 1.")
         self.share, self.rounds = share, check_whole("rounds", rounds)
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """The source with the target rows that are sure; the others stand there as padding."""
         learned = source
         for _ in range(self.rounds):
@@ -47,7 +47,7 @@ class PseudoLabels(DomainAdapter):
             learned = self._with(source, target, chances)
         return learned, target.new_zeros(len(target))
 
-    def _with(self, source: Episode, target: Tensor, chances: Tensor) -> Episode:
+    def _with(self, source: Support, target: Tensor, chances: Tensor) -> Support:
         sure, guess = chances.max(-1)  # [E, U]
         of_class = torch.nn.functional.one_hot(guess, source.way).bool()  # [E, U, N]
         counts = of_class.sum(1)  # [E, N]
@@ -68,7 +68,7 @@ class PseudoLabels(DomainAdapter):
         )
 
 
-def _run_away(source: Episode, counts: Tensor) -> Tensor:
+def _run_away(source: Support, counts: Tensor) -> Tensor:
     """Episodes whose guesses have other shares of the classes than their source can explain ``[E]``."""
     shots = source.shots.to(torch.float64)
     before = shots / shots.sum(1, keepdim=True).clamp(min=1)
@@ -99,7 +99,7 @@ class PrototypeAlignment(DomainAdapter):
         super().__init__()
         self.rounds = check_whole("rounds", rounds)
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """The source, moved class by class; target rows stay."""
         means = class_means(source)[0]  # [E, N, D]
         one_hot = source.one_hot  # [E, S, N]

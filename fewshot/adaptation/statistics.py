@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.adaptation.adapter import Ask, DomainAdapter
 from fewshot.adaptation.moments import shrunk, source_of, target_of
 from fewshot.learner import State
@@ -22,7 +22,7 @@ class DomainCentre(DomainAdapter):
 
     name = "domain-centre"
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """Centre the source; the state is the target's mean ``[E, 1, D]``."""
         return source.replace(support=source.support - source_of(source).mean), target_of(target).mean
 
@@ -46,7 +46,7 @@ class DomainStandardise(DomainAdapter):
 
     name = "domain-standardise"
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """Standardise the source; the state is the target's mean and scale."""
         own, other = source_of(source), target_of(target)
         support = (source.support - own.mean) / _scale(own.rows, own.total)
@@ -84,7 +84,7 @@ class CORAL(DomainAdapter):
             raise ValueError(f"shrinkage={shrinkage!r}; it must be a number 0..1, or 'auto'.")
         self.shrinkage = shrinkage
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """Whiten the source, colour it as the target; target rows stay as they are."""
         own, other = source_of(source), target_of(target)
         white = shrunk(own, self.shrinkage).power(source.support - own.mean, -0.5)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.inputs import check_whole
 from fewshot.adaptation.adapter import Ask, DomainAdapter
 from fewshot.adaptation.moments import principal, source_of, target_of
@@ -40,13 +40,13 @@ class SubspaceAlignment(DomainAdapter):
         super().__init__()
         self.dim = check_whole("dim", dim)
 
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """Source rows in the target's axes; the state is where target rows are projected."""
         own, other = source_of(source), target_of(target)
         from_axes, to_axes = principal(own)[0][:, : self.dim], principal(other)[0][:, : self.dim]  # [E, d, D]
         projected = product(source.support - own.mean, from_axes.mT)  # [E, S, d]
         turned = product(projected, product(from_axes, to_axes.mT))  # [E, S, d]
-        return source.replace(support=turned, query=turned[:, :0]), Plane(other.mean, to_axes)
+        return source.replace(support=turned), Plane(other.mean, to_axes)
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Project target rows ``[E, R, d]``."""

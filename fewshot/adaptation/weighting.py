@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.adaptation.adapter import AdaptationWarning, Ask, DomainAdapter
 from fewshot.learner import State
 
@@ -43,7 +43,7 @@ class InstanceWeights(DomainAdapter):
         raise NotImplementedError(f"{type(self).__name__} does not define weigh(source, known, target).")
 
     @torch.no_grad()
-    def align(self, source: Episode, target: Tensor, ask: Ask) -> tuple[Episode, State]:
+    def align(self, source: Support, target: Tensor, ask: Ask) -> tuple[Support, State]:
         """The source with weights of mean 1."""
         known = source.labels >= 0
         weights = self.weigh(source.support, known, target).to(source.support.dtype)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.classifier.folds import held_out_folds
 from fewshot.learner import Learner
 from fewshot.maths.precision import readable
@@ -39,7 +39,7 @@ class Adapted:
         ValueError: the learner needs something that the episode lacks.
     """
 
-    def __init__(self, learner: Learner, episode: Episode) -> None:
+    def __init__(self, learner: Learner, episode: Support) -> None:
         self.learner = learner.to(episode.support.device).eval()
         with torch.no_grad():
             self.learner.check(episode)
@@ -106,7 +106,7 @@ class Adapted:
         return HeldOut(torch.cat(logits), torch.cat(classes), torch.cat(gaps), torch.cat(places))
 
 
-def own_gap(learner: Learner, state: Any, episode: Episode) -> Tensor:
+def own_gap(learner: Learner, state: Any, episode: Support) -> Tensor:
     """By how much the logit of an example's own class lies above the mean of the others ``[E]``, over all examples."""
     logits, own = learner.predict(state, episode.support), episode.one_hot.bool()  # [E, S, N]
     known = own.any(-1, keepdim=True)  # [E, S, 1]
@@ -122,13 +122,12 @@ def task(
     device: torch.device,
     text: Tensor | None = None,
     weights: np.ndarray | None = None,
-) -> Episode:
+) -> Support:
     """Examples ``[S, *x]``, their classes ``[S]`` and weights ``[S]``, and class text ``[N, ...]``, as one episode."""
     rows = on_device(support, device)[None]  # [1, S, *x]
-    return Episode(
+    return Support(
         rows,
         torch.as_tensor(labels, dtype=torch.int64).to(device)[None],
-        query=rows[:, :0],
         way=way,
         text=None if text is None else text.to(rows)[None],
         ids=torch.zeros(1, dtype=torch.int64, device=device),
@@ -146,13 +145,12 @@ def on_device(rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, torch.float32 if device.type == "mps" else tensor.dtype)  # mps has no float64
 
 
-def _repeated(episode: Episode, many: int) -> Episode:
+def _repeated(episode: Support, many: int) -> Support:
     def repeat(value: Tensor | None) -> Tensor | None:
         return None if value is None else value.expand(many, *value.shape[1:])
 
     return episode.replace(
         support=repeat(episode.support),
-        query=repeat(episode.query),
         text=repeat(episode.text),
         weights=repeat(episode.weights),
         ids=torch.arange(many, device=episode.support.device),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 
 NOT, HOLDS = 0, 1  # the two ways
 
@@ -40,7 +40,7 @@ def known_labels(indicators: np.ndarray | None, places: np.ndarray | None, class
     return torch.where(holds, HOLDS, -1)
 
 
-def one_against_nothing(support: Tensor, labels: Tensor, text: Tensor, nothing: Tensor) -> Episode:
+def one_against_nothing(support: Tensor, labels: Tensor, text: Tensor, nothing: Tensor) -> Support:
     """C two-way tasks as one batch.
 
     Args:
@@ -52,10 +52,9 @@ def one_against_nothing(support: Tensor, labels: Tensor, text: Tensor, nothing: 
     classes = len(text)
     rows = support.expand(classes, *support.shape)
     other = nothing.expand_as(text)
-    return Episode(
+    return Support(
         rows,
         labels.to(rows.device),
-        query=rows[:, :0],
         way=2,
         text=torch.stack([other, text], dim=1).to(rows),  # [C, 2, ...]
         ids=torch.arange(classes, device=rows.device),

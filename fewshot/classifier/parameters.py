@@ -61,7 +61,8 @@ def _parts(learner: str | Learner) -> tuple[list[Any], Learner]:
     loaded = load_learner(learner)
     if not isinstance(loaded, Learner):
         raise ValueError(f"{loaded!r} is not a Learner, so it has no hyper-parameters.")
-    transforms = getattr(loaded, "transforms", None)  # a chain has them
+    # A pipeline has them; one with a name of its own is a learner like others.
+    transforms = None if loaded.name else getattr(loaded, "transforms", None)
     return ([], loaded) if transforms is None else (list(transforms), cast(Learner, loaded.learner))
 
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.precision import is_sparse, refuse_unusual
 from episodes.source import tower_of
 from fewshot.classifier.adapted import Adapted, on_device, task
@@ -317,7 +317,7 @@ class ZeroShotClassifier(WordedEstimator):
         """Adapt to examples ``[S, D]`` with labels ``[S]``, or ``[C, S]`` where each class is a task of its own."""
         device = self._chosen_device()
         if nothing is not None:
-            episode: Episode = one_against_nothing(support.to(device), labels, text, nothing)
+            episode: Support = one_against_nothing(support.to(device), labels, text, nothing)
         else:
             episode = task(support, labels, len(text), device, text=text)
         self._class_text, self._nothing_text = text, nothing

@@ -42,7 +42,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _entries(kind: str) -> dict[str, str]:
     names, get = _source(kind)
-    return {name: _summary(get(name)) for name in names}
+    return {name: _summary(get(name)) + _also(kind, name) for name in names}
+
+
+def _also(kind: str, name: str) -> str:
+    """Other names that are understood for a learner."""
+    if kind != "learners":
+        return ""
+    from fewshot.learners import ALIASES
+
+    others = sorted(alias for alias, meant in ALIASES.items() if meant == name)
+    return f" (also: {', '.join(others)})" if others else ""
 
 
 def _source(kind: str) -> tuple[list[str], Callable[[str], Any]]:

@@ -9,8 +9,8 @@ from fewshot.registry import Registry, build, parse_spec
 if TYPE_CHECKING:
     from fewshot.learner import Learner
 
-HOMES = {
-    "alpha-tim": "fewshot.learners.alpha_tim:AlphaTIM",
+ENTRIES = {
+    "alpha-tim": "fewshot.learners.tim_family.alpha_tim:AlphaTIM",
     "anil": "fewshot.learners.maml_family.anil:ANIL",
     "baseline++": "fewshot.learners.baseline_plus_plus:BaselinePlusPlus",
     "bd-cspn": "fewshot.learners.bd_cspn:BDCSPN",
@@ -51,18 +51,33 @@ HOMES = {
     "subspace": "fewshot.learners.subspace:Subspace",
     "svm": "fewshot.learners.svm:SVM",
     "taskres": "fewshot.learners.task_res:TaskRes",
-    "tim": "fewshot.learners.tim:TIM",
+    "tim": "fewshot.learners.tim_family.tim:TIM",
     "tim-adm": "fewshot.learners.tim_adm:TIMADM",
     "tip-adapter": "fewshot.learners.tip_adapter:TipAdapter",
     "tip-adapter-f": "fewshot.learners.tip_adapter_f:TipAdapterF",
     "transclip": "fewshot.learners.transclip:TransCLIP",
-    "transductive-finetune": "fewshot.learners.transductive_finetune:TransductiveFineTune",
+    "transductive-finetune": "fewshot.learners.tim_family.transductive_finetune:TransductiveFineTune",
     "tuned": "fewshot.transfer.learner:Tuned",
     "zero-shot": "fewshot.learners.zero_shot:ZeroShot",
     "zlap": "fewshot.learners.zlap:ZLaP",
     "zs-lp": "fewshot.learners.zs_lp:ZSLP",
 }
-LEARNERS = Registry("learner", HOMES, "fewshot.learners")
+ALIASES = {  # names under which people know some of them
+    "cnaps": "mahalanobis",
+    "dsn": "subspace",
+    "finetune": "fine-tune",
+    "fo-maml": "fomaml",
+    "knn": "nearest",
+    "linear-probe": "logistic",
+    "maml-plus-plus": "maml++",
+    "meta-sgd": "metasgd",
+    "nn": "nearest",
+    "protomaml": "proto-maml",
+    "protonet": "prototypes",
+    "simple-cnaps": "mahalanobis",
+    "task-res": "taskres",
+}
+LEARNERS = Registry("learner", ENTRIES, "fewshot.learners", ALIASES)
 
 
 def list_learners() -> list[str]:
@@ -73,10 +88,15 @@ def list_learners() -> list[str]:
 def load_learner(spec: str | Learner) -> Learner:
     """Make a learner from its spec string; transforms may stand in front, separated by ``|``.
 
+    Names that people use for some learners are understood as well: ``"protonet"`` is ``"prototypes"``, ``"knn"`` is
+    ``"nearest"``. Such a learner is the same, and says the same of itself, as under its own name.
+
     Raises:
         ValueError: unknown name or argument (the message suggests near ones), or unreadable spec.
 
     >>> load_learner("prototypes")
+    prototypes
+    >>> load_learner("protonet")
     prototypes
     >>> load_learner("l2 | prototypes(distance='cosine')")
     l2 | prototypes(distance='cosine')
@@ -85,17 +105,18 @@ def load_learner(spec: str | Learner) -> Learner:
         return spec
     *fronts, last = split_spec(spec)
     name, arguments = parse_spec(last)
+    name = LEARNERS.canonical(name)
     learner = build(LEARNERS.get(name), name, arguments)
     if not fronts:
         return learner
-    from fewshot.transforms import Chain, load_transform
+    from fewshot.transforms import Pipeline, load_transform
 
     transforms = [load_transform(front) for front in fronts]
     if any(transform.sees_target for transform in transforms):
         from fewshot.adaptation.adapter import AdaptedPipeline
 
         return AdaptedPipeline(transforms, learner)
-    return Chain(transforms, learner)
+    return Pipeline(transforms, learner)
 
 
 def split_spec(spec: str) -> list[str]:
@@ -114,8 +135,8 @@ def split_spec(spec: str) -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """`fewshot.learners.Prototypes`: learner classes by name, imported when first used."""
-    for home in HOMES.values():
-        module, _, attribute = home.partition(":")
+    for entry in ENTRIES.values():
+        module, _, attribute = entry.partition(":")
         if attribute == name:
             from importlib import import_module
 
@@ -124,4 +145,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *(home.partition(":")[2] for home in HOMES.values())])
+    return sorted([*globals(), *(entry.partition(":")[2] for entry in ENTRIES.values())])

@@ -7,11 +7,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
-from fewshot.maths.head_tuning import Descent, tune_prototypes
+from fewshot.maths.descent import Descent
+from fewshot.maths.head_tuning import tune_prototypes
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.transduction import keep_support
+from fewshot.renamed import renamed
 
 
 class CosineState(NamedTuple):
@@ -31,7 +33,7 @@ class BaselinePlusPlus(Learner):
         steps: of SGD with momentum 0.9.
         rate: of SGD.
         scale: factor on the logits.
-        decay: of the weights.
+        weight_decay: of the weights.
 
     Raises:
         ValueError: an argument out of range.
@@ -45,18 +47,19 @@ class BaselinePlusPlus(Learner):
     name: ClassVar[str] = "baseline++"
     invariant = ("scale",)
 
-    def __init__(self, steps: int = 100, rate: float = 0.1, scale: float = 20.0, decay: float = 1e-3) -> None:
+    @renamed(decay="weight_decay")
+    def __init__(self, steps: int = 100, rate: float = 0.1, scale: float = 20.0, weight_decay: float = 1e-3) -> None:
         super().__init__()
-        Descent("sgd", steps, rate, decay).check()
+        Descent("sgd", steps, rate, weight_decay).check()
         self.steps = steps
         self.rate = rate
         self.scale = scale
-        self.decay = decay
+        self.weight_decay = weight_decay
 
-    def adapt(self, episode: Episode) -> CosineState:
+    def adapt(self, support: Support) -> CosineState:
         """Descend from the means of the support rows, each of length one."""
-        known = keep_support(episode.replace(support=normalize(episode.support, dim=-1)))
-        how = Descent("sgd", self.steps, self.rate, self.decay)
+        known = keep_support(support.replace(support=normalize(support.support, dim=-1)))
+        how = Descent("sgd", self.steps, self.rate, self.weight_decay)
         start = normalize(known.prototypes, dim=-1)
         weight = tune_prototypes(start, known.support, known.one_hot, known.absent, "cosine", self.scale, how)
         return CosineState(normalize(weight, dim=-1), known.absent)

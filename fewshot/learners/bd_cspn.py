@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
 from fewshot.maths.transduction import Moved, SupportState, keep_support, rectify, shift
@@ -42,14 +42,14 @@ class BDCSPN(Learner):
         self.scale = scale
         self.shift_logits = shift_logits
 
-    def adapt(self, episode: Episode) -> SupportState:
+    def adapt(self, support: Support) -> SupportState:
         """Keep the support."""
-        return keep_support(episode)
+        return keep_support(support)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Rectify the prototypes by the queries, then score them."""
         moved = shift(state, query)
         prototypes = normalize(rectify(state, moved, self.sharpness), dim=-1)  # [E, N, D]
-        asked = moved if self.shift_logits else Moved(query, torch.zeros_like(moved.by))
-        logits = self.scale * asked.cosines(prototypes)  # [E, Q, N]
+        scored = moved if self.shift_logits else Moved(query, torch.zeros_like(moved.by))
+        logits = self.scale * scored.cosines(prototypes)  # [E, Q, N]
         return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
@@ -46,7 +46,7 @@ class CLAP(Learner):
         self.rate = rate
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TextWeights:
+    def adapt(self, episode: Support) -> TextWeights:
         """Weigh the classes, then descend from the text vectors."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate)
         prior = without(self.scale * product(known.support, known.text.mT), known.absent).softmax(-1)  # [E, S, N]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from episodes.counter import Stream, uniforms
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import cross_entropy_gradient
@@ -63,9 +63,9 @@ class CLIPAdapter(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> CLIPAdapterState:
+    def adapt(self, support: Support) -> CLIPAdapterState:
         """Tune both layers, gradients written out."""
-        known = read_text(episode)
+        known = read_text(support)
         rows, one_hot = known.support, known.one_hot
         width = rows.shape[-1]
         hidden = max(1, width // _BOTTLENECK)

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import spread
@@ -74,7 +74,7 @@ class CrossModal(Learner):
         self.rate = rate
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> CrossModalState:
+    def adapt(self, episode: Support) -> CrossModalState:
         """Fit."""
         known = read_text(episode)
         ways = torch.eye(episode.way, dtype=known.text.dtype, device=known.text.device).expand(len(episode), -1, -1)

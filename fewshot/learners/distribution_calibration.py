@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.counter import Stream, uniforms
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.source import Source
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
@@ -87,7 +87,7 @@ class DistributionCalibration(Learner):
         self.means, self.factors = torch.stack(means).float(), torch.stack(padded).float()
         return self
 
-    def adapt(self, episode: Episode) -> CalibratedState:
+    def adapt(self, episode: Support) -> CalibratedState:
         """Draw, and fit, some episodes at a time."""
         per_episode = 8 * episode.support[0].numel() * (self.samples + 1)
         size = max(1, _BYTES // max(1, per_episode))
@@ -97,7 +97,7 @@ class DistributionCalibration(Learner):
         return CalibratedState(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     @torch.no_grad()
-    def _fit(self, episode: Episode) -> CalibratedState:
+    def _fit(self, episode: Support) -> CalibratedState:
         support = self._transform(episode.support)
         samples = max(1, min(self.samples, _MOST // max(1, int((episode.labels >= 0).sum(1).max()))))
         drawn = torch.cat([support.unsqueeze(2), self._draws(support, samples)], 2)  # [E, S, 1 + samples, D]

@@ -1,4 +1,4 @@
-"""FEAT: class means that look at one another before they are compared with."""
+"""FEAT: self-attention among class means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.learner import State as State
 from fewshot.maths.linalg import class_means, product
@@ -45,12 +45,12 @@ class FEAT(Learner):
         self.out = nn.Linear(dim, dim, bias=False)
         nn.init.normal_(self.out.weight, std=0.01 / dim**0.5)
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """Average the support, and let the means attend to one another."""
-        if episode.support.shape[-1] != self.dim:
-            width = episode.support.shape[-1]
+        if support.support.shape[-1] != self.dim:
+            width = support.support.shape[-1]
             raise ValueError(f"rows have {width} features; write feat(dim={width}).")
-        means, shots = class_means(episode)  # [E, N, D]
+        means, shots = class_means(support)  # [E, N, D]
         absent = shots == 0
         attention = self.query(means) @ self.key(means).mT / self.dim**0.5  # [E, N, N]
         weights = attention.masked_fill(absent.unsqueeze(1), -1e9).softmax(-1)

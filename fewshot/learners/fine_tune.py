@@ -7,13 +7,15 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
-from fewshot.maths.head_tuning import Descent, tune_linear, tune_prototypes
+from fewshot.maths.descent import Descent
+from fewshot.maths.head_tuning import tune_linear, tune_prototypes
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import METRICS, PrototypeHead
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 from fewshot.maths.transduction import keep_support
+from fewshot.renamed import renamed
 
 _AUTO = {"linear": 3.0, "cosine": 0.1, "squared": 0.03, "euclidean": 0.03}  # chosen by benchmarks/defaults.py
 
@@ -38,9 +40,9 @@ class FineTune(Learner):
         steps: of the optimiser.
         rate: of the optimiser; ``"auto"``: one that suits features of mean square 1, and rows are first brought to
             that, around the mean of the support, so that neither offset nor size of the features matters.
-        optimiser: ``"sgd"`` (with momentum 0.9, as in the paper) or ``"adam"``, whose steps have the size of the rate
+        optimizer: ``"sgd"`` (with momentum 0.9, as in the paper) or ``"adam"``, whose steps have the size of the rate
             however small a gradient is, so that rounding shows in features that say nothing.
-        decay: of the weights, added to the gradient.
+        weight_decay: of the weights, added to the gradient.
         scale: factor on the logits of a metric.
 
     Raises:
@@ -54,35 +56,36 @@ class FineTune(Learner):
 
     name: ClassVar[str] = "fine-tune"
 
+    @renamed(optimiser="optimizer", decay="weight_decay")
     def __init__(
         self,
         head: str = "linear",
         steps: int = 100,
         rate: float | str = AUTO,
-        optimiser: str = "sgd",
-        decay: float = 1e-3,
+        optimizer: str = "sgd",
+        weight_decay: float = 1e-3,
         scale: float = 10.0,
     ) -> None:
         super().__init__()
         if head != "linear" and head not in METRICS:
             raise ValueError(f"head={head!r}; it must be one of linear, {', '.join(METRICS)}.")
         check_auto("rate", rate)
-        if rate == AUTO and optimiser == "adam":
-            raise ValueError("rate='auto' is a rate of SGD; with optimiser='adam' it must be a number, such as 0.001.")
+        if rate == AUTO and optimizer == "adam":
+            raise ValueError("rate='auto' is a rate of SGD; with optimizer='adam' it must be a number, such as 0.001.")
         self.rate = rate
         self.head = head
-        Descent(optimiser, steps, self._rate(), decay).check()
+        Descent(optimizer, steps, self._rate(), weight_decay).check()
         self.steps = steps
-        self.optimiser = optimiser
-        self.decay = decay
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> FineTuneState:
+    def adapt(self, support: Support) -> FineTuneState:
         """Descend."""
-        spread = spread_of_support(episode).where(self.rate == AUTO)
-        known = keep_support(episode.replace(support=spread.rescale(episode.support), query=episode.query[:, :0]))
-        how = Descent(self.optimiser, self.steps, self._rate(), self.decay)
+        spread = spread_of_support(support).where(self.rate == AUTO)
+        known = keep_support(support.replace(support=spread.rescale(support.support)))
+        how = Descent(self.optimizer, self.steps, self._rate(), self.weight_decay)
         if self.head == "linear":
             weight, bias = tune_linear(known.support, known.one_hot, known.absent, how)
         else:

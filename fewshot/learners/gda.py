@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import cosines, read_text, without
@@ -54,9 +54,9 @@ class GDA(Learner):
         self.alpha = alpha
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> GDAState:
+    def adapt(self, support: Support) -> GDAState:
         """Estimate the Gaussians, in the span of the support where that is smaller."""
-        known = read_text(episode)
+        known = read_text(support)
         rows, one_hot = known.support, known.one_hot
         if not rows.shape[1]:
             return GDAState(known.text, known.absent, torch.zeros_like(known.text), known.absent.to(rows.dtype))

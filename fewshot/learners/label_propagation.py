@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 
@@ -66,7 +66,7 @@ class LabelPropagation(Learner):
         self.spread = spread
         self.centred = centred
 
-    def adapt(self, episode: Episode) -> LabelledRows:
+    def adapt(self, episode: Support) -> LabelledRows:
         """Keep the support and the unlabelled rows."""
         one_hot = episode.one_hot
         known = one_hot.any(-1)  # [E, S]

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.affinity import adjacency, nearest_others, squared_distances
 from fewshot.maths.centring import shifted
@@ -63,9 +63,9 @@ class LaplacianShot(Learner):
         self.sharpness = sharpness
         self.invariant = () if rectify else ("offset",)
 
-    def adapt(self, episode: Episode) -> SupportState:
+    def adapt(self, support: Support) -> SupportState:
         """Keep the support."""
-        return keep_support(episode, relative=not self.rectify)
+        return keep_support(support, relative=not self.rectify)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Assign all queries together."""

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import class_means, product
@@ -62,25 +62,25 @@ class LDA(Learner):
         self.shrinkage = shrinkage
         self.prior = prior
 
-    def adapt(self, episode: Episode) -> LDAState:
+    def adapt(self, support: Support) -> LDAState:
         """Estimate means and covariance, and solve for the decision functions."""
-        estimate = self._estimate(episode)
+        estimate = self._estimate(support)
         weight = _inverse(estimate, estimate.means)  # [E, N, D]
         bias = -(weight * estimate.means).sum(-1) / 2
-        shots, dtype = episode.shots, episode.support.dtype
+        shots, dtype = support.shots, support.support.dtype
         if self.prior == "empirical":
             bias = bias + (shots.to(bias).clamp(min=1) / shots.sum(1, keepdim=True).clamp(min=1)).log()
         bias = bias.masked_fill(shots == 0, -torch.inf)
         return LDAState(weight.to(dtype), bias.to(dtype), estimate.offset)
 
-    def _estimate(self, episode: Episode) -> _Estimate:
+    def _estimate(self, episode: Support) -> _Estimate:
         episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         exact = torch.float32 if support.device.type == "mps" else torch.float64
         one_hot = episode.one_hot.to(exact)
         known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
         rows = torch.where(known > 0, support, 0).to(exact)
-        means, shots = class_means(episode.replace(support=rows, query=rows[:, :0], unlabelled=None))
+        means, shots = class_means(episode.replace(support=rows, unlabelled=None))
         rows = rows - product(one_hot, means)  # [E, S, D], around the class means
         count = known.sum(1, keepdim=True)  # [E, 1, 1]
         gram = product(rows, rows.mT)  # [E, S, S]

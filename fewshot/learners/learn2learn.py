@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.source import TensorSource
 from fewshot.learner import Learner
 from fewshot.nets.front import NetFront
-from fewshot.transforms import Chain
+from fewshot.transforms import Pipeline
 
 _INSTALL = (
     'learn2learn is optional: pip install "fewshot[learn2learn]", then uv pip install --no-deps '
@@ -48,9 +48,9 @@ class Learn2LearnLearner(Learner):
         self.algorithm, self.way, self.steps, self.item_shape = algorithm, way, steps, tuple(item_shape)
         self.inputs = "images" if len(self.item_shape) == 3 else "features"
 
-    def adapt(self, episode: Episode) -> tuple[Tensor, Tensor]:
+    def adapt(self, support: Support) -> tuple[Tensor, Tensor]:
         """Keep the support: a clone is a module, not a tensor, so it is made where queries are answered."""
-        return episode.support, episode.labels
+        return support.support, support.labels
 
     def predict(self, state: tuple[Tensor, Tensor], query: Tensor) -> Tensor:
         """Adapt a clone to each episode, then ask it."""
@@ -102,7 +102,7 @@ def adapter(algorithm: Any, way: int = 5, steps: int = 1, item_shape: tuple[int,
 
         with torch.no_grad():
             dim = features(torch.zeros(2, *item_shape)).flatten(1).shape[1]
-        return Chain([_Front(features, item_shape, dim)], Prototypes())
+        return Pipeline([_Front(features, item_shape, dim)], Prototypes())
     raise ValueError(f"{type(algorithm).__name__} has neither clone and adapt, nor features; give such an algorithm.")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
@@ -53,6 +53,7 @@ class Logistic(Learner):
     Reference: Tian, Wang, Krishnan, Tenenbaum, Isola, "Rethinking few-shot image classification: a good
     embedding is all you need?", ECCV 2020, arXiv:2003.11539.
 
+    >>> from episodes import Episode
     >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
     >>> Logistic(C=10.0)(episode).softmax(-1)
     tensor([[[0.8366, 0.1634]]])
@@ -71,7 +72,7 @@ class Logistic(Learner):
         self.folds = folds
         self.weighted = C != "cv"  # a row of weight 2 would be one row to the folds
 
-    def adapt(self, episode: Episode) -> LogisticState:
+    def adapt(self, episode: Support) -> LogisticState:
         """Solve for the weights of each episode."""
         if self.C == "cv":
             return self._fit(episode, self._cross_validated(episode))
@@ -79,11 +80,11 @@ class Logistic(Learner):
             return self._fit(episode, self._relative(episode))
         return self._fit(episode, torch.full((len(episode),), self.C, device=episode.support.device))
 
-    def _relative(self, episode: Episode) -> Tensor:
+    def _relative(self, episode: Support) -> Tensor:
         """The C that suits the size of each episode's rows ``[E]``."""
         return _AUTO / spread_of_support(episode).root.square().flatten()
 
-    def _fit(self, episode: Episode, inverse: Tensor, *, tentative: bool = False) -> LogisticState:
+    def _fit(self, episode: Support, inverse: Tensor, *, tentative: bool = False) -> LogisticState:
         """The optimum for the C of each episode ``[E]``; a tentative one, which only helps to choose, less exactly."""
         episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
@@ -115,7 +116,7 @@ class Logistic(Learner):
         return LogisticState(weight.to(support.dtype), bias.squeeze(-1).to(support.dtype), offset)
 
     @torch.no_grad()
-    def _cross_validated(self, episode: Episode) -> Tensor:
+    def _cross_validated(self, episode: Support) -> Tensor:
         """The C of each episode ``[E]``."""
         fold = _folds(episode, self.folds)  # [E, S]
         episode = episode.replace(support=episode.support.detach())
@@ -148,7 +149,7 @@ class Logistic(Learner):
         return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
 
-def _folds(episode: Episode, folds: int) -> Tensor:
+def _folds(episode: Support, folds: int) -> Tensor:
     """A fold for each support row ``[E, S]``, classes spread evenly; what a row holds decides, not its place."""
     weights = torch.linspace(1, 2, episode.support.shape[-1], dtype=torch.float64, device=episode.support.device)
     value = (episode.support.double() * weights).sum(-1)  # [E, S]

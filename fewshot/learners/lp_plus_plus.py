@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.precision import refuse_non_finite
@@ -59,7 +59,7 @@ class LPPlusPlus(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> LPPlusPlusState:
+    def adapt(self, episode: Support) -> LPPlusPlusState:
         """Descend on W and alpha."""
         refuse_non_finite(episode.support, "support", episode.labels >= 0)  # which eigvalsh would not survive
         known = read_text(episode)

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import class_means, product, rows_of_classes
 from fewshot.maths.spread import AUTO, check_auto, spread_of_support
@@ -60,16 +60,16 @@ class Mahalanobis(Learner):
         check_auto("regularisation", regularisation)
         self.regularisation = regularisation
 
-    def adapt(self, episode: Episode) -> MahalanobisState:
+    def adapt(self, episode: Support) -> MahalanobisState:
         """Estimate means and covariances."""
         exact = torch.float32 if episode.support.device.type == "mps" else torch.float64
-        episode = episode.replace(support=episode.support.to(exact), query=episode.query[:, :0])
+        episode = episode.replace(support=episode.support.to(exact))
         size = spread_of_support(episode)
         beta = _AUTO * size.root.square() if isinstance(self.regularisation, str) else self.regularisation
         beta = torch.as_tensor(beta, dtype=exact, device=size.root.device).expand_as(size.root)
         known = (episode.labels >= 0).unsqueeze(-1)  # [E, S, 1]
         support = torch.where(known, episode.support - size.mean, torch.zeros_like(episode.support))
-        episode = episode.replace(support=support, query=support[:, :0])
+        episode = episode.replace(support=support)
         means, shots = class_means(episode)
         numbers = shots[shots > 0].unique()  # [U]
         which = torch.where(shots > 0, torch.searchsorted(numbers, shots.contiguous()), -1)

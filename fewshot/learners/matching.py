@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import spread_of_support
@@ -55,7 +55,7 @@ class Matching(Learner):
         self.scale = scale
         self.centred = centred
 
-    def adapt(self, episode: Episode) -> MatchingState:
+    def adapt(self, episode: Support) -> MatchingState:
         """Keep the support."""
         several = (episode.labels >= 0).sum(1) > 1  # a lone row would be centred onto zero
         centre = spread_of_support(episode).mean * (several & self.centred).view(-1, 1, 1)  # [E, 1, D]

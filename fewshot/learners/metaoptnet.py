@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.crammer_singer import SVMState, check, decide, fit
 from fewshot.maths.outliers import distance_to_answer
@@ -43,9 +43,9 @@ class MetaOptNet(Learner):
         self.C, self.scale, self.gap, self.steps = C, scale, gap, steps
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
-    def adapt(self, episode: Episode) -> SVMState:
+    def adapt(self, support: Support) -> SVMState:
         """Solve the dual."""
-        return fit(episode, self.C, self.gap, self.steps)
+        return fit(support, self.C, self.gap, self.steps)
 
     def predict(self, state: SVMState, query: Tensor) -> Tensor:
         """Scaled decision values of the queries."""

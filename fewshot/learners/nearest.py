@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import normalize, product
@@ -66,13 +66,13 @@ class Nearest(Learner):
         self.weights = weights
         self.invariant = ("scale",) if distance == "cosine" else ("offset", "scale")
 
-    def adapt(self, episode: Episode) -> NearestState:
+    def adapt(self, support: Support) -> NearestState:
         """Keep the support."""
         if self.distance == "cosine":
-            nothing = episode.support.new_zeros(len(episode), 1, 1)
-            return NearestState(normalize(episode.support, dim=-1), episode.one_hot, nothing)
-        episode, _, _, offset = relative_to_centre(episode)
-        return NearestState(episode.support, episode.one_hot, offset)
+            nothing = support.support.new_zeros(len(support), 1, 1)
+            return NearestState(normalize(support.support, dim=-1), support.one_hot, nothing)
+        support, _, _, offset = relative_to_centre(support)
+        return NearestState(support.support, support.one_hot, offset)
 
     def predict(self, state: NearestState, query: Tensor) -> Tensor:
         """Let the nearest rows vote."""
@@ -81,8 +81,8 @@ class Nearest(Learner):
         if self.k == 1:
             return -nearest
         k = min(self.k, distance.shape[-1])
-        reach = distance.detach().topk(k, largest=False).values[..., -1:]  # [E, Q, 1]
-        voting = distance <= reach + rounding  # [E, Q, S]
+        farthest = distance.detach().topk(k, largest=False).values[..., -1:]  # [E, Q, 1]
+        voting = distance <= farthest + rounding  # [E, Q, S]
         if self.weights == "distance":
             weight = nearest.amin(-1, keepdim=True) / distance  # 1 for the nearest row, 0 for padding
             votes, share = product(weight * voting, state.one_hot), 1e-6

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
 from fewshot.maths.spread import AUTO, check_auto
@@ -69,7 +69,7 @@ class ProKeR(Learner):
         self.scale = scale
         self.sharpness = sharpness
 
-    def adapt(self, episode: Episode) -> ProKeRState:
+    def adapt(self, episode: Support) -> ProKeRState:
         """Solve for the corrections, S equations per episode."""
         known = read_text(episode)
         rows, one_hot = known.support, known.one_hot

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import class_means, normalize, product
@@ -51,15 +51,15 @@ class Prototypes(Learner):
         self.scale = scale
         self.invariant = ("scale",) if distance == "cosine" else ("offset", "scale")
 
-    def adapt(self, episode: Episode) -> PrototypesState:
+    def adapt(self, support: Support) -> PrototypesState:
         """Average the support of each class."""
         if self.distance == "cosine":
-            prototypes, shots = class_means(episode.replace(support=normalize(episode.support, dim=-1)))
+            prototypes, shots = class_means(support.replace(support=normalize(support.support, dim=-1)))
             prototypes = normalize(prototypes, dim=-1)  # [E, N, D]
             offset = torch.zeros_like(prototypes[:, :1, :1])
             bias = torch.zeros_like(shots)  # [E, N]
         else:
-            _, prototypes, shots, offset = relative_to_centre(episode)
+            _, prototypes, shots, offset = relative_to_centre(support)
             bias = -self.scale * prototypes.square().sum(-1)
         return PrototypesState(prototypes, bias.masked_fill(shots == 0, -torch.inf), offset)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.transduction import SupportState, keep_support
@@ -77,15 +77,15 @@ class PTMAP(Learner):
         self.normalise = normalise
         self.marginal_tolerance = marginal_tolerance
 
-    def adapt(self, episode: Episode) -> SupportState:
+    def adapt(self, support: Support) -> SupportState:
         """Transform and keep the support."""
-        rows = self._transform(episode.support)
+        rows = self._transform(support.support)
         if self.normalise:
-            known = (episode.labels >= 0).unsqueeze(-1).to(rows.dtype)  # [E, S, 1]
+            known = (support.labels >= 0).unsqueeze(-1).to(rows.dtype)  # [E, S, 1]
             mean = (rows * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
             # A single row would be centred onto zero: it stays where it is.
             rows = normalize(torch.where(known.sum(1, keepdim=True) > 1, rows - mean, rows), dim=-1)
-        return keep_support(episode.replace(support=rows, query=rows[:, :0], unlabelled=None))
+        return keep_support(support.replace(support=rows, unlabelled=None))
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Alternate between plans and class means."""
@@ -99,9 +99,9 @@ class PTMAP(Learner):
         inner = product(everything, everything.mT)  # [E, S + Q, S + Q]
         lengths = inner.diagonal(dim1=1, dim2=2)[:, known:].unsqueeze(1)  # [E, 1, Q]
         shots = state.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
-        nobody = rows.new_zeros(len(rows), shots.shape[1], rows.shape[1])
+        zeros = rows.new_zeros(len(rows), shots.shape[1], rows.shape[1])
         labelled = state.one_hot.mT
-        weight = torch.cat([labelled / shots.clamp(min=1), nobody], -1)  # [E, N, S + Q]
+        weight = torch.cat([labelled / shots.clamp(min=1), zeros], -1)  # [E, N, S + Q]
         scaling: Tensor | None = None
         for _ in range(self.steps):
             plan, scaling = self._plan(weight, inner, lengths, state.absent, scaling)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.learner import State as State
 from fewshot.maths.linalg import product
@@ -44,7 +44,7 @@ class R2D2(Learner):
         self.log_alpha = nn.Parameter(torch.tensor(math.log(alpha)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, episode: Support) -> State:
         """Solve for the weights of each episode."""
         support = episode.support
         # The Gram matrix squares the condition of the rows.

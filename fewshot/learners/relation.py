@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.learner import State as State
 from fewshot.maths.linalg import class_means
@@ -46,12 +46,12 @@ class Relation(Learner):
         self.item_shape = (dim,)
         self.compare = nn.Sequential(nn.Linear(4 * dim, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """Average the support of each class."""
-        if episode.support.shape[-1] != self.dim:
-            width = episode.support.shape[-1]
+        if support.support.shape[-1] != self.dim:
+            width = support.support.shape[-1]
             raise ValueError(f"rows have {width} features; write relation(dim={width}).")
-        means, shots = class_means(episode)
+        means, shots = class_means(support)
         return means, shots == 0  # [E, N, D], [E, N]
 
     def predict(self, state: State, query: Tensor) -> Tensor:

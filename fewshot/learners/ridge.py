@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product
@@ -65,7 +65,7 @@ class Ridge(Learner):
         self.fit_intercept = fit_intercept
         self.invariant = ("offset",) if fit_intercept else ()
 
-    def adapt(self, episode: Episode) -> RidgeState:
+    def adapt(self, episode: Support) -> RidgeState:
         """Solve for the weights of each episode."""
         if self.fit_intercept:
             episode, _, _, offset = relative_to_centre(episode)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.learner import State as State
 from fewshot.maths.linalg import class_means, normalize, product
@@ -43,9 +43,9 @@ class ScaledPrototypes(Learner):
         self.scale = scale
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """Average the normalised support of each class."""
-        prototypes, shots = class_means(episode.replace(support=normalize(episode.support, dim=-1)))
+        prototypes, shots = class_means(support.replace(support=normalize(support.support, dim=-1)))
         return normalize(prototypes, dim=-1), shots == 0  # [E, N, D], [E, N]
 
     def predict(self, state: State, query: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.outliers import distance_to_answer
 from fewshot.registry import unknown
@@ -62,13 +62,13 @@ class SklearnLearner(Learner):
         self.arguments = arguments
         # Found once, here: scikit-learn is scanned for a name, which takes seconds.
         self._kind = _find(estimator) if isinstance(estimator, str) else None
-        self._make()  # what is wrong should be said now
+        self._make()  # wrong arguments raise now
 
-    def adapt(self, episode: Episode) -> SklearnState:
+    def adapt(self, support: Support) -> SklearnState:
         """Keep the support."""
-        count = len(episode)
-        seeds = torch.zeros(count, dtype=torch.int64) if episode.ids is None else episode.ids
-        return SklearnState(episode.support, episode.labels, episode.shots > 0, seeds)
+        count = len(support)
+        seeds = torch.zeros(count, dtype=torch.int64) if support.ids is None else support.ids
+        return SklearnState(support.support, support.labels, support.shots > 0, seeds)
 
     def predict(self, state: SklearnState, query: Tensor) -> Tensor:
         """Fit each episode, and score its queries."""

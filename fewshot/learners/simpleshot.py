@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from episodes.episode import Episode
-from episodes.source import Source
-from fewshot.learner import Learner
-from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import class_means, product
-from fewshot.transforms import CL2N, L2
+from fewshot.learners.prototypes import Prototypes
+from fewshot.registry import spec_string
+from fewshot.transforms import CL2N, L2, Pipeline, Transform
 
-NORMALISATIONS = ("cl2n", "l2n", "un")
+NORMALISATIONS: dict[str, list[type[Transform]]] = {"cl2n": [CL2N], "l2n": [L2], "un": []}
 
 
-class SimpleShotState(NamedTuple):
-    """Class means of normalised rows, what their logits begin with, and what is subtracted from queries."""
-
-    prototypes: Tensor  # [E, N, D]
-    bias: Tensor  # [E, N]
-    centre: Tensor  # [E, 1, D]
-
-
-class SimpleShot(Learner):
+class SimpleShot(Pipeline):
     """Classifies by the nearest class mean after one of the paper's normalisations.
 
     ``"un"``: features as they are; ``"l2n"``: of length one; ``"cl2n"``: the mean of base data subtracted, then of
-    length one. ``logits = -|q - p_n|²`` (up to ``|q|²``). The same as ``cl2n | prototypes``, under its own name.
+    length one. ``logits = -|q - p_n|²`` (up to ``|q|²``). It is the pipeline
+    ``cl2n | prototypes`` (``l2 | prototypes``, ``prototypes``) under its own name.
 
     Args:
         normalisation: one of these. For ``"cl2n"``, ``fit(base)`` gives the mean; without it the mean of the
@@ -43,38 +32,23 @@ class SimpleShot(Learner):
     """
 
     name: ClassVar[str] = "simpleshot"
-    weighted = True
 
     def __init__(self, normalisation: str = "cl2n") -> None:
-        super().__init__()
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation={normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
+        super().__init__([transform() for transform in NORMALISATIONS[normalisation]], Prototypes())
         self.normalisation = normalisation
-        self.invariant = {"cl2n": ("offset", "scale"), "l2n": ("scale",), "un": ("offset", "scale")}[normalisation]
-        self.centring = CL2N()
 
-    def fit(self, base: Source | Tensor) -> SimpleShot:
-        """Take the mean of base data ``[M, D]`` of other classes than those tested; returns itself."""
-        self.centring.fit(base)
-        self.invariant = () if self.normalisation == "cl2n" else self.invariant  # the mean stays where it is
-        return self
+    def hyperparameters(self) -> dict[str, Any]:
+        """The normalisation."""
+        return {"normalisation": self.normalisation}
 
-    def adapt(self, episode: Episode) -> SimpleShotState:
-        """Normalise and average the support."""
-        if self.normalisation == "cl2n":
-            centre = self.centring.adapt(episode)
-        else:
-            centre = relative_to_centre(episode).offset
-        prototypes, shots = class_means(episode.replace(support=self._normalised(episode.support, centre)))
-        bias = -prototypes.square().sum(-1)
-        return SimpleShotState(prototypes, bias.masked_fill(shots == 0, -torch.inf), centre)
+    def __repr__(self) -> str:
+        """The spec string."""
+        return spec_string(self.name, self)
 
-    def predict(self, state: SimpleShotState, query: Tensor) -> Tensor:
-        """Normalise the queries and score them."""
-        rows = self._normalised(query, state.centre)
-        return 2 * product(rows, state.prototypes.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
-
-    def _normalised(self, rows: Tensor, centre: Tensor) -> Tensor:
-        if self.normalisation == "un":
-            return shifted(rows, centre)
-        return self.centring(rows, centre) if self.normalisation == "cl2n" else L2()(rows, centre)
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        mean = state_dict.pop(f"{prefix}centring.mean", None)  # its place in version 0.1
+        if mean is not None and self.normalisation == "cl2n":
+            state_dict[f"{prefix}transforms.0.mean"] = mean
+        super()._load_from_state_dict(state_dict, prefix, *rest)

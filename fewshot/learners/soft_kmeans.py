@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.affinity import squared_distances
 from fewshot.maths.centring import shifted
@@ -81,7 +81,7 @@ class SoftKMeans(Learner):
         self.radius = radius
         self.transductive = queries
 
-    def adapt(self, episode: Episode) -> SoftKMeansState:
+    def adapt(self, episode: Support) -> SoftKMeansState:
         """Keep the support and the unlabelled rows."""
         spread = spread_of_support(episode).where(self.scale == AUTO)
         support = keep_support(episode.replace(support=spread.rescale(episode.support)), relative=True)

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
-from fewshot.maths.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
+from fewshot.maths.text_transduction import NEIGHBOUR_WEIGHT, assign, log_likelihood, neighbour_graph
 
 
 class StatA(Learner):
@@ -52,24 +52,24 @@ class StatA(Learner):
         self.steps = steps
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TextState:
+    def adapt(self, support: Support) -> TextState:
         """Normalise support and text."""
-        return read_text(episode)
+        return read_text(support)
 
     def predict(self, state: TextState, query: Tensor) -> Tensor:
         """Alternate."""
-        rows, asked, fixed = normalize(query, dim=-1), query.shape[1], state.one_hot
+        rows, queries, fixed = normalize(query, dim=-1), query.shape[1], state.one_hot
         everything = torch.cat([state.support, rows], 1)  # [E, S + Q, D]
         real = torch.cat([fixed.any(-1), fixed.new_ones(query.shape[:2], dtype=torch.bool)], 1)
-        graph = neighbour_graph(everything, real, self.neighbours)[:, -asked:]  # [E, Q, S + Q]
-        told = product(graph[..., : fixed.shape[1]], fixed) * HEARD
+        graph = neighbour_graph(everything, real, self.neighbours)[:, -queries:]  # [E, Q, S + Q]
+        from_labelled = product(graph[..., : fixed.shape[1]], fixed) * NEIGHBOUR_WEIGHT
         prior = without(self.scale * product(rows, state.text.mT), state.absent).log_softmax(-1)
         z, means = prior.softmax(-1), state.text
         spread = self._spread(torch.cat([fixed, z], 1), everything, state.text).sum(1, keepdim=True)
-        spread = spread / (fixed.sum((1, 2)) + asked).view(-1, 1, 1)  # around the words, all classes together
+        spread = spread / (fixed.sum((1, 2)) + queries).view(-1, 1, 1)  # around the words, all classes together
         variance = spread.clamp(min=1e-6).expand_as(means)
         for _ in range(self.steps):
-            likelihood = log_likelihood(rows, means, variance) + told
+            likelihood = log_likelihood(rows, means, variance) + from_labelled
             z = assign(likelihood, prior, graph[..., fixed.shape[1] :], z, 5).exp()
             weights = torch.cat([fixed, z], 1)  # [E, S + Q, N]
             hard = torch.zeros_like(z).scatter_(-1, z.argmax(-1, keepdim=True), 1.0)
@@ -80,7 +80,7 @@ class StatA(Learner):
             own = self._spread(weights, everything, means) / total
             variance = beta * own + (1 - beta) * (spread + (state.text - means).square())
             variance = variance.clamp(min=1e-6)
-        likelihood = log_likelihood(rows, means, variance) + told
+        likelihood = log_likelihood(rows, means, variance) + from_labelled
         return without(assign(likelihood, prior, graph[..., fixed.shape[1] :], z, 5), state.absent)
 
     def _spread(self, weights: Tensor, rows: Tensor, means: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import product, rows_of_classes
@@ -51,11 +51,11 @@ class Subspace(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> SubspaceState:
+    def adapt(self, support: Support) -> SubspaceState:
         """Find the principal directions of each class."""
-        refuse_non_finite(episode.support, "support", episode.labels >= 0)  # which eigh would not survive
-        episode, means, shots, offset = relative_to_centre(episode)
-        rows, real = rows_of_classes(episode)  # [E, N, K, D], [E, N, K]
+        refuse_non_finite(support.support, "support", support.labels >= 0)  # which eigh would not survive
+        support, means, shots, offset = relative_to_centre(support)
+        rows, real = rows_of_classes(support)  # [E, N, K, D], [E, N, K]
         exact = torch.float32 if rows.device.type == "mps" else torch.float64
         rows = torch.where(real.unsqueeze(-1), rows - means.unsqueeze(2), 0).to(exact)
         # The K x K matrix of inner products has the same eigenvalues as the D x D covariance, and is small.

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.crammer_singer import SVMState, check, decide, fit
 from fewshot.maths.outliers import distance_to_answer
@@ -62,10 +62,10 @@ class SVM(Learner):
         self.gap = gap
         self.steps = steps
 
-    def adapt(self, episode: Episode) -> RescaledSVMState:
+    def adapt(self, episode: Support) -> RescaledSVMState:
         """Solve the dual."""
         spread = spread_of_support(episode).where(self.C == AUTO)
-        episode = episode.replace(support=spread.rescale(episode.support), query=episode.query[:, :0])
+        episode = episode.replace(support=spread.rescale(episode.support))
         return RescaledSVMState(
             fit(episode, _AUTO if isinstance(self.C, str) else self.C, self.gap, self.steps), spread
         )

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
@@ -45,7 +45,7 @@ class TaskRes(Learner):
         self.rate = rate
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TextWeights:
+    def adapt(self, episode: Support) -> TextWeights:
         """Learn the residuals."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate, "adam")
         start = LENGTH * known.text

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import shifted
 from fewshot.maths.linalg import product
@@ -73,9 +73,9 @@ class TIMADM(Learner):
         self.conditional = conditional
         self.momentum = momentum
 
-    def adapt(self, episode: Episode) -> SupportState:
+    def adapt(self, support: Support) -> SupportState:
         """Keep the support."""
-        return keep_support(episode, relative=True)
+        return keep_support(support, relative=True)
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Alternate between labels and class vectors, then score the queries."""
@@ -83,7 +83,7 @@ class TIMADM(Learner):
         scale = _AUTO if isinstance(self.scale, str) else self.scale
         if self.scale == AUTO:
             state, query = rescaled(state, query)
-        asked = PrototypeHead("squared", scale, query, state.absent)
+        unlabelled = PrototypeHead("squared", scale, query, state.absent)
         supported = PrototypeHead("squared", scale, state.support, state.absent)
         known = state.one_hot.sum(-1, keepdim=True)  # [E, S, 1]
         ratio = known.sum(1, keepdim=True) / query.shape[1]  # [E, 1, 1]
@@ -91,7 +91,7 @@ class TIMADM(Learner):
         labelled = product(state.one_hot.mT, state.support)  # [E, N, D]
         shots = state.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
         for _ in range(self.steps):
-            p = asked.logits(weight).softmax(-1)  # [E, Q, N]
+            p = unlabelled.logits(weight).softmax(-1)  # [E, Q, N]
             q = supported.logits(weight).softmax(-1) * known  # [E, S, N]
             z = self._labels(p)
             # Σ z x + p (w - x) = Σ (z - p) x + w Σ p, in one product.
@@ -100,7 +100,7 @@ class TIMADM(Learner):
             bottom = share * shots + ratio * z.sum(1).unsqueeze(-1)
             target = top / bottom.clamp(min=torch.finfo(bottom.dtype).tiny)
             weight = torch.lerp(weight, torch.where(shots > 0, target, weight), self.momentum)
-        return asked.logits(weight)
+        return unlabelled.logits(weight)
 
     def _labels(self, p: Tensor) -> Tensor:
         sharp = p.pow(1 + self.conditional)

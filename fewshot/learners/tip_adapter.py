@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
 from fewshot.maths.spread import AUTO, check_auto
@@ -59,7 +59,7 @@ class TipAdapter(Learner):
         self.beta = beta
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TipAdapterState:
+    def adapt(self, episode: Support) -> TipAdapterState:
         """Normalise support and text, and weigh one against the other."""
         known = read_text(episode)
         unit = known.text.new_ones(len(episode), 1, 1)

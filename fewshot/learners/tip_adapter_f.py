@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import cross_entropy_gradient
@@ -52,7 +52,7 @@ class TipAdapterF(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> TextState:
+    def adapt(self, episode: Support) -> TextState:
         """Tune the keys."""
         known = read_text(episode)
         keys, rows, one_hot = known.support.clone(), known.support, known.one_hot

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
-from fewshot.maths.text_transduction import HEARD, assign, log_likelihood, neighbour_graph
+from fewshot.maths.text_transduction import NEIGHBOUR_WEIGHT, assign, log_likelihood, neighbour_graph
 
 
 class TransCLIP(Learner):
@@ -54,24 +54,24 @@ class TransCLIP(Learner):
         self.support_weight = support_weight
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TextState:
+    def adapt(self, support: Support) -> TextState:
         """Normalise support and text."""
-        return read_text(episode)
+        return read_text(support)
 
     def predict(self, state: TextState, query: Tensor) -> Tensor:
         """Alternate."""
-        rows, asked = normalize(query, dim=-1), query.shape[1]
+        rows, queries = normalize(query, dim=-1), query.shape[1]
         fixed, width = state.one_hot, query.shape[-1]
         everything = torch.cat([state.support, rows], 1)  # [E, S + Q, D]
         real = torch.cat([fixed.any(-1), fixed.new_ones(query.shape[:2], dtype=torch.bool)], 1)
-        graph = neighbour_graph(everything, real, self.neighbours)[:, -asked:]  # [E, Q, S + Q]
+        graph = neighbour_graph(everything, real, self.neighbours)[:, -queries:]  # [E, Q, S + Q]
         prior = without(self.scale * product(rows, state.text.mT), state.absent).log_softmax(-1)  # [E, Q, N]
         shots = fixed.sum(1)  # [E, N]
         labelled = (shots.sum(1) > 0).view(-1, 1, 1)
         prior = torch.where(labelled, 0.5 * prior, prior)
         z = prior.softmax(-1)
         # Labelled rows together weigh as much as the queries, times the weight.
-        share = self.support_weight * asked / shots.sum(1).clamp(min=1).view(-1, 1, 1)
+        share = self.support_weight * queries / shots.sum(1).clamp(min=1).view(-1, 1, 1)
         means = torch.where((shots > 0).unsqueeze(-1), product(fixed.mT, state.support), self._confident(z, rows))
         means = normalize(means, dim=-1)
         variance = rows.new_full((len(rows), 1, width), 1 / width)
@@ -90,8 +90,10 @@ class TransCLIP(Learner):
         return without(self._assign(likelihood, prior, graph, z, fixed), state.absent)
 
     def _assign(self, likelihood: Tensor, prior: Tensor, graph: Tensor, z: Tensor, fixed: Tensor) -> Tensor:
-        told = product(graph[..., : fixed.shape[1]], fixed) * HEARD  # labelled neighbours do not change
-        return assign(likelihood + told, prior, graph[..., fixed.shape[1] :], z, 5)
+        from_labelled = (
+            product(graph[..., : fixed.shape[1]], fixed) * NEIGHBOUR_WEIGHT
+        )  # labelled neighbours do not change
+        return assign(likelihood + from_labelled, prior, graph[..., fixed.shape[1] :], z, 5)
 
     def _confident(self, z: Tensor, rows: Tensor) -> Tensor:
         """Sum of the eight rows that each class is surest of ``[E, N, D]``."""

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import cosines, read_text, without
@@ -64,9 +64,9 @@ class ZeroShot(Learner):
         self.combine = combine
         self.evenness = evenness
 
-    def adapt(self, episode: Episode) -> ZeroShotState:
+    def adapt(self, support: Support) -> ZeroShotState:
         """Normalise the text."""
-        known, text = read_text(episode), episode.text
+        known, text = read_text(support), support.text
         assert text is not None
         each = normalize(text, dim=-1) if text.ndim == 4 else text.new_zeros(*text.shape[:2], 0, text.shape[-1])
         return ZeroShotState(known.text, each, known.absent)

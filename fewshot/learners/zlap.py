@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
@@ -53,9 +53,9 @@ class ZLaP(Learner):
         self.spread = spread
         self.scale = scale
 
-    def adapt(self, episode: Episode) -> TextState:
+    def adapt(self, support: Support) -> TextState:
         """Normalise support and text."""
-        return read_text(episode)
+        return read_text(support)
 
     def predict(self, state: TextState, query: Tensor) -> Tensor:
         """Solve the graph of texts, support and queries."""

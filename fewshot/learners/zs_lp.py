@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
@@ -49,7 +49,7 @@ class ZSLP(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Episode) -> TextWeights:
+    def adapt(self, episode: Support) -> TextWeights:
         """Descend from the text vectors."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate)
         weight = tune_text(LENGTH * known.text, known.support, known.one_hot, known.absent, self.scale, how)

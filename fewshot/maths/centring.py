@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.maths.linalg import class_means, product
 
 _FAR = 32.0  # an offset is far where it is this many times the spread of the class means: 5 of 24 bits are lost
@@ -22,13 +22,13 @@ _FAR = 32.0  # an offset is far where it is this many times the spread of the cl
 class Relative(NamedTuple):
     """An episode whose support is relative to an offset, and what most learners ask of it."""
 
-    episode: Episode
+    episode: Support
     means: Tensor  # [E, N, D], class means
     shots: Tensor  # [E, N]
     offset: Tensor  # [E, 1, D], for `shifted`; zeros [E, 1, 1] where no episode needs one
 
 
-def relative_to_centre(episode: Episode) -> Relative:
+def relative_to_centre(episode: Support) -> Relative:
     """The support relative to the centre of the class means where that is far from zero; else as it is.
 
     Queries stay as they are, for `predict` to shift.
@@ -55,7 +55,7 @@ def _common_offset(means: Tensor, shots: Tensor) -> Tensor:
     present = (shots > 0).to(means.dtype).unsqueeze(1)  # [E, 1, N]
     count = present.sum(-1, keepdim=True).clamp(min=1)  # [E, 1, 1]
     centre = product(present / count, means)  # [E, 1, D]; means of absent classes are zero
-    # The spread is the mean of |p|² less |c|². What rounding does to it is far below the spread that is asked for.
+    # The spread is the mean of |p|² less |c|². What rounding does to it is far below the spread that matters.
     squares = torch.linalg.vector_norm(means, dim=(1, 2), keepdim=True).square() / count
     far = squares < (1 + _FAR**-2) * torch.linalg.vector_norm(centre, dim=-1, keepdim=True).square()
     if far.device.type == "cpu" and not torch.compiler.is_compiling() and not far.any():

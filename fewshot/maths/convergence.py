@@ -1,4 +1,4 @@
-"""What is said when an iterative solver stops before it has converged."""
+"""The warning of an iterative solver that stops before it has converged."""
 
 from __future__ import annotations
 

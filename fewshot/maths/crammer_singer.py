@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.maths.convergence import warn_unconverged
 from fewshot.maths.linalg import product
 from fewshot.maths.simplex import onto_simplex
@@ -35,7 +35,7 @@ def check(C: float, gap: float, steps: int) -> None:
         raise ValueError(f"C={C}, gap={gap}, steps={steps}; C and gap must be positive, steps at least 1.")
 
 
-def fit(episode: Episode, C: float, gap: float, steps: int) -> SVMState:
+def fit(episode: Support, C: float, gap: float, steps: int) -> SVMState:
     """``W = Σ_s (C y_s - b_s) x_sᵀ`` of each episode, differentiable by the support."""
     one_hot = episode.one_hot
     known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]

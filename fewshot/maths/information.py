@@ -52,7 +52,7 @@ def tune(
             state, query = rescaled(state, query.to(exact))
             alpha = None if alpha is None else alpha.to(exact)
         a, b, c = weights
-        asked = PrototypeHead(metric, scale, query, state.absent)
+        unlabelled = PrototypeHead(metric, scale, query, state.absent)
         known = PrototypeHead(metric, scale, state.support, state.absent)
         weight = state.prototypes.clone()
         adam: Any = Adam(weight, rate)
@@ -60,12 +60,12 @@ def tune(
             supported = cross_entropy_gradient(known.logits(weight).softmax(-1), state.one_hot)
             gradient = known.gradient(weight, a * supported)
             if b or c:
-                p = asked.logits(weight).softmax(-1)  # [E, Q, N]
+                p = unlabelled.logits(weight).softmax(-1)  # [E, Q, N]
                 marginal = p.mean(1, keepdim=True)  # [E, 1, N]
                 inner = c * entropy_gradient(p, alpha) - b * entropy_gradient(marginal, alpha)
-                gradient += asked.gradient(weight, through_softmax(p, inner / query.shape[1]))
+                gradient += unlabelled.gradient(weight, through_softmax(p, inner / query.shape[1]))
             adam.step(weight, gradient)
-        return asked.logits(weight).to(dtype)
+        return unlabelled.logits(weight).to(dtype)
 
 
 def entropy_gradient(probabilities: Tensor, alpha: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The inner loop of MAML and its kin: gradient steps on a net's parameters, for every episode by itself."""
+"""The inner loop of MAML and its variants: gradient steps on a net's parameters, for every episode by itself."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _descend(run: Net, start: Params, task: Task, how: Descent, trace: bool) -> 
 
 
 def _descend_alone(run: Net, start: Params, task: Task, how: Descent, trace: bool) -> list[Params]:
-    """The same by `torch.autograd`, which is quicker for one episode and keeps no graph that nobody asks for."""
+    """The same by `torch.autograd`, which is quicker for one episode and keeps no graph that is not needed."""
     outer = torch.is_grad_enabled()
     loss_of = _loss_of(task.one_hot)
     fixed = {name: value for name, value in start.items() if name not in how.names}
@@ -142,7 +142,7 @@ def _leaf(value: Tensor) -> Tensor:
     return value.detach().requires_grad_()
 
 
-def answer(
+def logits_of(
     net: nn.Module, shared: Params, own: Params, task: Task, query: Tensor, strategy: str, chunk: int | None = None
 ) -> Tensor:
     """Logits of the queries under each episode's parameters ``[E, Q, N]``.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def _lengths(rows: Tensor, dim: int) -> Tensor:
     return torch.where(length == 0, torch.ones_like(length), length)
 
 
-def class_means(episode: Episode) -> tuple[Tensor, Tensor]:
+def class_means(episode: Support) -> tuple[Tensor, Tensor]:
     """Mean support row of each class ``[E, N, D]`` (zeros where there is none), and the shots ``[E, N]``.
 
     Where rows have weights, the means are weighted, and the shots are sums of weights.
@@ -61,7 +61,7 @@ def class_means(episode: Episode) -> tuple[Tensor, Tensor]:
     return product(weights.mT, episode.support), shots
 
 
-def rows_of_classes(episode: Episode) -> tuple[Tensor, Tensor]:
+def rows_of_classes(episode: Support) -> tuple[Tensor, Tensor]:
     """Support rows by class ``[E, N, K, *x]``, K the largest shot, and which of them are real ``[E, N, K]``.
 
     Places that a class has no row for hold zeros.

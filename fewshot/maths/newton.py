@@ -32,7 +32,7 @@ def softmax_regression(
         target: one-hot labels, zero where the row is padding ``[E, N, S]``.
         strength: weight of the data against the penalty ``[E, 1, 1]``, or of each row ``[E, 1, S]``.
         tolerance: a Newton step that moves no decision value further than this is the last.
-        tentative: the answer only helps to choose a strength, so nobody is warned.
+        tentative: the answer only helps to choose a strength, so no warning is given.
 
     Returns:
         W ``[E, N, D]`` and b ``[E, N, 1]``; b is not penalised, and fixed up to a constant.
@@ -122,7 +122,7 @@ class SoftmaxProblem:
 def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor, tolerance: float, tentative: bool) -> Tensor:
     """Weights and, in the last column, intercepts ``[E, N, R + 1]``."""
     problem = SoftmaxProblem(coordinates, target, strength)
-    reach = coordinates.square().sum(-1).amax(-1).sqrt()  # [E], the longest row
+    longest = coordinates.square().sum(-1).amax(-1).sqrt()  # [E], the longest row
     tolerance = max(tolerance, 1e4 * torch.finfo(coordinates.dtype).eps)
     solution = coordinates.new_zeros(len(target), target.shape[1], problem.rows.shape[2])  # [E, N, R + 1]
     p, loss, rounding = problem.loss(solution)
@@ -140,7 +140,7 @@ def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor, tolerance: 
                 break
             length = torch.where(too_far, length / 2, length)
         solution, loss, rounding = trial, trial_loss, trial_rounding
-        moved = step[..., :-1].square().sum((1, 2)).sqrt() * reach + step[..., -1].abs().amax(-1)  # [E]
+        moved = step[..., :-1].square().sum((1, 2)).sqrt() * longest + step[..., -1].abs().amax(-1)  # [E]
         active = active * (moved > tolerance).view(-1, 1, 1)
         if not active.any():
             return solution

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Rows
 from episodes.source import as_float
 
 if TYPE_CHECKING:
@@ -18,30 +18,33 @@ _FIELDS = ("support", "query", "text", "unlabelled")
 _RANGE = {torch.float32: (1e-12, 1e15), torch.float64: (1e-120, 1e120)}
 
 
-def readable(episode: Episode, learner: Learner) -> Episode:
-    """The episode in the precision to compute in: float32 or float64.
+def readable(episode: Rows, learner: Learner) -> Rows:
+    """The episode (or its support alone) in the precision to compute in: float32 or float64.
 
     Half precision and integers become float32 (8-bit pixels 0..1), unless the learner itself is in half precision.
     Rows so small or so large that their squares leave float32 become float64 for learners that the scale does not
-    matter to; the others, whose settings are in units of the features, refuse them. Values are looked at in host
+    matter to; the others, whose settings are in units of the features, refuse them. Values are read in host
     memory only, since reading them off an accelerator would stall it.
 
     Raises:
         ValueError: rows without features; a row that holds NaN or infinity; support rows out of range.
     """
-    if 0 in episode.query.shape[2:]:
-        raise ValueError(f"rows are {list(episode.query.shape[2:])}: there are no features; look at what made them.")
+    if 0 in episode.support.shape[2:]:
+        raise ValueError(f"rows are {list(episode.support.shape[2:])}: there are no features; check what made them.")
     dtypes = {part.dtype for part in learner.parameters() if part.is_floating_point()}
-    if episode.query.dtype not in (*_RANGE, *dtypes):
+    # Queries need not have been read in the precision of the support.
+    rows = episode.query if isinstance(episode, Episode) else episode.support
+    if rows.dtype not in (*_RANGE, *dtypes):
         episode = _converted(episode, as_float)
-    if dtypes and episode.query.device.type == "cpu":  # a net may make finite logits of anything
+    if dtypes and rows.device.type == "cpu":  # a net may make finite logits of anything
         refuse_non_finite(episode.support, "support", episode.labels >= 0)
-        refuse_non_finite(episode.query, "query")
+        if isinstance(episode, Episode):
+            refuse_non_finite(episode.query, "query")
     support = episode.support.detach()
     if support.device.type != "cpu" or not support.numel() or support.dtype not in _RANGE:
         return episode
     low, high = _RANGE[support.dtype]
-    # A look at every row costs as much as a cheap learner. One per episode tells whether the whole is out of range;
+    # Reading every row costs as much as a cheap learner. One per episode shows whether the whole is out of range;
     # NaN in the others shows in the logits.
     length = torch.linalg.vector_norm(support[:, :1].flatten(1), dim=1)  # [E]
     if bool(((length > low) & (length < high)).all()):
@@ -76,7 +79,7 @@ def second_look(episode: Episode, learner: Learner) -> Episode | None:
     return None if bool(episode.support.isfinite().all()) else cleaned
 
 
-def _in_double(episode: Episode) -> Episode:
+def _in_double(episode: Rows) -> Rows:
     """The same rows in float64."""
     return _converted(episode, Tensor.double)
 
@@ -98,11 +101,11 @@ def refuse_non_finite(rows: Tensor, what: str, counted: Tensor | None = None) ->
         e, r = bad.nonzero()[0].tolist()
         raise ValueError(
             f"{what} row {r} of episode {e} contains NaN or infinity; drop or impute such rows, "
-            "or look at what produced them."
+            "or check what produced them."
         )
 
 
-def _without_bad_padding(episode: Episode) -> Episode:
+def _without_bad_padding(episode: Rows) -> Rows:
     """Padding may hold anything: NaN there becomes zero."""
     known = episode.labels >= 0
     refuse_non_finite(episode.support, "support", known)
@@ -110,5 +113,6 @@ def _without_bad_padding(episode: Episode) -> Episode:
     return episode.replace(support=torch.where(mask, episode.support, torch.zeros_like(episode.support)))
 
 
-def _converted(episode: Episode, convert: Any) -> Episode:
-    return episode.replace(**{name: convert(rows) for name in _FIELDS if (rows := getattr(episode, name)) is not None})
+def _converted(episode: Rows, convert: Any) -> Rows:
+    held = {name: getattr(episode, name, None) for name in _FIELDS}  # a support has no query
+    return episode.replace(**{name: convert(rows) for name, rows in held.items() if rows is not None})

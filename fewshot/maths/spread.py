@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 
 AUTO = "auto"  # a hyper-parameter that is a fixed number for rescaled features
 
@@ -46,7 +46,7 @@ def spread(rows: Tensor, shares: Tensor) -> Spread:
     return Spread(mean, torch.where(square > 16 * least, square, torch.ones_like(square)).sqrt())
 
 
-def spread_of_support(episode: Episode) -> Spread:
+def spread_of_support(episode: Support) -> Spread:
     """That of an episode's support; padding rows do not count, and weights do."""
     known = episode.labels >= 0
     return spread(episode.support, known if episode.weights is None else known * episode.weights)

@@ -33,7 +33,7 @@ def choose_strategy(strategy: str, net: nn.Module, device: torch.device, twice: 
         twice: whether second derivatives will be taken.
 
     Raises:
-        ValueError: `vmap` is asked for, and its derivatives would be wrong.
+        ValueError: `vmap` is required, and its derivatives would be wrong.
     """
     for name, part in net.named_modules() if strategy != "loop" else ():
         if isinstance(part, nn.LayerNorm) and part.elementwise_affine and twice:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
-from fewshot.maths.adam import Adam
+from episodes.episode import Support
+from fewshot.maths.descent import Descent
+from fewshot.maths.descent import Stepper as Stepper
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient
 from fewshot.maths.spread import spread
@@ -35,7 +35,7 @@ class TextWeights(NamedTuple):
     absent: Tensor  # [E, N]
 
 
-def read_text(episode: Episode) -> TextState:
+def read_text(episode: Support) -> TextState:
     """Normalise support and text.
 
     Raises:
@@ -43,7 +43,7 @@ def read_text(episode: Episode) -> TextState:
     """
     text = episode.text
     assert text is not None  # Learner.check has seen to it
-    width = episode.query.shape[-1]
+    width = episode.support.shape[-1]
     if text.shape[-1] != width:
         raise ValueError(
             f"class text has {text.shape[-1]} features and the rows have {width}; both must come from the same model, "
@@ -86,36 +86,9 @@ def spread_of_rows(known: TextState) -> Tensor:
     return spread(known.support, known.one_hot.any(-1)).root.square()
 
 
-class TextDescent(NamedTuple):
-    """How a head is tuned: ``"adam"`` or ``"sgd"`` (momentum 0.9), rate falling to zero along a cosine."""
-
-    steps: int
-    rate: float
-    optimiser: str = "sgd"
-
-    def check(self) -> None:
-        """Refuse settings that cannot work."""
-        if self.steps < 1 or self.rate <= 0:
-            raise ValueError(f"steps={self.steps}, rate={self.rate}; steps must be at least 1, the rate positive.")
-
-
-class Stepper:
-    """The steps of one parameter under a `TextDescent`."""
-
-    def __init__(self, like: Tensor, how: TextDescent) -> None:
-        self.how, self.done = how, 0
-        self.adam = Adam(like, how.rate) if how.optimiser == "adam" else None
-        self.velocity = torch.zeros_like(like)
-
-    def step(self, parameter: Tensor, gradient: Tensor) -> None:
-        """Change the parameter in place."""
-        rate = self.how.rate * 0.5 * (1 + math.cos(math.pi * self.done / self.how.steps))
-        self.done += 1
-        if self.adam is not None:
-            self.adam.step(parameter, gradient, rate)
-        else:
-            self.velocity.mul_(0.9).add_(gradient)
-            parameter.sub_(self.velocity, alpha=rate)
+def TextDescent(steps: int, rate: float, optimizer: str = "sgd") -> Descent:
+    """How a head is tuned: ``"adam"`` or ``"sgd"`` (momentum 0.9), the rate falling to zero along a cosine."""
+    return Descent(optimizer, steps, rate, falling=True)
 
 
 @torch.no_grad()
@@ -125,7 +98,7 @@ def tune_text(
     one_hot: Tensor,
     absent: Tensor,
     scale: float,
-    how: TextDescent,
+    how: Descent,
     anchor: Tensor | None = None,
     reach: float = 1.0,
 ) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fewshot.maths.linalg import product
 
-_SHARPEST = 50.0  # the likelihood and the neighbours' say are softened by this factor, as published
-HEARD = _SHARPEST / 6  # weight of what neighbours say
+_SHARPEST = 50.0  # the likelihood and the sum over neighbours are softened by this factor, as published
+NEIGHBOUR_WEIGHT = _SHARPEST / 6  # of the sum over neighbours
 
 
 def neighbour_graph(rows: Tensor, real: Tensor, count: int) -> Tensor:
@@ -34,7 +34,7 @@ def assign(likelihood: Tensor, prior: Tensor, graph: Tensor, start: Tensor, step
     """
     z, logits = start, prior
     for _ in range(steps):
-        heard = HEARD * product(graph, z)
-        logits = prior + (likelihood + heard) / _SHARPEST
+        neighbours = NEIGHBOUR_WEIGHT * product(graph, z)
+        logits = prior + (likelihood + neighbours) / _SHARPEST
         z = logits.softmax(-1)
     return logits.log_softmax(-1)

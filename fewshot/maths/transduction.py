@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.maths.centring import relative_to_centre
 from fewshot.maths.linalg import class_means, normalize, product
 from fewshot.maths.spread import spread
@@ -25,7 +25,7 @@ class SupportState(NamedTuple):
     offset: Tensor  # [E, 1, D] or [E, 1, 1], what has been subtracted from all rows
 
 
-def keep_support(episode: Episode, relative: bool = False) -> SupportState:
+def keep_support(episode: Support, relative: bool = False) -> SupportState:
     """The state of a learner that adapts to support and queries together.
 
     Args:
@@ -52,7 +52,7 @@ def rescaled(state: SupportState, query: Tensor) -> tuple[SupportState, Tensor]:
 
 
 class Moved(NamedTuple):
-    """Queries moved by one vector per episode, without the moved copy: all that is asked of them is cheaper so."""
+    """Queries moved by one vector per episode, without the moved copy: what is needed of them costs less that way."""
 
     query: Tensor  # [E, Q, D]
     by: Tensor  # [E, 1, D]

@@ -9,13 +9,13 @@ from fewshot.registry import Registry, build, parse_spec
 if TYPE_CHECKING:
     from torch import nn
 
-HOMES = {
+ENTRIES = {
     "conv4": "fewshot.nets.conv4:Conv4",
     "linear": "fewshot.nets.mlp:Flat",
     "mlp": "fewshot.nets.mlp:MLP",
     "resnet12": "fewshot.nets.resnet12:ResNet12",
 }
-NETS = Registry("net", HOMES, "fewshot.nets")
+NETS = Registry("net", ENTRIES, "fewshot.nets")
 
 
 def make_net(spec: str | nn.Module, item_shape: tuple[int, ...]) -> nn.Module:

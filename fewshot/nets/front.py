@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import State
 from fewshot.nets.conv4 import Conv4
 from fewshot.nets.mlp import MLP
@@ -27,16 +27,16 @@ class NetFront(Transform):
     net: nn.Module
     item_shape: tuple[int, ...]
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """The support that statistics are taken of, and which of its rows are real; nothing where none are taken."""
         if not self._by_task():
-            return super().adapt(episode)
-        if not episode.support.shape[1]:
+            return super().adapt(support)
+        if not support.support.shape[1]:
             raise ValueError(
                 f"{self!r} normalises by the support of each episode, but there is none (shot = 0); use norm='batch' "
                 "or norm='group'."
             )
-        return {"support": episode.support, "real": (episode.labels >= 0).to(episode.support.dtype)}
+        return {"support": support.support, "real": (support.labels >= 0).to(support.support.dtype)}
 
     def forward(self, rows: Tensor, state: State) -> Tensor:
         """Features ``[E, R, *x] -> [E, R, D]``; with None for the state, rows give the statistics themselves."""

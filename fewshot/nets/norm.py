@@ -58,7 +58,7 @@ class BatchNorm(nn.Module):
 class TaskNorm(nn.Module):
     """Batch normalisation without memory: statistics of the rows at hand, of each episode by itself.
 
-    Which rows count, and where an episode ends, is said by `statistics_from`; without it the input is one episode, and
+    Which rows count, and where an episode ends, is given by `statistics_from`; without it the input is one episode, and
     all rows count. Nothing is kept, so it runs under any transform of `torch.func`, and an episode never depends on
     another.
 

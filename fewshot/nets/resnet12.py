@@ -31,8 +31,8 @@ class DropBlock(nn.Module):
         size = min(self.size, *x.shape[2:])
         if not self.training or self.rate == 0:
             return x
-        room = (x.shape[2] - size + 1) * (x.shape[3] - size + 1)
-        seeds = self.rate * x.shape[2] * x.shape[3] / (size * size * room)
+        places = (x.shape[2] - size + 1) * (x.shape[3] - size + 1)
+        seeds = self.rate * x.shape[2] * x.shape[3] / (size * size * places)
         begins = (torch.rand(*x.shape[:2], x.shape[2] - size + 1, x.shape[3] - size + 1, generator=self.generator)
                   < seeds).to(x)  # fmt: skip
         gone = F.max_pool2d(F.pad(begins, [size - 1] * 4), size, 1)

@@ -10,8 +10,9 @@ In a test file of yours, with one test per check::
     def test_contract(check):
         run_check(check, MyLearner())
 
-What a learner breaks by nature it declares, with the reason: ``expected_failures = {check: reason}``; an
-iterative solver states its ``tolerance``. Both are class attributes of `Learner`.
+What a learner breaks by nature it declares, with the reason: ``expected_failures = {check: reason}``; what it can only
+keep once it has been trained, ``untrained = {check: reason}``; an iterative solver states its ``tolerance``. These are
+class attributes of `Learner`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 
 from fewshot.learner import Learner
 from fewshot.testing.checks import CHECKS
-from fewshot.testing.exam import Exam, Skip
+from fewshot.testing.trial import Skip, Trial
 
 __all__ = ["ContractError", "check_learner", "list_checks", "run_check"]
 
@@ -43,8 +44,17 @@ def run_check(
     *,
     item_shape: Sequence[int] | None = None,
     seed: int = 0,
+    trained: bool = False,
 ) -> str:
     """Run one check; a known exception is expected to fail, and says so when it does not.
+
+    Args:
+        name: of the check.
+        learner: an instance, a class whose arguments all have defaults, or a spec string.
+        item_shape: shape of one row; as for `check_learner`.
+        seed: for the episodes that are drawn.
+        trained: its weights are those that training gave it, or it learns without; else what it declares as
+            ``untrained`` is skipped.
 
     Returns:
         ``"passed"``, ``"expected failure: reason"`` or ``"skipped: reason"``.
@@ -59,18 +69,20 @@ def run_check(
 
         raise ValueError(unknown("check", name, CHECKS))
     original = learner() if isinstance(learner, type) else load_learner(learner)
-    for wrong in original.expected_failures.keys() - CHECKS.keys():
-        raise ContractError(
-            f"{original!r} fails the check 'declarations_are_valid': expected_failures names {wrong!r}, "
-            "which is no check."
-        )
+    for declared in ("expected_failures", "untrained"):
+        for wrong in getattr(original, declared).keys() - CHECKS.keys():
+            raise ContractError(
+                f"{original!r} fails the check 'declarations_are_valid': {declared} names {wrong!r}, which is no check."
+            )
     reason = original.expected_failures.get(name)
     if reason is not None and not str(reason).strip():
         raise ContractError(f"{original!r} expects to fail {name!r} but gives no reason.")
-    exam = Exam(copy.deepcopy(original).eval(), item_shape, seed)
+    if not trained and name in original.untrained:
+        return f"skipped: not trained: {original.untrained[name]}"
+    trial = Trial(copy.deepcopy(original).eval(), item_shape, seed)
     try:
         with torch.no_grad():
-            CHECKS[name](exam)
+            CHECKS[name](trial)
     except Skip as skip:
         return f"skipped: {skip}"
     except Exception as error:
@@ -90,6 +102,7 @@ def check_learner(
     *,
     item_shape: Sequence[int] | None = None,
     seed: int = 0,
+    trained: bool = False,
 ) -> list[str]:
     """Run all contract checks on a learner.
 
@@ -99,6 +112,7 @@ def check_learner(
         item_shape: shape of one row; by default the learner's ``item_shape`` where it has one, else ``[16]`` for
             features and ``[1, 28, 28]`` for images.
         seed: for the episodes that are drawn.
+        trained: also run the checks that it declares to say nothing about random weights (`Learner.untrained`).
 
     Returns:
         Names of the checks passed.
@@ -109,7 +123,7 @@ def check_learner(
     passed, failures = [], []
     for name in CHECKS if checks is None else checks:
         try:
-            if run_check(name, learner, item_shape=item_shape, seed=seed) == "passed":
+            if run_check(name, learner, item_shape=item_shape, seed=seed, trained=trained) == "passed":
                 passed.append(name)
         except ContractError as error:
             failures.append(str(error))

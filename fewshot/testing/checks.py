@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable
 
 from fewshot.testing import construction, gradients, hygiene, invariances, outputs
-from fewshot.testing.exam import Exam
+from fewshot.testing.trial import Trial
 
-Check = Callable[[Exam], None]
+Check = Callable[[Trial], None]
 CHECKS: dict[str, Check] = {
     name: function
     for module in (outputs, invariances, gradients, hygiene, construction)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 
 from fewshot.registry import argument_names
-from fewshot.testing.exam import Exam, Skip
+from fewshot.testing.trial import Skip, Trial
 
 
-def declarations_are_valid(exam: Exam) -> None:
+def declarations_are_valid(trial: Trial) -> None:
     """The class attributes hold what the contract allows."""
-    learner = exam.learner
+    learner = trial.learner
     assert learner.inputs in ("features", "images"), f"inputs is {learner.inputs!r}, expected 'features' or 'images'"
     known = {"support", "text", "unlabelled"}
     assert isinstance(learner.needs, tuple) and learner.needs and set(learner.needs) <= known, (
@@ -23,11 +23,13 @@ def declarations_are_valid(exam: Exam) -> None:
     assert 0 < learner.tolerance < 1, f"tolerance is {learner.tolerance!r}, expected a number between 0 and 1"
     for name, reason in learner.expected_failures.items():
         assert isinstance(reason, str) and reason.strip(), f"expected_failures gives no reason for {name!r}"
+    for name, reason in learner.untrained.items():
+        assert isinstance(reason, str) and reason.strip(), f"untrained gives no reason for {name!r}"
 
 
-def hyperparameters_are_stored(exam: Exam) -> None:
+def hyperparameters_are_stored(trial: Trial) -> None:
     """Every argument of ``__init__`` is stored unchanged under its name, and makes an equal learner."""
-    learner = exam.learner
+    learner = trial.learner
     for name in argument_names(type(learner)):
         assert hasattr(learner, name), f"the argument {name!r} is not stored under its name"
     given = learner.hyperparameters()
@@ -40,11 +42,11 @@ def hyperparameters_are_stored(exam: Exam) -> None:
     assert repr(twin) == repr(learner), f"its own hyper-parameters make {twin!r}"
 
 
-def spec_string_round_trip(exam: Exam) -> None:
+def spec_string_round_trip(trial: Trial) -> None:
     """``load_learner(repr(learner))`` is an equal learner."""
     from fewshot.learners import LEARNERS, list_learners, load_learner
 
-    learner = exam.learner
+    learner = trial.learner
     if learner.name and (learner.name not in list_learners() or LEARNERS.get(learner.name) is not type(learner)):
         raise Skip("not registered")
     twin = load_learner(repr(learner)).eval()
@@ -53,27 +55,27 @@ def spec_string_round_trip(exam: Exam) -> None:
     assert found == given, f"repr makes a learner with {found}, expected {given}"
     assert repr(twin) == repr(learner), f"repr changes to {twin!r}"
     twin.load_state_dict(learner.state_dict())
-    exam.same(twin(exam.episode), exam.logits(), f"a learner made from {learner!r}")
+    trial.same(twin(trial.episode), trial.logits(), f"a learner made from {learner!r}")
 
 
-def copies_are_independent(exam: Exam) -> None:
+def copies_are_independent(trial: Trial) -> None:
     """A copy answers the same, and training it does not train the original."""
-    expected = exam.logits()
-    twin = copy.deepcopy(exam.learner)
-    exam.same(twin(exam.episode), expected, "a copy")
+    expected = trial.logits()
+    twin = copy.deepcopy(trial.learner)
+    trial.same(twin(trial.episode), expected, "a copy")
     for parameter in twin.parameters():
         parameter.detach().add_(1.0)
-    exam.same(exam.logits(), expected, "the original of a copy that was trained")
+    trial.same(trial.logits(), expected, "the original of a copy that was trained")
 
 
-def weights_can_be_saved(exam: Exam) -> None:
+def weights_can_be_saved(trial: Trial) -> None:
     """All that was learned or drawn is in the state dict, which survives safetensors.
 
     A fresh learner of the same hyper-parameters that loads it answers the same.
     """
     from safetensors.torch import load, save
 
-    weights = {name: value.contiguous() for name, value in exam.learner.state_dict().items()}
-    twin = exam.twin()
+    weights = {name: value.contiguous() for name, value in trial.learner.state_dict().items()}
+    twin = trial.twin()
     twin.load_state_dict(load(save(weights)))
-    exam.same(twin(exam.episode), exam.logits(), "a saved and loaded learner")
+    trial.same(twin(trial.episode), trial.logits(), "a saved and loaded learner")

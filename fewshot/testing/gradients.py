@@ -7,17 +7,17 @@ import copy
 import torch
 from torch import Tensor
 
-from fewshot.testing.exam import Exam, Skip
+from fewshot.testing.trial import Skip, Trial
 
 _STEP, _LOOSE, _ROUNDING = 1e-6, 1e-4, 1e-8  # of finite differences in float64
 
 
-def gradients_reach_everything(exam: Exam) -> None:
+def gradients_reach_everything(trial: Trial) -> None:
     """Every parameter gets a finite gradient that is not zero; the support a finite one, where there is one."""
-    parameters = {name: p for name, p in exam.learner.named_parameters() if p.requires_grad}
-    episode = exam.episode.replace(support=exam.episode.support.clone().requires_grad_())
+    parameters = {name: p for name, p in trial.learner.named_parameters() if p.requires_grad}
+    episode = trial.episode.replace(support=trial.episode.support.clone().requires_grad_())
     with torch.enable_grad():
-        logits = exam.logits(episode)
+        logits = trial.logits(episode)
         if not logits.requires_grad:
             assert not parameters, "the graph is cut: logits do not depend on the parameters"
             raise Skip("not differentiable, and nothing to train")
@@ -33,14 +33,14 @@ def gradients_reach_everything(exam: Exam) -> None:
         assert name == "support" or gradient.abs().max() > 0, f"the gradient of {name} is zero"
 
 
-def gradients_match_finite_differences(exam: Exam) -> None:
+def gradients_match_finite_differences(trial: Trial) -> None:
     """The derivative along a random direction of each parameter, support, query and text, in float64.
 
     It finds what a finite gradient hides: a path that was cut, or a norm whose second derivative is wrong
     under `torch.func.vmap`.
     """
-    learner = copy.deepcopy(exam.learner).double()
-    episode, _ = exam.make(dtype=torch.float64)
+    learner = copy.deepcopy(trial.learner).double()
+    episode, _ = trial.make(dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     inputs: dict[str, Tensor] = {name: p for name, p in learner.named_parameters() if p.requires_grad}
     for name in ("support", "query", "text"):
@@ -71,9 +71,9 @@ def gradients_match_finite_differences(exam: Exam) -> None:
         )
 
 
-def gradient_mode_does_not_matter(exam: Exam) -> None:
+def gradient_mode_does_not_matter(trial: Trial) -> None:
     """The same logits with gradients enabled as under `torch.no_grad`: an inner loop enables its own."""
     with torch.enable_grad():
-        expected = exam.logits().detach()
+        expected = trial.logits().detach()
     with torch.no_grad():
-        exam.same(exam.logits(), expected, "under torch.no_grad")
+        trial.same(trial.logits(), expected, "under torch.no_grad")

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from fewshot.testing.exam import Exam
+from fewshot.testing.trial import Trial
 
 _FIELDS = ("support", "labels", "query", "text", "ids", "unlabelled")
 
 
-def inputs_are_not_changed(exam: Exam) -> None:
+def inputs_are_not_changed(trial: Trial) -> None:
     """Nothing writes to the tensors of the episode."""
-    episode, _ = exam.make(unlabelled=6)
+    episode, _ = trial.make(unlabelled=6)
     given = {name: value for name in _FIELDS if (value := getattr(episode, name)) is not None}
     before = {name: (value.clone(), value._version) for name, value in given.items()}
-    exam.logits(episode)
+    trial.logits(episode)
     for name, value in given.items():
         copied, version = before[name]
         assert torch.equal(value, copied) and value._version == version, f"episode.{name} was written to"
 
 
-def global_random_numbers_are_untouched(exam: Exam) -> None:
+def global_random_numbers_are_untouched(trial: Trial) -> None:
     """No global generator is drawn from or seeded."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 (to be put back)
@@ -37,7 +37,7 @@ def global_random_numbers_are_untouched(exam: Exam) -> None:
             np.random.seed(987_654_321)  # noqa: NPY002
             random.seed(987_654_321)
             before = _global_generators()
-            exam.logits()
+            trial.logits()
             after = _global_generators()
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
@@ -46,42 +46,42 @@ def global_random_numbers_are_untouched(exam: Exam) -> None:
         assert after[name] == state, f"the global random numbers of {name} were used"
 
 
-def state_is_tensors(exam: Exam) -> None:
+def state_is_tensors(trial: Trial) -> None:
     """`adapt` returns tensors only, with leading dimension E: part e of each serves episode e."""
-    episode, count = exam.episode, len(exam.episode)
-    leaves, structure = pytree.tree_flatten(exam.learner.adapt(episode))
+    episode, count = trial.episode, len(trial.episode)
+    leaves, structure = pytree.tree_flatten(trial.learner.adapt(episode))
     assert leaves, "the state is empty, so what was learned must be kept elsewhere"
     for leaf in leaves:
         assert isinstance(leaf, Tensor), f"the state holds a {type(leaf).__name__}, not only tensors"
         assert leaf.ndim and len(leaf) == count, f"a state tensor is {list(leaf.shape)}; it must begin with E = {count}"
-    logits = exam.logits()
+    logits = trial.logits()
     for e in range(count):
         part = pytree.tree_unflatten([leaf[e : e + 1] for leaf in leaves], structure)
-        found = exam.learner.predict(part, episode.query[e : e + 1])
-        exam.same(found, logits[e : e + 1], "the part of the state that belongs to one episode")
+        found = trial.learner.predict(part, episode.query[e : e + 1])
+        trial.same(found, logits[e : e + 1], "the part of the state that belongs to one episode")
 
 
-def adapt_does_not_read_the_query(exam: Exam) -> None:
+def adapt_does_not_read_the_query(trial: Trial) -> None:
     """The state is the same whatever the queries are, and however many."""
-    honest = pytree.tree_leaves(exam.learner.adapt(exam.episode))
-    query = exam.episode.query
+    honest = pytree.tree_leaves(trial.learner.adapt(trial.episode))
+    query = trial.episode.query
     for poisoned in (torch.full_like(query, torch.nan), query[:, :1] + 1e3):
-        other = pytree.tree_leaves(exam.learner.adapt(exam.episode.replace(query=poisoned)))
+        other = pytree.tree_leaves(trial.learner.adapt(trial.episode.replace(query=poisoned)))
         same = len(honest) == len(other) and all(map(_equal, honest, other))
         assert same, "the state depends on the queries"
 
 
-def nothing_is_kept(exam: Exam) -> None:
+def nothing_is_kept(trial: Trial) -> None:
     """Nothing stays from one episode to the next: not on ``self``, nor anywhere that a later call reads."""
-    before = _memory(exam.learner)
-    logits = exam.logits()
-    after = _memory(exam.learner)
+    before = _memory(trial.learner)
+    logits = trial.logits()
+    after = _memory(trial.learner)
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     assert not changed, f"forward changed {', '.join(changed)}"
-    state = exam.learner.adapt(exam.episode)
-    exam.logits(exam.make(variant=1)[0])
-    found = exam.learner.predict(state, exam.episode.query)
-    exam.same(found, logits, "a state used after another episode was learned")
+    state = trial.learner.adapt(trial.episode)
+    trial.logits(trial.make(variant=1)[0])
+    found = trial.learner.predict(state, trial.episode.query)
+    trial.same(found, logits, "a state used after another episode was learned")
 
 
 def _global_generators() -> dict[str, bytes]:

@@ -8,108 +8,108 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
-from fewshot.testing.exam import Exam, Skip
+from fewshot.testing.trial import Skip, Trial
 
 _ROWS = ("support", "query", "unlabelled")
 
 
-def episodes_are_independent(exam: Exam) -> None:
+def episodes_are_independent(trial: Trial) -> None:
     """A batch of episodes gives what its episodes give one by one."""
-    one_by_one = torch.cat([exam.logits(episode) for episode in exam.episode])
-    exam.same(exam.logits(), one_by_one, "a batch against its episodes one by one")
+    one_by_one = torch.cat([trial.logits(episode) for episode in trial.episode])
+    trial.same(trial.logits(), one_by_one, "a batch against its episodes one by one")
 
 
-def class_order_does_not_matter(exam: Exam) -> None:
+def class_order_does_not_matter(trial: Trial) -> None:
     """Renumbering the classes renumbers the logits."""
-    order = torch.arange(exam.way).roll(1)  # new class n is old class order[n]
-    episode = exam.episode
+    order = torch.arange(trial.way).roll(1)  # new class n is old class order[n]
+    episode = trial.episode
     renamed = episode.replace(
         labels=torch.argsort(order)[episode.labels],
         text=None if episode.text is None else episode.text[:, order],
     )
-    exam.same(exam.logits(renamed), exam.logits()[..., order], "renumbered classes")
+    trial.same(trial.logits(renamed), trial.logits()[..., order], "renumbered classes")
 
 
-def support_order_does_not_matter(exam: Exam) -> None:
+def support_order_does_not_matter(trial: Trial) -> None:
     """Support rows are a set."""
-    episode = exam.episode
+    episode = trial.episode
     order = _permutation(episode.labels.shape[1])
     shuffled = episode.replace(support=episode.support[:, order], labels=episode.labels[:, order])
-    exam.same(exam.logits(shuffled), exam.logits(), "shuffled support")
+    trial.same(trial.logits(shuffled), trial.logits(), "shuffled support")
 
 
-def query_order_does_not_matter(exam: Exam) -> None:
+def query_order_does_not_matter(trial: Trial) -> None:
     """Shuffling the queries shuffles the logits."""
-    order = _permutation(exam.targets.shape[1])
-    shuffled = exam.episode.replace(query=exam.episode.query[:, order])
-    exam.same(exam.logits(shuffled), exam.logits()[:, order], "shuffled queries")
+    order = _permutation(trial.targets.shape[1])
+    shuffled = trial.episode.replace(query=trial.episode.query[:, order])
+    trial.same(trial.logits(shuffled), trial.logits()[:, order], "shuffled queries")
 
 
-def inductive_flag_is_honest(exam: Exam) -> None:
+def inductive_flag_is_honest(trial: Trial) -> None:
     """Unless it is flagged transductive, a query's logits do not depend on the other queries."""
-    if exam.learner.transductive:
+    if trial.learner.transductive:
         raise Skip("declared transductive")
-    single = [exam.logits(exam.episode.replace(query=query)) for query in exam.episode.query.split(1, dim=1)]
-    exam.same(torch.cat(single, 1), exam.logits(), "queries one at a time (transductive = False)")
+    single = [trial.logits(trial.episode.replace(query=query)) for query in trial.episode.query.split(1, dim=1)]
+    trial.same(torch.cat(single, 1), trial.logits(), "queries one at a time (transductive = False)")
 
 
-def padding_is_ignored(exam: Exam) -> None:
+def padding_is_ignored(trial: Trial) -> None:
     """Support rows labelled -1 change nothing, whatever they hold."""
-    episode = exam.episode
+    episode = trial.episode
     garbage = 1e3 * torch.randn(episode.support[:, :3].shape, generator=torch.Generator().manual_seed(0))
-    mark = torch.full_like(episode.labels[:, :1], -1)
+    padding = torch.full_like(episode.labels[:, :1], -1)
     padded = episode.replace(
         support=torch.cat([garbage[:, :1], episode.support, garbage[:, 1:]], 1),
-        labels=torch.cat([mark, episode.labels, mark, mark], 1),
+        labels=torch.cat([padding, episode.labels, padding, padding], 1),
     )
-    exam.same(exam.logits(padded), exam.logits(), "with padding rows")
+    trial.same(trial.logits(padded), trial.logits(), "with padding rows")
     if episode.text is not None:
-        nothing = episode.replace(support=garbage, labels=mark.expand(-1, 3))
-        exam.same(exam.logits(nothing), exam.logits(exam.make(shot=0)[0].replace(query=episode.query)),
+        nothing = episode.replace(support=garbage, labels=padding.expand(-1, 3))
+        trial.same(trial.logits(nothing), trial.logits(trial.make(shot=0)[0].replace(query=episode.query)),
                   "only padding against no support")  # fmt: skip
 
 
-def offset_does_not_matter(exam: Exam) -> None:
+def offset_does_not_matter(trial: Trial) -> None:
     """Where `invariant` says so: rows far from zero, as a sensor's, are classified like the same rows near it."""
-    if "offset" not in exam.learner.invariant:
+    if "offset" not in trial.learner.invariant:
         raise Skip("predictions depend on the offset of the rows")
-    columns = torch.zeros(exam.item_shape, dtype=torch.float64)
+    columns = torch.zeros(trial.item_shape, dtype=torch.float64)
     columns.flatten()[0] = 101_325.0
     for what, offset in (("101,325 in one feature", columns), ("3,000 in all features", torch.full_like(columns, 3e3))):
         # Rounded far from zero and brought back exactly, so that both are the same rows.
-        far = _rows(exam.make(dtype=torch.float64)[0], offset=offset, dtype=torch.float32)
+        far = _rows(trial.make(dtype=torch.float64)[0], offset=offset, dtype=torch.float32)
         near = _rows(_rows(far, dtype=torch.float64), offset=-offset, dtype=torch.float32)
-        found, expected = exam.logits(far), exam.logits(near)
-        _demand_same_answers(found, expected, f"with an offset of {what}")
+        found, expected = trial.logits(far), trial.logits(near)
+        _demand_same_predictions(found, expected, f"with an offset of {what}")
         gap = (found.softmax(-1) - expected.softmax(-1)).abs().max().item()
         assert gap < 0.01, f"with an offset of {what}, probabilities differ by {gap:.3g}"
 
 
-def scale_does_not_matter(exam: Exam) -> None:
+def scale_does_not_matter(trial: Trial) -> None:
     """Where `invariant` says so: a factor on all rows changes no prediction, not even where squares leave float32."""
-    if "scale" not in exam.learner.invariant:
+    if "scale" not in trial.learner.invariant:
         raise Skip("predictions depend on the scale of the rows")
-    expected = exam.logits()
+    expected = trial.logits()
     for power in (-100, -12, 12, 100):  # powers of two round nothing
-        scaled = _rows(exam.episode, scale=2.0**power)
-        _demand_same_answers(exam.logits(scaled), expected, f"with all rows times 2^{power}")
+        scaled = _rows(trial.episode, scale=2.0**power)
+        _demand_same_predictions(trial.logits(scaled), expected, f"with all rows times 2^{power}")
 
 
-def is_deterministic(exam: Exam) -> None:
-    """Asked twice, it answers the same."""
-    first, second = exam.logits(), exam.logits()
+def is_deterministic(trial: Trial) -> None:
+    """Called twice, it gives the same logits."""
+    first, second = trial.logits(), trial.logits()
     assert torch.equal(first, second), f"a second call differs by {(first - second).abs().max():.3g}"
 
 
-def accelerator_equals_cpu(exam: Exam) -> None:
+def accelerator_equals_cpu(trial: Trial) -> None:
     """The same logits on a GPU, which stay there."""
     if not torch.cuda.is_available():
         raise Skip("no GPU here")
-    episode, _ = exam.make(dtype=torch.float64)
-    learner = copy.deepcopy(exam.learner).double()
+    episode, _ = trial.make(dtype=torch.float64)
+    learner = copy.deepcopy(trial.learner).double()
     found = copy.deepcopy(learner).to("cuda")(episode.to("cuda"))
     assert found.device.type == "cuda", f"rows on the GPU gave logits on {found.device}"
-    exam.same(found.cpu(), learner(episode), "on the GPU")
+    trial.same(found.cpu(), learner(episode), "on the GPU")
 
 
 def _rows(
@@ -122,7 +122,7 @@ def _rows(
     return episode.replace(**{name: value.to(dtype) for name, value in rows.items()}, text=text)
 
 
-def _demand_same_answers(found: Tensor, expected: Tensor, what: str) -> None:
+def _demand_same_predictions(found: Tensor, expected: Tensor, what: str) -> None:
     assert found.isfinite().all(), f"{what}: logits are not finite"
     same = (found.argmax(-1) == expected.argmax(-1)).float().mean().item()
     assert same == 1, f"{what}: {1 - same:.0%} of the predictions change"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from episodes.identity import UnknownIdentityError, digest_array
 from episodes.source import TensorSource
 from fewshot.encoders import load_encoder
@@ -72,7 +72,7 @@ class Tuned(Learner):
         self.base = load_encoder(encoder)
         _ = self.base.dim  # found by a trial, now rather than in some episode
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, episode: Support) -> State:
         """Tune on each support: the tensors of the network that change, and a head ``[E, N, D]``."""
         states = [self._tune(episode, number) for number in range(len(episode))]
         changed = {name for state in states for name in state["network"]}
@@ -101,7 +101,7 @@ class Tuned(Learner):
             logits.append(scores + state["bias"][number].to(query.dtype))
         return torch.stack(logits)
 
-    def _tune(self, episode: Episode, number: int) -> dict[str, Any]:
+    def _tune(self, episode: Support, number: int) -> dict[str, Any]:
         rows, labels = episode.support[number], episode.labels[number]
         real = (labels >= 0).nonzero().squeeze(1).tolist()
         # By content, so that neither the order of rows nor the numbers of classes decide how it is trained.

@@ -16,7 +16,7 @@ def conse(probabilities: Tensor, known: Tensor, wanted: Tensor, top: int = 10) -
     Args:
         probabilities: of the classifier's own classes ``[M, K]``.
         known: text vectors of those classes ``[K, D]``.
-        wanted: text vectors of the classes asked for ``[C, D]``.
+        wanted: text vectors of the classes to score ``[C, D]``.
         top: how many are mixed.
 
     Raises:

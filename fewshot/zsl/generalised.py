@@ -29,7 +29,7 @@ class Generalised(NamedTuple):
 
 
 def generalised(scores: Tensor, labels: Tensor, seen: Tensor, held_back: float = 0.0) -> Generalised:
-    """Marks of scores over seen and unseen classes together, with calibrated stacking.
+    """Metrics of scores over seen and unseen classes together, with calibrated stacking.
 
     ``argmax_c (score_c - held_back [c is seen])``. Choose `held_back` on other classes taken for unseen, never on these
     rows; `ausuc` needs no choice.
@@ -51,7 +51,7 @@ def generalised(scores: Tensor, labels: Tensor, seen: Tensor, held_back: float =
     scores, seen = scores.double(), seen.bool()
     of_seen = seen[labels]
     if of_seen.all() or not of_seen.any():
-        raise ValueError("the rows are all of seen, or all of unseen classes; generalised marks need both.")
+        raise ValueError("the rows are all of seen, or all of unseen classes; generalised metrics need both.")
     # Of each row only its best seen and best unseen class matter: it flips where what is held back passes their gap.
     best_seen, best_unseen = (scores.masked_fill(mask, -torch.inf) for mask in (~seen, seen))
     gap = best_seen.amax(1) - best_unseen.amax(1)  # [M]
@@ -59,16 +59,16 @@ def generalised(scores: Tensor, labels: Tensor, seen: Tensor, held_back: float =
     counts = torch.bincount(labels, minlength=len(seen)).double()
     weight = 1 / counts[labels]  # so that each class counts the same
 
-    def marks(amount: Tensor) -> tuple[Tensor, Tensor]:
+    def rates(amount: Tensor) -> tuple[Tensor, Tensor]:
         says_seen = gap > amount.unsqueeze(-1)
         right = torch.where(says_seen, right_seen, right_unseen).double() * weight
         parts = [(right * mask).sum(-1) / (weight * mask).sum() for mask in (~of_seen, of_seen)]
         return parts[0], parts[1]
 
     amounts = torch.cat([gap.min() - 1 + torch.zeros(1), gap.unique(), gap.max() + 1 + torch.zeros(1)])
-    unseen, kept = (torch.cat(part) for part in zip(*(marks(chunk) for chunk in amounts.split(512)), strict=True))
+    unseen, kept = (torch.cat(part) for part in zip(*(rates(chunk) for chunk in amounts.split(512)), strict=True))
     area = float(torch.trapezoid(kept, unseen).abs())
-    now = marks(torch.tensor([held_back], dtype=torch.float64))
+    now = rates(torch.tensor([held_back], dtype=torch.float64))
     u, s = float(now[0]), float(now[1])
     curve = torch.stack([unseen, kept], 1).numpy()
     return Generalised(u, s, 2 * u * s / max(u + s, 1e-12), area, curve)

@@ -1,11 +1,14 @@
-"""`Episode`: shapes are checked, batches can be cut, and it holds no query labels."""
+"""`Episode`: shapes are checked, batches can be cut, and it holds no query labels, nor a support queries."""
 
 from __future__ import annotations
+
+import copy
+import pickle
 
 import pytest
 import torch
 
-from episodes import Episode
+from episodes import Episode, Support
 
 
 def make(**changes: object) -> Episode:
@@ -115,3 +118,47 @@ def test_every_index_and_slice_is_a_batch() -> None:
     for wrong in (2, -3):
         with pytest.raises(IndexError, match="of a batch of 2"):
             episode[wrong]
+
+
+def test_arguments_of_an_episode_keep_their_order() -> None:
+    rows, labels = torch.zeros(1, 2, 3), torch.tensor([[0, 1]])
+    text, ids, weights = torch.ones(1, 2, 3), torch.tensor([4]), torch.ones(1, 2)
+    episode = Episode(rows, labels, rows[:, :1], 2, text, ids, rows, weights)
+    given = (episode.query.shape[1], episode.way, episode.text, episode.ids, episode.unlabelled, episode.weights)
+    assert given == (1, 2, text, ids, rows, weights)
+    assert Support(rows, labels, 2, text, ids, rows, weights).weights is weights
+
+
+def test_a_support_is_an_episode_without_queries() -> None:
+    episode = make(ids=torch.tensor([7, 8]), weights=torch.ones(2, 6))
+    support = episode.without_query()
+    assert type(support) is Support and isinstance(episode, Support)
+    assert support.support is episode.support and support.ids is episode.ids and support.weights is episode.weights
+    assert torch.equal(support.weighted_one_hot, episode.weighted_one_hot)
+    again = support.with_query(episode.query)
+    assert type(again) is Episode and again.query is episode.query and again.ids is episode.ids
+    assert [type(part) for part in (support[0], support.to("cpu"), support.replace(way=4))] == [Support] * 3
+    assert [type(part) for part in (episode[0], episode.to("cpu"), episode.replace(way=4))] == [Episode] * 3
+    assert repr(support[:1]) == "Support(way=3, support=[1, 6, 4], labels=[1, 6], ids=[1], weights=[1, 6])"
+    with pytest.raises(ValueError, match=r"query is \[2, 9, 5\]"):
+        support.with_query(torch.zeros(2, 9, 5))
+    with pytest.raises(ValueError, match="range from -1 to 2; with way=2"):
+        support.replace(way=2)
+
+
+def test_a_support_tells_why_it_has_no_query() -> None:
+    support = make().without_query()
+    assert not hasattr(support, "query")
+    with pytest.raises(AttributeError, match=r"adapts to the support alone, and queries come to predict"):
+        support.query  # noqa: B018
+    with pytest.raises(AttributeError, match="'Support' object has no attribute 'targets'"):
+        support.targets  # noqa: B018
+    with pytest.raises(AttributeError):
+        support.query = torch.zeros(1)
+
+
+def test_supports_and_episodes_can_be_copied_and_sent() -> None:
+    episode = make(ids=torch.tensor([7, 8]))
+    for whole in (episode, episode.without_query()):
+        for other in (copy.deepcopy(whole), pickle.loads(pickle.dumps(whole))):
+            assert repr(other) == repr(whole) and torch.equal(other.ids, whole.ids)

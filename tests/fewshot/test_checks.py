@@ -13,7 +13,7 @@ from torch import Tensor
 
 from episodes import Episode
 from fewshot.learner import Learner
-from fewshot.learners import HOMES
+from fewshot.learners import ENTRIES
 from fewshot.testing import ContractError, check_learner, list_checks, run_check
 
 
@@ -561,7 +561,7 @@ HONEST = [Honest, HonestImages, HonestZeroShot, HonestTransductive, HonestWeight
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`Honest` is known by name here, so that its spec string can be read back."""
-    monkeypatch.setitem(HOMES, "honest", f"{__name__}:Honest")
+    monkeypatch.setitem(ENTRIES, "honest", f"{__name__}:Honest")
     return
 
 
@@ -582,7 +582,7 @@ def test_each_check_catches_its_broken_learner(check: str, broken: type[Honest],
     expected = "skipped: declared transductive" if check == "inductive_flag_is_honest" else "passed"
     assert run_check(check, twin()) == expected  # type: ignore[operator]
     if check == "spec_string_round_trip":
-        monkeypatch.setitem(HOMES, "honest", f"{__name__}:{broken.__name__}")
+        monkeypatch.setitem(ENTRIES, "honest", f"{__name__}:{broken.__name__}")
     with pytest.raises(ContractError, match=f"fails the check '{check}'"):
         run_check(check, broken(3.0) if check == "spec_string_round_trip" else broken())
 

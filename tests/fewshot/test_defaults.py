@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_exams import make, padded, up_to_a_constant
+from learner_episodes import make, padded, up_to_a_constant
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -60,7 +60,7 @@ def test_what_is_neither_auto_nor_positive_is_refused(spec: str, value: str) -> 
 
 def test_adam_has_no_automatic_rate() -> None:
     with pytest.raises(ValueError, match="is a rate of SGD"):
-        load_learner("fine-tune(optimiser='adam')")
+        load_learner("fine-tune(optimizer='adam')")
 
 
 def test_spread_is_one_where_all_rows_are_the_same() -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from episodes.identity import digest
 from fewshot.learner import Learner
-from fewshot.learners import HOMES, list_learners, load_learner, split_spec
+from fewshot.learners import ALIASES, ENTRIES, list_learners, load_learner, split_spec
 from fewshot.registry import Registry, argument_names, parse_spec, spec_string, unknown
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
@@ -141,8 +142,8 @@ def test_every_registered_name_is_the_name_of_its_class(name: str) -> None:
 def test_learner_classes_are_attributes_of_the_package() -> None:
     import fewshot.learners
 
-    for home in HOMES.values():
-        attribute = home.partition(":")[2]
+    for entry in ENTRIES.values():
+        attribute = entry.partition(":")[2]
         assert getattr(fewshot.learners, attribute).__name__ == attribute
         assert attribute in dir(fewshot.learners)
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
@@ -173,3 +174,42 @@ def test_installed_packages_add_learners(tmp_path: Path, monkeypatch: pytest.Mon
         assert "spec_string_round_trip" in check_learner("mine")
     finally:
         sys.modules.pop("plugin_of_a_test", None)
+
+
+@pytest.mark.parametrize(("alias", "name"), sorted(ALIASES.items()))
+def test_an_alias_is_the_learner_itself(alias: str, name: str) -> None:
+    assert alias not in list_learners() and name in list_learners()
+    by_alias, by_name = load_learner(alias), load_learner(name)
+    assert repr(by_alias) == repr(by_name) == name
+    if not list(by_name.parameters()):  # weights are drawn anew
+        assert digest(by_alias) == digest(by_name)
+
+
+def test_aliases_take_arguments_stand_behind_transforms_and_are_suggested() -> None:
+    assert repr(load_learner("l2 | knn(k=3)")) == "l2 | nearest(k=3)"
+    with pytest.raises(ValueError, match=r"'nearest' has no argument 'n'"):
+        load_learner("knn(n=3)")
+    with pytest.raises(ValueError, match=r"unknown learner 'protonett'; did you mean 'protonet'"):
+        load_learner("protonett")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("maml(net='linear', item_shape=(4,), rate=0.3, test_rate=0.2)",
+      "maml(net='linear', item_shape=(4,), lr=0.3, test_lr=0.2)"),
+     ("anil(net='linear', item_shape=(4,), rate=0.3)", "anil(net='linear', item_shape=(4,), lr=0.3)"),
+     ("fine-tune(rate=0.1, optimiser='adam', decay=0.5)", "fine-tune(rate=0.1, optimizer='adam', weight_decay=0.5)"),
+     ("l2 | baseline++(decay=0.5)", "l2 | baseline++(weight_decay=0.5)")],
+)  # fmt: skip
+def test_recorded_specs_with_old_names_of_arguments_are_the_same_learner(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match="is now called"):
+        learner = load_learner(old)
+    assert repr(learner) == repr(load_learner(new)) == new
+    learner.load_state_dict(load_learner(new).state_dict())
+    if not list(learner.parameters()):
+        assert digest(learner) == digest(load_learner(new))
+
+
+def test_an_argument_under_both_names_is_refused() -> None:
+    with pytest.raises(ValueError, match="was given lr= and rate="):
+        load_learner("maml(net='linear', item_shape=(4,), rate=0.3, lr=0.3)")

@@ -1,4 +1,4 @@
-"""Zero-shot learning from attributes, ConSE, and generalised marks."""
+"""Zero-shot learning from attributes, ConSE, and generalised metrics."""
 
 from __future__ import annotations
 

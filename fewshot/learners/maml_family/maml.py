@@ -8,18 +8,29 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.episode import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
-from fewshot.maths.inner_loop import Descent, Params, Task, adapt, adapt_head, answer
+from fewshot.maths.inner_loop import Descent, Params, Task, adapt, adapt_head, logits_of
 from fewshot.maths.linalg import product
 from fewshot.maths.strategy import STRATEGIES, choose_strategy
 from fewshot.nets import make_net
 from fewshot.nets.features import feature_count
 from fewshot.nets.norm import TaskNorm, check_norms, statistics_from
+from fewshot.renamed import renamed
 
 PARTS = ("all", "head", "body")
 _ORDER = "The head's rows are learned for the first, second, ... class, so the order of classes matters."
 FAILURES = {"class_order_does_not_matter": _ORDER}
+_WEIGHTS = "Gradient steps from random weights need not tell the classes apart."
+_ROUNDING = "Gradient steps from random weights may leave where the loss is smooth, and there amplify rounding."
+_UNTRAINED = {
+    **dict.fromkeys(
+        ("learns_separable_classes", "one_shot", "unequal_shots", "unlabelled_rows_are_accepted"), _WEIGHTS
+    ),
+    **dict.fromkeys(
+        ("support_order_does_not_matter", "padding_is_ignored", "gradients_match_finite_differences"), _ROUNDING
+    ),
+}
 
 
 class Network(nn.Module):
@@ -43,7 +54,7 @@ State = dict[str, Tensor]  # adapted parameters [E, ...], and the support for st
 class MAML(Learner):
     """Adapts a net to each episode by gradient steps from a meta-learned initialisation.
 
-    ``θ_e = θ - rate ∇ CE(support_e; θ)``, `steps` times; ``logits = net(query; θ_e)``. In meta-training the derivative
+    ``θ_e = θ - lr ∇ CE(support_e; θ)``, `steps` times; ``logits = net(query; θ_e)``. In meta-training the derivative
     goes through the steps, to second order. At test time more steps, of another rate, may be taken than in training:
     fine-tuned MAML. The same class learns on pictures and on cached features.
 
@@ -58,11 +69,11 @@ class MAML(Learner):
         way: classes N; fixed, as the head has N rows.
         item_shape: of one row: ``(1, 28, 28)``, or ``(640,)`` for features.
         steps: in meta-training.
-        rate: of the inner loop.
+        lr: of the inner loop.
         first_order: leave second derivatives out.
         parts: which parameters adapt: ``"all"``, ``"head"`` or ``"body"``.
         test_steps: at test time; None: as in training.
-        test_rate: at test time; None: as in training.
+        test_lr: at test time; None: as in training.
         strategy: ``"auto"``, ``"loop"`` or ``"vmap"``.
         chunk: episodes at a time under `vmap`; it bounds memory.
 
@@ -76,19 +87,21 @@ class MAML(Learner):
     name: ClassVar[str] = "maml"
     tolerance: ClassVar[float] = 1e-3
     expected_failures: ClassVar[Mapping[str, str]] = FAILURES
+    untrained: ClassVar[Mapping[str, str]] = _UNTRAINED
     any_way: ClassVar[bool] = False  # whether the head is made of the episode, so that N need not be `way`
 
+    @renamed(rate="lr", test_rate="test_lr")
     def __init__(
         self,
         net: str | nn.Module = "conv4(norm='task')",
         way: int = 5,
         item_shape: tuple[int, ...] = (1, 28, 28),
         steps: int = 5,
-        rate: float = 0.1,
+        lr: float = 0.1,
         first_order: bool = False,
         parts: str = "all",
         test_steps: int | None = None,
-        test_rate: float | None = None,
+        test_lr: float | None = None,
         strategy: str = "auto",
         chunk: int | None = None,
     ) -> None:
@@ -98,11 +111,11 @@ class MAML(Learner):
                 f"parts={parts!r}, strategy={strategy!r}; they must be one of {', '.join(PARTS)}, and of "
                 f"{', '.join(STRATEGIES)}."
             )
-        if way < 1 or steps < 0 or rate <= 0 or (test_steps or 0) < 0:
-            raise ValueError(f"way={way}, steps={steps}, rate={rate}; way at least 1, steps at least 0, rate positive.")
+        if way < 1 or steps < 0 or lr <= 0 or (test_steps or 0) < 0:
+            raise ValueError(f"way={way}, steps={steps}, lr={lr}; way at least 1, steps at least 0, lr positive.")
         self.way, self.item_shape = way, tuple(item_shape)
-        self.steps, self.rate, self.first_order, self.parts = steps, rate, first_order, parts
-        self.test_steps, self.test_rate = test_steps, test_rate
+        self.steps, self.lr, self.first_order, self.parts = steps, lr, first_order, parts
+        self.test_steps, self.test_lr = test_steps, test_lr
         self.strategy, self.chunk = strategy, chunk
         self.inputs = "images" if len(self.item_shape) == 3 else "features"
         self._spec = net if isinstance(net, str) else None
@@ -122,9 +135,9 @@ class MAML(Learner):
         """The body, as it was given; a module is registered once, as part of `network`."""
         return self.network.body if self._spec is None else self._spec
 
-    def adapt(self, episode: Episode) -> State:
+    def adapt(self, support: Support) -> State:
         """The inner loop."""
-        return self._adapted(episode)[-1]
+        return self._adapted(support)[-1]
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Logits of the adapted nets."""
@@ -138,10 +151,10 @@ class MAML(Learner):
         else:
             own = {name: value for name, value in state.items() if name not in ("support", "one_hot")}
             task = Task(support, one_hot, one_hot.sum(-1))
-            logits = answer(self.network, self._shared(own), own, task, query, self._strategy(query), self.chunk)
+            logits = logits_of(self.network, self._shared(own), own, task, query, self._strategy(query), self.chunk)
         return logits.to(given).masked_fill(absent.unsqueeze(1), -torch.inf)
 
-    def _adapted(self, episode: Episode, trace: bool = False) -> list[State]:
+    def _adapted(self, episode: Support, trace: bool = False) -> list[State]:
         self._check_items(episode)
         dtype = self.network.head.weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
@@ -170,9 +183,9 @@ class MAML(Learner):
         return {}
 
     def _rate(self, name: str, step: int) -> float | Tensor:
-        if not self.training and self.test_rate is not None:
-            return self.test_rate
-        return self.rate
+        if not self.training and self.test_lr is not None:
+            return self.test_lr
+        return self.lr
 
     def _first_order(self) -> bool:
         return self.first_order
@@ -202,7 +215,7 @@ class MAML(Learner):
         twice = torch.is_grad_enabled() and not self._first_order()
         return choose_strategy(self.strategy, self.network, rows.device, twice)
 
-    def _check_items(self, episode: Episode) -> None:
+    def _check_items(self, episode: Support) -> None:
         if (episode.way != self.way and not self.any_way) or tuple(episode.support.shape[2:]) != self.item_shape:
             raise ValueError(
                 f"{self.name} was made for way={self.way} and items of {list(self.item_shape)}, but the episode has "

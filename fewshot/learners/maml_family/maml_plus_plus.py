@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from episodes.episode import Episode
 from fewshot.learners.maml_family.maml import MAML
+from fewshot.renamed import renamed
 
 
 class MAMLPlusPlus(MAML):
@@ -26,7 +27,7 @@ class MAMLPlusPlus(MAML):
         way: classes N.
         item_shape: of one row.
         steps: in meta-training; at test time steps beyond these take the rate of the last.
-        rate: where all rates start.
+        lr: where all rates start.
         multi_step: share of training over which the multi-step loss fades.
         first_order_until: share of training with first-order derivatives.
         test_steps: at test time; None: as in training.
@@ -38,22 +39,23 @@ class MAMLPlusPlus(MAML):
     name: ClassVar[str] = "maml++"
     share_done = 1.0  # set by meta_train while a step lasts
 
+    @renamed(rate="lr")
     def __init__(
         self,
         net: str | nn.Module = "conv4(norm='task')",
         way: int = 5,
         item_shape: tuple[int, ...] = (1, 28, 28),
         steps: int = 5,
-        rate: float = 0.1,
+        lr: float = 0.1,
         multi_step: float = 0.15,
         first_order_until: float = 0.0,
         test_steps: int | None = None,
         strategy: str = "auto",
     ) -> None:
-        super().__init__(net, way, item_shape, steps, rate, test_steps=test_steps, strategy=strategy)
+        super().__init__(net, way, item_shape, steps, lr, test_steps=test_steps, strategy=strategy)
         self.multi_step, self.first_order_until = multi_step, first_order_until
         names = [name.replace(".", "/") for name in self._adapting]
-        self.rates = nn.ParameterDict({name: nn.Parameter(torch.full((max(1, steps),), rate)) for name in names})
+        self.rates = nn.ParameterDict({name: nn.Parameter(torch.full((max(1, steps),), lr)) for name in names})
 
     def meta_loss(self, episode: Episode, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted losses of all steps, and the logits of the last."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.learners.maml_family.maml import MAML
+from fewshot.renamed import renamed
 
 
 class MetaSGD(MAML):
@@ -18,7 +19,7 @@ class MetaSGD(MAML):
         way: classes N.
         item_shape: of one row.
         steps: in meta-training; the paper takes one.
-        rate: where all rates start.
+        lr: where all rates start.
         first_order: leave second derivatives out.
         test_steps: at test time; None: as in training.
         strategy: ``"auto"``, ``"loop"`` or ``"vmap"``.
@@ -28,22 +29,23 @@ class MetaSGD(MAML):
 
     name: ClassVar[str] = "metasgd"
 
+    @renamed(rate="lr")
     def __init__(
         self,
         net: str | nn.Module = "conv4(norm='task')",
         way: int = 5,
         item_shape: tuple[int, ...] = (1, 28, 28),
         steps: int = 1,
-        rate: float = 0.1,
+        lr: float = 0.1,
         first_order: bool = False,
         test_steps: int | None = None,
         strategy: str = "auto",
     ) -> None:
-        super().__init__(net, way, item_shape, steps, rate, first_order, test_steps=test_steps, strategy=strategy)
+        super().__init__(net, way, item_shape, steps, lr, first_order, test_steps=test_steps, strategy=strategy)
         # A dot may not stand in the name of a parameter.
         parameters = dict(self.network.named_parameters())
         names = [(name.replace(".", "/"), parameters[name]) for name in self._adapting]
-        self.rates = nn.ParameterDict({name: nn.Parameter(torch.full_like(value, rate)) for name, value in names})
+        self.rates = nn.ParameterDict({name: nn.Parameter(torch.full_like(value, lr)) for name, value in names})
 
     def _rate(self, name: str, step: int) -> float | Tensor:
         return self.rates[name.replace(".", "/")]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fewshot.learners.maml_family.maml import MAML
 from fewshot.maths.inner_loop import Params
 from fewshot.maths.linalg import product
+from fewshot.renamed import renamed
 
 
 class ProtoMAML(MAML):
@@ -23,10 +24,10 @@ class ProtoMAML(MAML):
         way: classes N.
         item_shape: of one row.
         steps: in meta-training.
-        rate: of the inner loop.
+        lr: of the inner loop.
         first_order: leave second derivatives out.
         test_steps: at test time; None: as in training.
-        test_rate: at test time; None: as in training.
+        test_lr: at test time; None: as in training.
         strategy: ``"auto"``, ``"loop"`` or ``"vmap"``.
 
     Reference: Triantafillou et al., "Meta-Dataset: a dataset of datasets for learning to learn from few examples",
@@ -37,16 +38,17 @@ class ProtoMAML(MAML):
     expected_failures: ClassVar[Mapping[str, str]] = {}
     any_way: ClassVar[bool] = True
 
+    @renamed(rate="lr", test_rate="test_lr")
     def __init__(
         self,
         net: str | nn.Module = "conv4(norm='task')",
         way: int = 5,
         item_shape: tuple[int, ...] = (1, 28, 28),
         steps: int = 3,
-        rate: float = 0.01,
+        lr: float = 0.01,
         first_order: bool = False,
         test_steps: int | None = None,
-        test_rate: float | None = None,
+        test_lr: float | None = None,
         strategy: str = "auto",
     ) -> None:
         super().__init__(
@@ -54,10 +56,10 @@ class ProtoMAML(MAML):
             way,
             item_shape,
             steps,
-            rate,
+            lr,
             first_order,
             test_steps=test_steps,
-            test_rate=test_rate,
+            test_lr=test_lr,
             strategy=strategy,
         )
         # The head is made anew for each episode, so it has nothing to learn.

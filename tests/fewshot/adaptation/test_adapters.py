@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import references_adaptation as reference
 import torch
+from references import adaptation as reference
 from torch import Tensor
 
 from episodes import CrossDomainSampler, Episode, TensorSource, evaluate
@@ -36,7 +36,9 @@ def aligned(spec: str, episode: Episode) -> tuple[Episode, Tensor]:
     adapter = load_transform(spec)
     assert isinstance(adapter, DomainAdapter)
     ask = load_learner("nearest")
-    learned, state = adapter.align(episode, episode.query, lambda task, rows: ask.predict(ask.adapt(task), rows))
+    learned, state = adapter.align(
+        episode.without_query(), episode.query, lambda task, rows: ask.predict(ask.adapt(task), rows)
+    )
     return learned, adapter(episode.query, state)
 
 

@@ -24,7 +24,7 @@ from fewshot.meta import Training, load_weights, pretrain, save_weights
 from fewshot.meta.randomness import seeded
 from fewshot.meta.state_file import read_state
 from fewshot.nets.front import MLPFront
-from fewshot.transforms import Chain
+from fewshot.transforms import Pipeline
 
 SPEC = "mlp(item_shape=(8,), widths=(6,)) | prototypes"
 
@@ -248,7 +248,7 @@ def dropping(kind: str) -> nn.Module:
             return MAML(Dropping(), way=3, item_shape=(8,), steps=2)
         front = MLPFront((8,), (6,))
         front.net = Dropping()  # type: ignore[assignment]
-        return Chain([front], load_learner("prototypes"))
+        return Pipeline([front], load_learner("prototypes"))
 
 
 @pytest.mark.parametrize("kind", ["front", "maml", "pretrain"])

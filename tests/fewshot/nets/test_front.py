@@ -11,7 +11,7 @@ from fewshot import load_learner
 from fewshot.nets.front import NetFront
 from fewshot.nets.mlp import MLP
 from fewshot.testing import run_check
-from fewshot.transforms import L2, Chain
+from fewshot.transforms import L2, Pipeline
 
 # What holds whatever the weights are. The others are about learning, which random convolutions need not do.
 STRUCTURE = [
@@ -35,13 +35,13 @@ class TaskMLP(NetFront):
             self.net: nn.Module = MLP((16,), (24, 12), norm="task")
 
 
-def chains() -> dict[str, Chain]:
+def chains() -> dict[str, Pipeline]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         specs = [f"conv4(channels=4, norm='{norm}') | prototypes" for norm in ("task", "batch", "group")]
         made = {spec: load_learner(spec) for spec in [*specs, "conv4(channels=4, norm='task') | l2 | ridge"]}
     for learner in ("prototypes", "nearest", "soft-kmeans(queries=False)"):
-        made[f"l2 | task-mlp | {learner}"] = Chain([L2(), TaskMLP()], load_learner(learner))
+        made[f"l2 | task-mlp | {learner}"] = Pipeline([L2(), TaskMLP()], load_learner(learner))
     return made
 
 
@@ -87,7 +87,7 @@ def test_unlabelled_rows_are_normalised_by_the_support_too() -> None:
 
 
 def test_without_support_there_is_nothing_to_normalise_by() -> None:
-    chain = Chain([TaskMLP()], load_learner("prototypes"))
+    chain = Pipeline([TaskMLP()], load_learner("prototypes"))
     none = episode(support=torch.zeros(3, 0, 16), labels=torch.zeros(3, 0, dtype=torch.long))
     with pytest.raises(ValueError, match=r"normalises by the support of each episode, but there is none \(shot = 0\)"):
         chain.adapt(none)
@@ -97,10 +97,10 @@ def test_statistics_of_the_batch_are_refused() -> None:
     front = TaskMLP()
     front.net = nn.Sequential(nn.Linear(16, 4), nn.BatchNorm1d(4, track_running_stats=False))
     with pytest.raises(ValueError, match="normalises by the other queries and episodes of a batch"):
-        Chain([front], load_learner("prototypes"))(episode())
+        Pipeline([front], load_learner("prototypes"))(episode())
 
 
 def test_weights_behind_the_norm_are_trained() -> None:
-    chain, task = Chain([TaskMLP()], load_learner("prototypes")), episode()
+    chain, task = Pipeline([TaskMLP()], load_learner("prototypes")), episode()
     chain(task).logsumexp(-1).sum().backward()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in chain.parameters())

@@ -6,19 +6,8 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
-
-
-def unit(rows: Array) -> Array:
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-
-
-def softmax(rows: Array) -> Array:
-    rows = np.exp(rows - rows.max(-1, keepdims=True))
-    return rows / rows.sum(-1, keepdims=True)
+from references.shared import Array, Labels, softmax, unit
 
 
 def zero_shot(x: Array, y: Labels, q: Array, t: Array) -> Array:

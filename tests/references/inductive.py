@@ -6,8 +6,10 @@ Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and
 from __future__ import annotations
 
 import numpy as np
-from references_transductive import Array, Labels, differences, fill, known, means, scores, softmax, unit
-from references_transductive import rescaled as rescaled
+
+from references.shared import Array, Labels, fill, known, means, softmax, unit
+from references.transductive import differences, scores
+from references.transductive import rescaled as rescaled
 
 
 def matching(support: Array, labels: Labels, query: Array, way: int, scale: float = 10.0) -> Array:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from learner_exams import make
+from learner_episodes import make
 
 import fewshot.maths.newton
 import fewshot.maths.transport

@@ -15,8 +15,7 @@ from episodes import Episode, EpisodeSampler, TensorSource, evaluate
 from fewshot import load_learner, meta_train
 from fewshot.learners import ANIL, MAML, MetaSGD, ProtoMAML, Reptile
 from fewshot.learners.learn2learn import adapter, source_of, state_from_learn2learn, state_to_learn2learn
-from fewshot.nets.layout import channels_last
-from fewshot.nets.norm import BatchNorm, TaskNorm, statistics_from
+from fewshot.nets.norm import TaskNorm
 
 CONV = "conv4(norm='task', channels=8)"
 
@@ -59,15 +58,12 @@ class TransductiveNet(nn.Module):
         return features
 
 
-# learn2learn
-
-
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 @pytest.mark.parametrize(("first_order", "steps"), [(False, 1), (False, 3), (True, 3)])
 def test_maml_equals_learn2learn(strategy: str, first_order: bool, steps: int) -> None:
     library = l2l()
     torch.manual_seed(0)
-    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=steps, rate=0.3, first_order=first_order,
+    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=steps, lr=0.3, first_order=first_order,
                 strategy=strategy).double()  # fmt: skip
     theirs = library.algorithms.MAML(copy.deepcopy(ours.network), lr=0.3, first_order=first_order)
     episode, targets = drawings()
@@ -88,7 +84,7 @@ def test_maml_equals_learn2learn(strategy: str, first_order: bool, steps: int) -
 def test_metasgd_equals_learn2learn() -> None:
     library = l2l()
     torch.manual_seed(0)
-    ours = MetaSGD(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, rate=0.2).double()
+    ours = MetaSGD(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, lr=0.2).double()
     theirs = library.algorithms.MetaSGD(copy.deepcopy(ours.network), lr=0.2)
     rates = [ours.rates[name.replace(".", "/")] for name, _ in ours.network.named_parameters()]
     for rate, mine in zip(theirs.lrs, rates, strict=True):
@@ -111,7 +107,7 @@ def test_metasgd_equals_learn2learn() -> None:
 def test_their_algorithms_sit_our_exams() -> None:
     library = l2l()
     torch.manual_seed(0)
-    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, rate=0.3)
+    ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, lr=0.3)
     theirs = adapter(
         library.algorithms.MAML(copy.deepcopy(ours.network), lr=0.3), way=3, steps=2, item_shape=(1, 16, 16)
     )
@@ -154,11 +150,11 @@ def test_their_other_algorithms_sit_our_exams_and_train(name: str) -> None:
     centres = 2 * torch.randn(8, 6, generator=random)
     rows = centres.repeat_interleave(20, 0) + torch.randn(160, 6, generator=random)
     source = TensorSource(rows, torch.arange(8).repeat_interleave(20))
-    exam = EpisodeSampler(source.labels, 3, 5, 5)
+    sampler = EpisodeSampler(source.labels, 3, 5, 5)
     learner = adapter(algorithm, way=3, steps=3, item_shape=(6,))
     before = [parameter.clone() for parameter in algorithm.parameters()]
-    assert evaluate({name: learner}, source, exam, episodes=20, progress=False)[name].mean > 0.6
-    meta_train(learner, source, exam, steps=2, batch=2, progress=False)
+    assert evaluate({name: learner}, source, sampler, episodes=20, progress=False)[name].mean > 0.6
+    meta_train(learner, source, sampler, steps=2, batch=2, progress=False)
     assert any(not torch.equal(a, b) for a, b in zip(before, algorithm.parameters(), strict=True))
 
 
@@ -191,14 +187,11 @@ def test_their_datasets_become_sources() -> None:
         source_of([1, 2])
 
 
-# Roads that must meet
-
-
 @pytest.mark.parametrize("name", ["maml", "anil", "boil", "metasgd", "maml++", "proto-maml"])
 def test_loop_and_vmap_agree_to_second_order_with_task_norm(name: str) -> None:
     torch.manual_seed(0)
     base = load_learner(
-        f"{name}(net=\"{CONV}\", way=3, item_shape=(1, 16, 16), steps=2, rate=0.1, strategy='loop')"
+        f"{name}(net=\"{CONV}\", way=3, item_shape=(1, 16, 16), steps=2, lr=0.1, strategy='loop')"
     ).double()
     other = copy.deepcopy(base)
     other.strategy = "vmap"  # type: ignore[assignment]
@@ -215,7 +208,7 @@ def test_conv_meta_gradients_match_finite_differences(strategy: str) -> None:
     # Smooth, as a gradient step through ReLU jumps where a unit switches.
     net = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), TaskNorm(6), nn.Tanh(), nn.AvgPool2d(4), nn.Flatten())
     net.dim = 96
-    learner = MAML(net, way=3, item_shape=(1, 16, 16), steps=2, rate=0.1, strategy=strategy).double()
+    learner = MAML(net, way=3, item_shape=(1, 16, 16), steps=2, lr=0.1, strategy=strategy).double()
     episode, targets = drawings()
     gradients = meta_gradients(learner, episode, targets)
     generator = torch.Generator().manual_seed(1)
@@ -234,7 +227,7 @@ def test_conv_meta_gradients_match_finite_differences(strategy: str) -> None:
 @pytest.mark.parametrize("first_order", [False, True])
 def test_closed_form_head_equals_the_inner_loop(first_order: bool) -> None:
     torch.manual_seed(0)
-    learner = MAML("linear", way=3, item_shape=(12,), steps=4, rate=0.5, first_order=first_order).double()
+    learner = MAML("linear", way=3, item_shape=(12,), steps=4, lr=0.5, first_order=first_order).double()
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(4, 12, 12, generator=generator, dtype=torch.float64)
     labels = torch.tensor([[0, 1, 2, 0, -1, 1]]).expand(4, -1)
@@ -258,7 +251,7 @@ def test_anil_adapts_the_head_alone_and_trains_the_body() -> None:
 
 def test_fine_tuning_at_test_time_takes_more_steps() -> None:
     torch.manual_seed(0)
-    learner = MAML("linear", way=3, item_shape=(8,), steps=1, rate=0.1, test_steps=30, test_rate=0.5)
+    learner = MAML("linear", way=3, item_shape=(8,), steps=1, lr=0.1, test_steps=30, test_lr=0.5)
     generator = torch.Generator().manual_seed(0)
     episode = Episode(
         torch.randn(2, 6, 8, generator=generator), torch.tensor([[0, 1, 2, 0, 1, 2]] * 2), torch.zeros(2, 1, 8), 3
@@ -273,7 +266,7 @@ def test_fine_tuning_at_test_time_takes_more_steps() -> None:
 
 def test_reptiles_gradient_is_the_way_to_the_adapted_weights() -> None:
     torch.manual_seed(0)
-    learner = Reptile("mlp(widths=(6,))", way=3, item_shape=(16,), steps=3, rate=0.1).double()
+    learner = Reptile("mlp(widths=(6,))", way=3, item_shape=(16,), steps=3, lr=0.1).double()
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(2, 9, 16, generator=generator, dtype=torch.float64)
     episode = Episode(rows[:, :6], torch.tensor([[0, 1, 2, 0, 1, 2]] * 2), rows[:, 6:], 3)
@@ -322,50 +315,3 @@ def test_wrong_use_is_explained() -> None:
     learner = MAML("linear", way=3, item_shape=(4,))
     with pytest.raises(ValueError, match=r"made for way=3 and items of \[4\], but the episode has way=2"):
         learner(Episode(torch.zeros(1, 2, 4), torch.tensor([[0, 1]]), torch.zeros(1, 1, 4), 2))
-
-
-# Norms
-
-
-@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5, 5)])
-def test_batch_norm_equals_torchs(shape: tuple[int, ...]) -> None:
-    torch.manual_seed(0)
-    ours, theirs = BatchNorm(4), (nn.BatchNorm1d(4) if len(shape) == 2 else nn.BatchNorm2d(4))
-    for _ in range(3):
-        x = torch.randn(shape)
-        torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.variance, theirs.running_var)
-    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), atol=1e-5, rtol=1e-5)
-
-
-def test_task_norm_is_of_each_episode_and_of_the_rows_that_count() -> None:
-    torch.manual_seed(0)
-    norm, x = TaskNorm(4), torch.randn(10, 4, 3, 3)
-    weights = torch.tensor([[1.0, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
-    with statistics_from(weights):
-        found = norm(x).view(2, 5, 4, 3, 3)
-    for e, rows in ((0, x[:3]), (1, x[5:7])):
-        mean, variance = rows.mean((0, 2, 3), keepdim=True), rows.var((0, 2, 3), unbiased=False, keepdim=True)
-        torch.testing.assert_close(found[e], (x[5 * e : 5 * e + 5] - mean) / (variance + 1e-5).sqrt())
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_channels_last_changes_the_order_and_nothing_else(channels: int) -> None:
-    x = torch.rand(2, 4, channels, 5, 6, generator=torch.Generator().manual_seed(0))
-    found = channels_last(x[0])
-    assert torch.equal(found, x[0]) and found.stride() == (30 * channels, 1, 6 * channels, channels)
-    assert torch.equal(torch.func.vmap(channels_last)(x), x)
-
-
-def test_resnet12_and_dropblock() -> None:
-    from fewshot.nets.resnet12 import DropBlock, ResNet12
-
-    net = ResNet12((3, 32, 32), widths=(8, 12, 16, 24), drop=0.3).eval()
-    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 24) and net.dim == 24
-    drop = DropBlock(0.3, 3).train()
-    drop.generator.manual_seed(0)
-    x = torch.ones(8, 4, 12, 12)
-    y = drop(x)
-    assert 0.1 < float((y == 0).float().mean()) < 0.5 and abs(float(y.mean()) - 1) < 1e-4
-    drop.generator.manual_seed(0)
-    assert torch.equal(drop(x), y) and torch.equal(drop.eval()(x), x)

@@ -6,19 +6,8 @@ Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
-
-
-def known(support: Array, labels: Labels) -> tuple[Array, Labels]:
-    """The rows that are no padding."""
-    return support[labels >= 0].astype(np.float64), labels[labels >= 0]
-
-
-def unit(rows: Array) -> Array:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+from references.shared import Array, Labels, known, unit
 
 
 def scatter(support: Array, labels: Labels, per_class: bool = False) -> float:

@@ -17,7 +17,7 @@ class Skip(Exception):
     """The check does not apply here."""
 
 
-class Exam:
+class Trial:
     """A learner with the episodes it is checked on.
 
     The default sizes differ from one another (E = 3, N = 4, Q = 8, S = 20), so that no axis can be taken
@@ -29,7 +29,7 @@ class Exam:
             learners of fixed input size have), else ``[16]`` for features and ``[1, 28, 28]`` for images.
         way: the learner's own ``way`` (an attribute that learners of fixed way have), else 4.
         episode: separable episodes, support and queries in random order.
-        targets: their answer key ``[E, Q]``.
+        targets: the query labels ``[E, Q]``.
     """
 
     def __init__(self, learner: Learner, item_shape: Sequence[int] | None = None, seed: int = 0) -> None:
@@ -49,7 +49,7 @@ class Exam:
         variant: int = 0,
         unlabelled: int = 0,
     ) -> tuple[Episode, Tensor]:
-        """Separable episodes and their answer key; the same call makes the same episodes.
+        """Separable episodes and their query labels; the same call makes the same episodes.
 
         Args:
             shot: support rows per class.
@@ -92,7 +92,7 @@ class Exam:
         return episode, targets
 
     def logits(self, episode: Episode | None = None) -> Tensor:
-        """What the learner answers."""
+        """Logits of the learner."""
         return self.learner(self.episode if episode is None else episode)
 
     def twin(self) -> Learner:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from torch import Tensor
-
-from episodes.episode import Episode
-from fewshot.learner import Learner
-from fewshot.maths.centring import shifted
-from fewshot.maths.information import tune
-from fewshot.maths.prototype_head import check_metric
-from fewshot.maths.spread import AUTO, check_auto
-from fewshot.maths.transduction import SupportState, keep_support
-
-_AUTO = 10.0  # chosen by benchmarks/defaults.py
+from fewshot.learners.tim_family.entropy_descent import EntropyDescent
+from fewshot.maths.spread import AUTO
 
 
-class TIM(Learner):
+class TIM(EntropyDescent):
     """Maximises the mutual information of queries and labels, by gradient descent on the class vectors.
 
     From the class means W, Adam minimises
@@ -46,7 +38,7 @@ class TIM(Learner):
     """
 
     name: ClassVar[str] = "tim"
-    transductive = True
+    automatic: ClassVar[Mapping[str, float]] = {"scale": 10.0}  # chosen by benchmarks/defaults.py
 
     def __init__(
         self,
@@ -59,29 +51,9 @@ class TIM(Learner):
         metric: str = "squared",
     ) -> None:
         super().__init__()
-        check_metric(metric)
-        check_auto("scale", scale)
-        if steps < 1:
-            raise ValueError(f"steps={steps}; it must be at least 1.")
-        self.steps = steps
-        self.rate = rate
-        self.scale = scale
-        self.cross_entropy = cross_entropy
-        self.marginal = marginal
-        self.conditional = conditional
-        self.metric = metric
-        self.invariant = () if metric == "cosine" else ("offset",)
+        self.steps, self.rate, self.scale, self.metric = steps, rate, scale, metric
+        self.cross_entropy, self.marginal, self.conditional = cross_entropy, marginal, conditional
+        self._settle()
 
-    def adapt(self, episode: Episode) -> SupportState:
-        """Keep the support."""
-        return keep_support(episode, relative=self.metric != "cosine")
-
-    def predict(self, state: SupportState, query: Tensor) -> Tensor:
-        """Tune the class vectors on support and queries, then score the queries."""
-        query = shifted(query, state.offset)
-        scale = _AUTO if isinstance(self.scale, str) else self.scale
-        return tune(
-            state, query, metric=self.metric, scale=scale, alpha=None, steps=self.steps, rate=self.rate,
-            weights=(self.cross_entropy, self.marginal, self.conditional),
-            relative=self.scale == AUTO,
-        )  # fmt: skip
+    def _weights(self) -> tuple[float, float, float]:
+        return self.cross_entropy, self.marginal, self.conditional

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from torch import Tensor
-
-from episodes.episode import Episode
-from fewshot.learner import Learner
-from fewshot.maths.centring import shifted
-from fewshot.maths.information import tune
-from fewshot.maths.prototype_head import check_metric
-from fewshot.maths.spread import AUTO, check_auto
-from fewshot.maths.transduction import SupportState, keep_support
-
-_AUTO = 1e-4  # chosen by benchmarks/defaults.py
+from fewshot.learners.tim_family.entropy_descent import EntropyDescent
+from fewshot.maths.spread import AUTO
 
 
-class TransductiveFineTune(Learner):
+class TransductiveFineTune(EntropyDescent):
     """Tunes a classifier, from the class means, on the support's labels and the queries' entropy.
 
     Adam minimises ``CE(support) + entropy mean_q H(p_q)``. The paper tunes the backbone as well; here
@@ -41,7 +33,7 @@ class TransductiveFineTune(Learner):
     """
 
     name: ClassVar[str] = "transductive-finetune"
-    transductive = True
+    automatic: ClassVar[Mapping[str, float]] = {"rate": 1e-4}  # chosen by benchmarks/defaults.py
 
     def __init__(
         self,
@@ -52,26 +44,9 @@ class TransductiveFineTune(Learner):
         metric: str = "cosine",
     ) -> None:
         super().__init__()
-        check_metric(metric)
-        check_auto("rate", rate)
-        if steps < 1:
-            raise ValueError(f"steps={steps}; it must be at least 1.")
-        self.steps = steps
-        self.rate = rate
-        self.scale = scale
+        self.steps, self.rate, self.scale, self.metric = steps, rate, scale, metric
         self.entropy = entropy
-        self.metric = metric
-        self.invariant = () if metric == "cosine" else ("offset",)
+        self._settle()
 
-    def adapt(self, episode: Episode) -> SupportState:
-        """Keep the support."""
-        return keep_support(episode, relative=self.metric != "cosine")
-
-    def predict(self, state: SupportState, query: Tensor) -> Tensor:
-        """Tune the class vectors on support and queries, then score the queries."""
-        query = shifted(query, state.offset)
-        return tune(
-            state, query, metric=self.metric, scale=self.scale, alpha=None, steps=self.steps,
-            rate=_AUTO if isinstance(self.rate, str) else self.rate, weights=(1.0, 0.0, self.entropy),
-            relative=self.rate == AUTO,
-        )  # fmt: skip
+    def _weights(self) -> tuple[float, float, float]:
+        return 1.0, 0.0, self.entropy

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references_text as references
+import references.text as references
 import torch
-from learner_exams import make, padded, up_to_a_constant
+from learner_episodes import make, padded, up_to_a_constant
 from scipy.optimize import brentq
 from scipy.special import softmax
 from scipy.stats import entropy
@@ -41,10 +41,10 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "stata": references.stata,
 }
 WITH_TEXT = [name for name in list_learners() if "text" in load_learner(name).needs]
-DATA = Path(__file__).parents[3] / "shared" / "data" / "clip_vitb32" / "caltech101.npz"
+DATA = Path(__file__).parents[4] / "shared" / "data" / "clip_vitb32" / "caltech101.npz"
 
 
-def exam(shots: list[int], *, dtype: torch.dtype = torch.float64, query: int = 5) -> Episode:
+def with_text(shots: list[int], *, dtype: torch.dtype = torch.float64, query: int = 5) -> Episode:
     """Episodes with text near the class means."""
     episode, _ = make(shots, dim=16, dtype=dtype, query=query)
     generator = torch.Generator().manual_seed(5)
@@ -66,14 +66,14 @@ def expected(reference: Callable[..., Any], episode: Episode) -> Tensor:
 @pytest.mark.parametrize("spec", REFERENCES)
 @pytest.mark.parametrize("shots", [[1, 1, 1, 1], [4, 3, 5, 4], [3, 0, 2, 1]], ids=str)
 def test_equals_the_reference(spec: str, shots: list[int]) -> None:
-    episode = exam(shots)
+    episode = with_text(shots)
     wanted = up_to_a_constant(expected(REFERENCES[spec], episode))
     found = up_to_a_constant(load_learner(spec)(padded(episode)))
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-5)
 
 
 def test_clip_adapter_equals_autograd() -> None:
-    episode, learner = exam([3, 2, 4]), CLIPAdapter(steps=30)
+    episode, learner = with_text([3, 2, 4]), CLIPAdapter(steps=30)
     layers = [learner._start(0, 16, 4).numpy(), learner._start(1, 4, 16).numpy()]
     wanted = expected(partial(references.clip_adapter, down=layers[0], up=layers[1]), episode)
     torch.testing.assert_close(learner(padded(episode)), wanted, atol=1e-6, rtol=1e-6)
@@ -81,7 +81,7 @@ def test_clip_adapter_equals_autograd() -> None:
 
 @pytest.mark.parametrize("name", WITH_TEXT)
 def test_without_support_it_answers_as_the_words_do(name: str) -> None:
-    episode = exam([2, 2, 2, 2])
+    episode = with_text([2, 2, 2, 2])
     empty = episode.replace(support=episode.support[:, :0], labels=episode.labels[:, :0])
     learner, words = load_learner(name), load_learner("zero-shot")(empty)
     answers = learner(empty)
@@ -94,7 +94,7 @@ def test_without_support_it_answers_as_the_words_do(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_TEXT)
 @pytest.mark.parametrize("shots", [[1, 1, 1], [2, 0, 5]], ids=str)
 def test_hard_input_gives_no_nan(name: str, shots: list[int]) -> None:
-    episode = exam(shots, dtype=torch.float32)
+    episode = with_text(shots, dtype=torch.float32)
     learner = load_learner(name)
     for hard in (
         episode.replace(support=-episode.support.abs(), query=-episode.query.abs()),
@@ -107,7 +107,7 @@ def test_hard_input_gives_no_nan(name: str, shots: list[int]) -> None:
 
 @pytest.mark.parametrize("name", WITH_TEXT)
 def test_an_absent_way_gets_nothing(name: str) -> None:
-    episode = exam([3, 2, 0, 4], dtype=torch.float32)
+    episode = with_text([3, 2, 0, 4], dtype=torch.float32)
     assert episode.text is not None
     text = episode.text.clone()
     text[:, 2] = 0
@@ -159,7 +159,7 @@ def test_no_learner_sees_a_query_label(name: str) -> None:
 
 
 def templates() -> tuple[Episode, Tensor]:
-    episode = exam([1, 1, 1, 1])
+    episode = with_text([1, 1, 1, 1])
     assert episode.text is not None
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(len(episode), 4, 6, 16, generator=generator, dtype=torch.float64)
@@ -211,7 +211,7 @@ def test_bad_numbers_are_refused() -> None:
         with pytest.raises(ValueError, match=words):
             load_learner(spec)
     with pytest.raises(ValueError, match="same model"):
-        load_learner("zero-shot")(exam([1, 1]).replace(text=torch.zeros(6, 2, 3, dtype=torch.float64)))
+        load_learner("zero-shot")(with_text([1, 1]).replace(text=torch.zeros(6, 2, 3, dtype=torch.float64)))
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the real CLIP features beside the checkout")

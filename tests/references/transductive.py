@@ -9,14 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
-
-
-def known(support: Array, labels: Labels) -> tuple[Array, Labels]:
-    return support[labels >= 0].astype(np.float64), labels[labels >= 0]
+from references.shared import Array, Labels, fill, known, means, softmax, unit
 
 
 def rescaled(
@@ -29,26 +23,6 @@ def rescaled(
     if more.get("unlabelled") is not None:
         more["unlabelled"] = (more["unlabelled"] - centre) / root
     return method((support - centre) / root, labels, (query - centre) / root, way, **more)
-
-
-def unit(row: Array) -> Array:
-    return row / max(float(np.linalg.norm(row)), 1e-12)
-
-
-def softmax(values: Array) -> Array:
-    values = np.exp(values - values.max())
-    return values / values.sum()
-
-
-def means(rows: Array, classes: Labels, way: int) -> dict[int, Array]:
-    return {n: rows[classes == n].mean(0) for n in range(way) if (classes == n).any()}
-
-
-def fill(values: dict[int, Array], way: int, count: int) -> Array:
-    logits = np.full((count, way), -np.inf)
-    for n, column in values.items():
-        logits[:, n] = column
-    return logits
 
 
 def rectified(rows: Array, classes: Labels, query: Array, way: int, sharpness: float) -> tuple[dict[int, Array], Array]:

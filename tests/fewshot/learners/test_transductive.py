@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references_transductive as references
+import references.transductive as references
 import torch
-from learner_exams import expect, make, padded, up_to_a_constant
+from learner_episodes import expect, make, padded, up_to_a_constant
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 

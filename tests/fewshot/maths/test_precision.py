@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from learner_exams import make
+from learner_episodes import make
 from torch import Tensor
-from torch.nn.functional import normalize as usual
 
 from episodes import Episode, TensorSource
 from fewshot import FewShotClassifier, load_learner
 from fewshot.learners import list_learners
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import normalize
 from fewshot.maths.precision import readable
-from fewshot.maths.simplex import onto_simplex
-from fewshot.testing.exam import Exam
+from fewshot.testing.trial import Trial
 
 # Some cost seconds and some differ in how they are trained only; they share the door that is tested here.
 LEFT_OUT = {"tim", "alpha-tim", "distribution-calibration", "fomaml", "anil", "boil", "metasgd", "maml++", "reptile"}
@@ -60,50 +57,36 @@ def test_nothing_is_subtracted_near_zero() -> None:
     assert relative_to_centre(changed(episode, lambda rows: rows + 1e3)).offset.all()
 
 
-def test_normalize_is_right_wherever_the_precision_holds_the_row() -> None:
-    rows = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(normalize(rows), usual(rows, dim=-1))
-    torch.testing.assert_close(normalize(rows, dim=0), usual(rows, dim=0))
-    for power in (-120, -60, 60, 120):
-        torch.testing.assert_close(normalize(rows * 2.0**power), usual(rows, dim=-1))
-    mixed = torch.stack([rows[0], 0 * rows[1], 2.0**-110 * rows[2]])
-    found = normalize(mixed.requires_grad_())
-    torch.testing.assert_close(found.norm(dim=-1), torch.tensor([1.0, 0.0, 1.0]))
-    found.sum().backward()
-    assert mixed.grad is not None
-    assert mixed.grad[:2].isfinite().all()
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("spec", FEATURES)
 def test_half_precision_is_computed_in_float32(spec: str, dtype: torch.dtype) -> None:
-    exam = Exam(load_learner(spec).eval())
-    half = changed(exam.episode, lambda rows: rows.to(dtype), (*ROWS, "text"))
+    trial = Trial(load_learner(spec).eval())
+    half = changed(trial.episode, lambda rows: rows.to(dtype), (*ROWS, "text"))
     with torch.no_grad():
-        found = exam.logits(half)
-        expected = exam.logits(changed(half, Tensor.float, (*ROWS, "text")))
+        found = trial.logits(half)
+        expected = trial.logits(changed(half, Tensor.float, (*ROWS, "text")))
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
 
 
 def test_half_precision_learners_keep_it() -> None:
     learner = load_learner("relation(dim=16)").bfloat16()
-    episode = changed(Exam(learner).episode, Tensor.bfloat16)
+    episode = changed(Trial(learner).episode, Tensor.bfloat16)
     assert readable(episode, learner).query.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("spec", FEATURES)
 def test_rows_that_are_not_finite_are_named(spec: str) -> None:
     learner = load_learner(spec).eval()
-    exam = Exam(learner)
+    trial = Trial(learner)
     for field in sorted({"query"} | set(learner.needs)):
         for value in (torch.nan, torch.inf):
-            rows = getattr(exam.episode, field).clone()
+            rows = getattr(trial.episode, field).clone()
             rows[1, 2, 0] = value
             # scikit-learn refuses them in its own words.
             said = r"NaN|infinity" if spec == "sklearn" else f"{field} row 2 of episode 1 contains NaN or infinity"
             with pytest.raises(ValueError, match=said):
-                exam.logits(exam.episode.replace(**{field: rows}))
+                trial.logits(trial.episode.replace(**{field: rows}))
 
 
 def test_padding_may_hold_anything() -> None:
@@ -120,13 +103,13 @@ def test_padding_may_hold_anything() -> None:
 def test_rows_out_of_range_are_classified_or_refused(factor: float) -> None:
     for spec in FEATURES:
         learner = load_learner(spec).eval()
-        exam = Exam(learner)
-        extreme = changed(exam.episode, lambda rows: factor * rows)
+        trial = Trial(learner)
+        extreme = changed(trial.episode, lambda rows: factor * rows)
         if "scale" in learner.invariant:
-            assert (exam.logits(extreme).argmax(-1) == exam.targets).float().mean() > 0.9, spec
+            assert (trial.logits(extreme).argmax(-1) == trial.targets).float().mean() > 0.9, spec
         else:
             with pytest.raises(ValueError, match=r"which .* cannot compute with: its settings suit features between"):
-                exam.logits(extreme)
+                trial.logits(extreme)
 
 
 def test_tiny_features_in_the_classifier() -> None:
@@ -160,11 +143,3 @@ def test_sparse_and_complex_rows_are_refused(change, words: str) -> None:  # typ
         TensorSource(change(rows), labels[0])
     with pytest.raises((ValueError, TypeError), match=r"dense|[Cc]omplex"):
         FewShotClassifier().fit(change(rows), labels[0].tolist())
-
-
-def test_a_simplex_far_from_the_values() -> None:
-    values = torch.tensor([[0.2, 0.5, 0.1], [-torch.inf, 0.5, 0.1]])
-    for offset in (0.0, 1e9, -1e9):
-        torch.testing.assert_close(onto_simplex(values + offset, 0.1).sum(-1), torch.tensor([0.1, 0.1]))
-    huge = torch.tensor([[1e30, 1e30, -1e30]])
-    torch.testing.assert_close(onto_simplex(huge, 0.1), torch.tensor([[0.05, 0.05, 0.0]]))

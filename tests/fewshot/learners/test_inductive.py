@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references_inductive as references
+import references.inductive as references
 import torch
-from learner_exams import expect, make, padded, up_to_a_constant
+from learner_episodes import expect, make, padded, up_to_a_constant
 from torch import nn
 from torch.nn.functional import normalize
 
@@ -29,7 +29,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
     "matching": partial(references.rescaled, references.matching, size=False, scale=5.0),
     "fine-tune(steps=5)": partial(references.rescaled, references.fine_tune, steps=5, rate=3.0),
     "fine-tune(steps=5, rate=0.1)": partial(references.fine_tune, steps=5, rate=0.1),
-    "fine-tune(steps=4, rate=0.1, optimiser='adam', decay=0.0)": partial(
+    "fine-tune(steps=4, rate=0.1, optimizer='adam', weight_decay=0.0)": partial(
         references.fine_tune, steps=4, rate=0.1, optimiser="adam", decay=0.0
     ),
     "fine-tune(head='cosine', steps=4, rate=0.01, scale=2.0)": partial(
@@ -111,7 +111,7 @@ def test_degenerate_episodes_give_no_nan(spec: str, case: str, shots: list[int])
 
 @pytest.mark.parametrize(
     "spec",
-    ["matching(scale=0)", "fine-tune(head='mlp')", "fine-tune(optimiser='lbfgs')", "fine-tune(steps=0)",
+    ["matching(scale=0)", "fine-tune(head='mlp')", "fine-tune(optimizer='lbfgs')", "fine-tune(steps=0)",
      "baseline++(rate=0)", "lda(shrinkage=0)", "lda(shrinkage='best')", "lda(prior='flat')", "subspace(dimensions=0)",
      "mahalanobis(regularisation=0)", "svm(C=0)", "simpleshot(normalisation='l2')", "logistic(C='best')",
      "logistic(folds=1)"],
@@ -258,8 +258,8 @@ def real(shared_data: Path) -> Episode:
 @pytest.mark.parametrize(
     ("spec", "peer", "options", "transform"),
     [
-        ("fine-tune(head='cosine', steps=200, rate=1e-4, optimiser='adam', decay=0.0, scale=1.0)", "Finetune", {}, None),
-        ("fine-tune(head='cosine', steps=30, rate=0.01, optimiser='adam', decay=0.0, scale=10.0)", "Finetune",
+        ("fine-tune(head='cosine', steps=200, rate=1e-4, optimizer='adam', weight_decay=0.0, scale=1.0)", "Finetune", {}, None),
+        ("fine-tune(head='cosine', steps=30, rate=0.01, optimizer='adam', weight_decay=0.0, scale=10.0)", "Finetune",
          {"fine_tuning_steps": 30, "fine_tuning_lr": 0.01, "temperature": 10.0}, None),
         # Its SimpleShot compares by the cosine, the paper's by the distance.
         ("prototypes(distance='cosine')", "SimpleShot", {}, "l2"),

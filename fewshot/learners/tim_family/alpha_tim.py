@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from episodes.episode import Episode
-from fewshot.learner import Learner
-from fewshot.maths.centring import shifted
-from fewshot.maths.information import tune
-from fewshot.maths.prototype_head import check_metric
-from fewshot.maths.spread import AUTO, check_auto
-from fewshot.maths.transduction import SupportState, keep_support
+from episodes.episode import Support
+from fewshot.learners.tim_family.entropy_descent import EntropyDescent
+from fewshot.maths.spread import AUTO
+from fewshot.maths.transduction import SupportState
 
-_AUTO = 15.0  # chosen by benchmarks/defaults.py
 _FEW, _MANY, _MANY_SHOTS = 2.0, 7.0, 5
 
 
@@ -26,7 +23,7 @@ class AlphaTIMState(NamedTuple):
     alpha: Tensor  # [E, 1, 1]
 
 
-class AlphaTIM(Learner):
+class AlphaTIM(EntropyDescent):
     """`TIM` with Tsallis entropies ``H(p) = (1 - Σ p^alpha) / (alpha - 1)`` of the queries' predictions.
 
     Of a larger alpha, the entropy of the mean prediction is flat over a wide range of class shares, so
@@ -55,7 +52,7 @@ class AlphaTIM(Learner):
     """
 
     name: ClassVar[str] = "alpha-tim"
-    transductive = True
+    automatic: ClassVar[Mapping[str, float]] = {"scale": 15.0}  # chosen by benchmarks/defaults.py
 
     def __init__(
         self,
@@ -69,39 +66,27 @@ class AlphaTIM(Learner):
         metric: str = "squared",
     ) -> None:
         super().__init__()
-        check_metric(metric)
-        check_auto("scale", scale)
-        if steps < 1:
-            raise ValueError(f"steps={steps}; it must be at least 1.")
         if alpha != "auto" and (isinstance(alpha, str) or alpha <= 1):
             raise ValueError(f"alpha={alpha!r}; it must be 'auto' or above 1 (towards 1 it becomes 'tim').")
         self.alpha = alpha
-        self.steps = steps
-        self.rate = rate
-        self.scale = scale
-        self.cross_entropy = cross_entropy
-        self.marginal = marginal
-        self.conditional = conditional
-        self.metric = metric
-        self.invariant = () if metric == "cosine" else ("offset",)
+        self.steps, self.rate, self.scale, self.metric = steps, rate, scale, metric
+        self.cross_entropy, self.marginal, self.conditional = cross_entropy, marginal, conditional
+        self._settle()
 
-    def adapt(self, episode: Episode) -> AlphaTIMState:
+    def adapt(self, support: Support) -> AlphaTIMState:
         """Keep the support."""
-        support = keep_support(episode, relative=self.metric != "cosine")
+        known: SupportState = super().adapt(support)
         if isinstance(self.alpha, str):
-            present = (~support.absent).sum(1).clamp(min=1)
-            many = episode.shots.sum(1) >= _MANY_SHOTS * present  # [E]
-            alpha = torch.where(many, _MANY, _FEW).to(support.support.dtype)
+            present = (~known.absent).sum(1).clamp(min=1)
+            many = support.shots.sum(1) >= _MANY_SHOTS * present  # [E]
+            alpha = torch.where(many, _MANY, _FEW).to(known.support.dtype)
         else:
-            alpha = support.support.new_full((len(support.support),), self.alpha)
-        return AlphaTIMState(support, alpha.view(-1, 1, 1))
+            alpha = known.support.new_full((len(known.support),), self.alpha)
+        return AlphaTIMState(known, alpha.view(-1, 1, 1))
 
     def predict(self, state: AlphaTIMState, query: Tensor) -> Tensor:
         """Tune the class vectors on support and queries, then score the queries."""
-        query = shifted(query, state.support.offset)
-        scale = _AUTO if isinstance(self.scale, str) else self.scale
-        return tune(
-            state.support, query, metric=self.metric, scale=scale, alpha=state.alpha, steps=self.steps,
-            rate=self.rate, weights=(self.cross_entropy, self.marginal, self.conditional),
-            relative=self.scale == AUTO,
-        )  # fmt: skip
+        return self._tuned(state.support, query, state.alpha)
+
+    def _weights(self) -> tuple[float, float, float]:
+        return self.cross_entropy, self.marginal, self.conditional

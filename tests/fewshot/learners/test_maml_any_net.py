@@ -272,7 +272,7 @@ def test_a_net_is_tried_for_the_number_of_its_features() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", FAMILY)
 def test_nets_and_episodes_in_half_precision(kind: type[MAML], dtype: torch.dtype) -> None:
-    whole = make(kind, nn.Sequential(nn.Flatten(), nn.Linear(20, 8), TaskNorm(8), nn.Tanh()), rate=0.1).eval()
+    whole = make(kind, nn.Sequential(nn.Flatten(), nn.Linear(20, 8), TaskNorm(8), nn.Tanh()), lr=0.1).eval()
     half = copy.deepcopy(whole).to(dtype)
     wanted = whole(sequences())
     for learner, rows in ((half, torch.float32), (half, dtype), (half, torch.float64), (whole, dtype)):

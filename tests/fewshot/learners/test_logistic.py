@@ -1,0 +1,83 @@
+"""Logistic regression: against scikit-learn, its convergence, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import references.basic as references
+import torch
+from learner_episodes import expect, make, up_to_a_constant
+
+from episodes import Episode
+from fewshot import ConvergenceWarning
+from fewshot.learners import Logistic
+
+
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize(
+    ("shots", "dim"), [([1] * 5, 64), ([5] * 5, 64), ([1, 7, 2, 3, 1], 64), ([2, 3], 64), ([20] * 3, 4)]
+)
+def test_logistic_equals_scikit_learn(C: float, shots: list[int], dim: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    episode, _ = make(shots, dim=dim, dtype=torch.float32, episodes=3)
+    ours = up_to_a_constant(Logistic(C=C)(episode).double()).numpy()
+    for e in range(len(episode)):
+        peer = LogisticRegression(C=C, tol=1e-9, max_iter=10_000)
+        peer.fit(episode.support[e].double().numpy(), episode.labels[e].numpy())
+        decision = peer.decision_function(episode.query[e].double().numpy())
+        mine = ours[e][:, 1] - ours[e][:, 0] if len(shots) == 2 else ours[e]
+        theirs = decision if len(shots) == 2 else decision - decision.mean(1, keepdims=True)
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 30.0])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_logistic_solves_separable_rows_of_any_scale(scale: float, offset: float) -> None:
+    episode, _ = make([5, 5, 5], dim=64, spread=1.5)
+    moved = episode.replace(support=scale * episode.support + offset, query=scale * episode.query + offset)
+    logits, expected = Logistic(C=100.0)(moved), expect(lambda *a: references.logistic(*a, C=100.0), moved)
+    torch.testing.assert_close(up_to_a_constant(logits), up_to_a_constant(expected), rtol=0, atol=1e-5)
+
+
+def test_logistic_is_bitwise_the_same_in_any_batch() -> None:
+    easy, _ = make([5] * 5, dim=64, spread=0.0, dtype=torch.float32)
+    hard, _ = make([5] * 5, dim=64, spread=9.0, dtype=torch.float32)
+    both = Episode(
+        torch.cat([easy.support, hard.support]), torch.cat([easy.labels, hard.labels]),
+        torch.cat([easy.query, hard.query]), way=5,
+    )  # fmt: skip
+    learner = Logistic()
+    with torch.no_grad():
+        torch.testing.assert_close(learner(both), torch.cat([learner(easy), learner(hard)]), rtol=0, atol=1e-6)
+
+
+def test_logistic_says_when_it_has_not_converged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import fewshot.maths.newton
+
+    monkeypatch.setattr(fewshot.maths.newton, "_MOST_STEPS", 2)
+    episode, _ = make([5] * 5)
+    with pytest.warns(ConvergenceWarning, match="6 of 6 episodes had not converged after 2 steps; lower C"):
+        logits = Logistic()(episode)
+    assert logits.isfinite().all()
+
+
+def test_logistic_refuses_second_derivatives() -> None:
+    episode, _ = make([2, 2])
+    support = episode.support.clone().requires_grad_()
+    loss = Logistic()(episode.replace(support=support)).square().sum()
+    (gradient,) = torch.autograd.grad(loss, support, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("shots", [[1, 1, 1], [4, 4, 4], [5] * 5, [3, 1, 2], [2, 3]])
+def test_logistic_without_information_knows_the_class_frequencies(
+    shots: list[int],
+) -> None:
+    labels = torch.arange(len(shots)).repeat_interleave(torch.tensor(shots))[None]
+    episode = Episode(torch.zeros(1, sum(shots), 8), labels, torch.zeros(1, 1, 8), way=len(shots))
+    shares = torch.tensor(shots) / sum(shots)
+    torch.testing.assert_close(Logistic()(episode)[0, 0].softmax(-1), shares)
