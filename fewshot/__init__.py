@@ -21,6 +21,7 @@ _HOME = {
     "ZeroShotClassifier": "fewshot.classifier",
     "Prompts": "fewshot.prompts",
     "meta_train": "fewshot.meta",
+    "advise": "fewshot.transfer",
     "fine_tune": "fewshot.transfer",
     "load_tuned": "fewshot.transfer",
 }
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from fewshot.maths.convergence import ConvergenceWarning as ConvergenceWarning
     from fewshot.meta import meta_train as meta_train
     from fewshot.prompts import Prompts as Prompts
+    from fewshot.transfer import advise as advise
     from fewshot.transfer import fine_tune as fine_tune
     from fewshot.transfer import load_tuned as load_tuned
 

@@ -12,6 +12,7 @@ from importlib import import_module
 VERBS = {
     "evaluate": "let learners sit N-way K-shot episodes and print a table with intervals",
     "classify": "images or texts into classes named in words, with or without a task description",
+    "advise": "which encoder, how much of it to train, or not to transfer at all: evidence within minutes",
     "compare": "paired comparison of the results in files",
     "report": "results as HTML page, CSV, LaTeX or plot",
     "embed": "fill the embedding cache ahead of time",
