@@ -1,0 +1,277 @@
+"""Does `advise` choose well, and do scores before training tell? Measured on rows that it never saw.
+
+    python benchmarks/advisor.py --data ../shared/data --out advisor.jsonl --cells cells.jsonl  # regret
+    python benchmarks/advisor.py --data ../shared/data --rank                                   # correlations
+
+Regret: for each draw of the four cells (`four_cells.py`) the advisor is given the support only, with MobileNetV2 and
+MobileNetV1 0.25 (pretrained), a Conv-4 (not pretrained) and pixels, and its choice is scored on the draw's 300 queries
+against the best of all strategies of all encoders. True accuracies of MobileNetV2 are read from the file of
+`four_cells.py` (--cells), the others are computed. The budget is of processor time of one thread, so that other work
+on the machine does not decide. What is finished in --out is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from four_cells import SIDE, digits, network, objects
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from episodes import EpisodeSampler, ImageSource, TensorSource
+from episodes.episode import Episode
+from fewshot import embed
+from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
+from fewshot.learners import load_learner
+from fewshot.nets.conv4 import Conv4
+from fewshot.transfer import advise, h_score, left_out_mean, left_out_ridge, logme, neighbour_purity
+from fewshot.transfer.advising import STRATEGIES
+from fewshot.transfer.candidates import HEAD, Setting, make_candidates
+from fewshot.transfer.encoder_scores import score_encoder
+from fewshot.transfer.negative import baseline_of
+from fewshot.transfer.stage_features import stage_features
+
+QUERY = 30
+EDGES = (0, 3, 7, 11, 23, 27)  # convolutions of MobileNetV1 between which its stages end
+
+
+class SameConv(nn.Conv2d):
+    """A convolution padded as TensorFlow pads, then ReLU6."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """As `nn.Conv2d`."""
+        size, kernel, stride = batch.shape[-1], self.kernel_size[0], self.stride[0]
+        pad = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return super().forward(F.pad(batch, (pad // 2, pad - pad // 2) * 2)).clamp(0, 6)
+
+
+def small_network(data: Path) -> Encoder:
+    """MobileNetV1 0.25, pretrained on ImageNet, its batch norms folded into its convolutions."""
+    with safe_open(data / "backbones" / "mobilenet_v1_0.25_128_imagenet.safetensors", "pt") as file:
+        spec = [one for one in json.loads(file.metadata()["spec"]) if one["op"] == "conv"]
+        names = {name.split(".")[0] for name in file.keys()}  # noqa: SIM118
+        order = sorted(names, key=lambda name: int(name[1:]))
+        weights = [{part: file.get_tensor(f"{name}.{part}").float() for part in ("weight", "bias")} for name in order]
+    layers = []
+    for one, weight in zip(spec[:-1], weights[:-1], strict=True):
+        layer = SameConv(one["cin"], one["cout"], one["k"], one["stride"], 0, groups=one["groups"])
+        layer.load_state_dict(weight)
+        layers.append(layer)
+    blocks = [nn.Sequential(*layers[a:b]) for a, b in pairwise(EDGES)]
+    half = (0.5, 0.5, 0.5)
+    encoder = ModuleEncoder(
+        nn.Sequential(*blocks).eval(), Preprocess(size=SIDE, resize=SIDE, mean=half, std=half), name="MobileNetV1 0.25"
+    )
+    head = nn.Linear(spec[-1]["cin"], spec[-1]["cout"])
+    head.load_state_dict({"weight": weights[-1]["weight"].flatten(1), "bias": weights[-1]["bias"]})
+    encoder.source_head = head
+    return encoder
+
+
+def conv4() -> Encoder:
+    """A Conv-4 at 32 pixels whose weights are random: an architecture to train from scratch."""
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        net = Conv4((3, 32, 32))
+    half = (0.5, 0.5, 0.5)
+    return ModuleEncoder(net.eval(), Preprocess(size=32, resize=32, mean=half, std=half), name="Conv-4")
+
+
+def usps(data: Path) -> TensorSource:
+    """Handwritten digits."""
+    with np.load(data / "transfer" / "usps" / "usps.npz") as file:
+        rows, labels = torch.from_numpy(file["X"]).float().unsqueeze(1), file["y"]
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:1500]
+    rows = F.interpolate(rows[chosen], (SIDE, SIDE), mode="bilinear").expand(-1, 3, -1, -1)
+    return TensorSource(rows.round().clamp(0, 255).to(torch.uint8).contiguous(), labels[chosen.numpy()], name="USPS")
+
+
+def steel(data: Path) -> TensorSource:
+    """Photographs of defects of steel."""
+    pictures = ImageSource.from_folder(data / "neu_surface_defects_dev100" / "images", size=SIDE, name="steel")
+    rows = (pictures[torch.arange(len(pictures))] * 255).round().to(torch.uint8)
+    return TensorSource(rows, pictures.labels, pictures.class_names, name="steel defects")
+
+
+# Regret
+
+
+def known_truth(cells: Path | None, name: str, shot: int, draw: int) -> dict[str, float]:
+    """Accuracies of MobileNetV2 and pixels in a draw, from the file of `four_cells.py`."""
+    found: dict[str, float] = {}
+    if cells is None or not cells.exists():
+        return found
+    for line in cells.read_text().splitlines():
+        cell = json.loads(line)
+        exam = cell["recipe"]["exam"]
+        if exam["dataset"]["name"] == name and exam["shot"] == shot and cell["episodes"] > draw:
+            own = "pixels(size=32), logistic" if cell["learner"] == "pixels" else f"MobileNetV2, {cell['learner']}"
+            found[own] = cell["correct"][draw] / cell["query_count"]
+    return found
+
+
+def one_draw(options: argparse.Namespace, images: TensorSource, models: list[Encoder], shot: int, draw: int) -> dict:
+    """Advice on a support, and the truth on its queries."""
+    drawn = EpisodeSampler(images.labels, 10, shot, QUERY, seed=0, name=images.name).draw(draw, 1)
+    support, query = images.select(drawn.support[0]), images.select(drawn.query[0])
+    began = time.perf_counter()
+    advice = advise(support, models, minutes=options.minutes, layers=False, progress=False, device="cpu")
+    spent = time.perf_counter() - began
+    truth = known_truth(options.cells, images.name, shot, draw)
+    how = Setting("cpu")
+    for one in make_candidates(models, STRATEGIES, baseline_of("auto", support)):
+        if one.name in truth or (one.encoder == "Conv-4" and one.strategy not in ("logistic", "scratch")):
+            continue
+        if one.encoder == "MobileNetV2" and one.strategy != "logistic" and options.cells is not None:
+            continue
+        try:
+            right = one.answers(support, query, how) == query.labels
+        except ValueError:  # no batch norms to train
+            continue
+        truth[one.name] = float(right.double().mean())
+    choice = advice.choice.name if advice.choice is not None else ""
+    if choice not in truth:
+        one = next(c for c in make_candidates(models, STRATEGIES, baseline_of("auto", support)) if c.name == choice)
+        truth[choice] = float((one.answers(support, query, how) == query.labels).double().mean())
+    moved = {option.name: option for option in advice.options if option.result is not None}
+    own = [name for name in moved if name.startswith("MobileNetV2") and name in truth]
+    return {
+        "set": images.name, "shot": shot, "draw": draw, "minutes": options.minutes, "seconds": round(spent, 1),
+        "choice": choice, "verdict": advice.verdict, "warning": advice.warning, "own": own[0] if own else "",
+        "tried": {name: [option.accuracy, option.result.episodes, option.size] for name, option in moved.items()
+                  if option.result is not None},
+        "truth": truth,
+    }  # fmt: skip
+
+
+def regret(options: argparse.Namespace) -> None:
+    """All draws, then the table."""
+    # A budget of processor time: what else runs on this machine must not decide what is tried.
+    setattr(time, "perf_counter", time.process_time)  # noqa: B010
+    mobile = network(options.data)
+    mobile.name = "MobileNetV2"
+    models = [mobile, small_network(options.data), conv4()]
+    done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    known = {(one["set"], one["shot"], one["draw"]) for one in done}
+    sets = [objects(options.data), digits(options.data)]
+    for shot in options.shots:
+        for draw in range(options.draws):
+            for images in sets:
+                if (images.name, shot, draw) in known:
+                    continue
+                done.append(one_draw(options, images, models, shot, draw))
+                with options.out.open("a") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+                show([done[-1]])
+    show(done)
+
+
+def show(done: list[dict[str, Any]]) -> None:
+    """Regret of each draw, its mean and its worst; of the whole choice and of that within MobileNetV2."""
+    whole, within = [], []
+    for one in done:
+        truth = one["truth"]
+        best = max(truth, key=truth.get)
+        whole.append(100 * (truth[best] - truth[one["choice"]]))
+        line = (
+            f"{one['set']:>13} {one['shot']:>3} a class, draw {one['draw']}: {one['choice']} "
+            f"{100 * truth[one['choice']]:.1f}; best {best} {100 * truth[best]:.1f}; regret {whole[-1]:.1f}; "
+            f"{one['verdict']}"
+        )
+        own = {name: value for name, value in truth.items() if name.startswith("MobileNetV2")}
+        if one["own"] in own:
+            within.append(100 * (max(own.values()) - own[one["own"]]))
+            line += f"; MobileNetV2 alone: {one['own'].partition(', ')[2]}, regret {within[-1]:.1f}"
+        print(line, flush=True)
+    for name, values in (("all", whole), ("MobileNetV2 alone", within)):
+        if values:
+            print(f"regret, {name}: mean {np.mean(values):.1f}, worst {max(values):.1f} ({len(values)} draws)")
+
+
+# Rank correlation
+
+
+def representations(data: Path, images: TensorSource) -> dict[str, Tensor]:
+    """Features by name: pixels, every stage of three networks, their output, and a network with random weights."""
+    from fewshot.embedding.any_dataset import as_items
+    from fewshot.transfer.strategies import Scratch
+
+    found = {"pixels": embed(images, "pixels(size=32)", cache=False, storage="float32", progress=False).features}
+    blank = network(data)
+    Scratch().prepare(blank.module, 0)  # type: ignore[arg-type]
+    named = {"V2": network(data), "V1": small_network(data), "Conv-4": conv4(), "random V2": blank}
+    for name, model in named.items():
+        rows = embed(images, model, cache=False, storage="float32", progress=False)
+        found[name] = rows.features
+        if name in ("V2", "V1"):
+            parts = list(stage_features(model, as_items(images, model)).items())[:-1]
+            found |= {f"{name} {stage}": held for stage, held in parts}
+    return found
+
+
+def rank(options: argparse.Namespace) -> None:
+    """Correlation of scores on the support with the accuracy of a probe on the queries, over representations."""
+    from scipy.stats import kendalltau, spearmanr, weightedtau
+
+    heads = {"V2": network(options.data), "V1": small_network(options.data)}
+    pairs: list[tuple[float, float, float]] = []
+    names = ("LogME", "H-score", "mean left out", "ridge left out", "purity")
+    for images in (objects(options.data), digits(options.data), usps(options.data), steel(options.data)):
+        features = representations(options.data, images)
+        way = len(images.class_names)
+        for shot in options.shots:
+            sampler = EpisodeSampler(images.labels, way, shot, QUERY, seed=0, name=images.name)
+            rows: dict[str, list[float]] = {name: [] for name in (*names, "probe")}
+            for name, held in features.items():
+                each = [_scored(held, sampler.draw(draw, 1), way) for draw in range(options.draws)]
+                for key, values in zip((*names, "probe"), np.mean(each, 0), strict=True):
+                    rows[key].append(float(values))
+                if name in heads:
+                    drawn = sampler.draw(0, 1)
+                    own = score_encoder(heads[name], images.select(drawn.support[0]), layers=False, cache=False)
+                    pairs.append((own.leep or 0.0, own.nce or 0.0, rows["probe"][-1]))
+            print(f"\n{images.name}, {shot} a class: {len(features)} representations, {options.draws} draws; probe "
+                  f"{100 * min(rows['probe']):.1f} to {100 * max(rows['probe']):.1f}")  # fmt: skip
+            for name in names:
+                tau, rho = kendalltau(rows[name], rows["probe"])[0], spearmanr(rows[name], rows["probe"])[0]
+                print(f"  {name:<14} Kendall {tau:.2f}  weighted {weightedtau(rows[name], rows['probe'])[0]:.2f}  "
+                      f"Spearman {rho:.2f}")  # fmt: skip
+    for place, name in enumerate(("LEEP", "NCE")):
+        tau = kendalltau([pair[place] for pair in pairs], [pair[2] for pair in pairs])[0]
+        print(f"{name}, over {len(pairs)} pairs of a network and a set at a number of rows: Kendall {tau:.2f}")
+
+
+def _scored(rows: Tensor, drawn: Any, way: int) -> list[float]:
+    support, labels, query = rows[drawn.support[0]], drawn.labels[0], rows[drawn.query[0]]
+    spread = support.double().std(0, correction=0)
+    scaled = (support.double() - support.double().mean(0)) / spread.clamp(min=1e-6 * float(spread.max()))
+    episode = Episode(support[None].float(), labels[None], query[None].float(), way)
+    right = load_learner(HEAD)(episode)[0].argmax(1) == drawn.targets[0]
+    return [logme(scaled, labels), h_score(scaled, labels), left_out_mean(support, labels),
+            left_out_ridge(scaled, labels), neighbour_purity(scaled, labels), float(right.double().mean())]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
+    parser.add_argument("--out", type=Path, default=Path("advisor.jsonl"), help="file to add to and resume from")
+    parser.add_argument("--cells", type=Path, help="file of four_cells.py; without it all is computed")
+    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--shots", type=int, nargs="+", default=[5], help="rows of each class")
+    parser.add_argument("--minutes", type=float, default=5.0, help="budget of an advice, of processor time")
+    parser.add_argument("--rank", action="store_true", help="rank correlations of the scores instead")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    (rank if options.rank else regret)(options)
+
+
+if __name__ == "__main__":
+    main()
