@@ -121,7 +121,7 @@ def known_truth(cells: Path | None, name: str, shot: int, draw: int) -> dict[str
 def one_draw(options: argparse.Namespace, images: TensorSource, models: list[Encoder], shot: int, draw: int) -> dict:
     """Advice on a support, and the truth on its queries."""
     drawn = EpisodeSampler(images.labels, 10, shot, QUERY, seed=0, name=images.name).draw(draw, 1)
-    support, query = images.select(drawn.support[0]), images.select(drawn.query[0])
+    support, own_rows, asked = images.select(drawn.support[0]), drawn.support[0], drawn.query[0]
     began = time.perf_counter()
     advice = advise(support, models, minutes=options.minutes, layers=False, progress=False, device="cpu")
     spent = time.perf_counter() - began
@@ -133,14 +133,14 @@ def one_draw(options: argparse.Namespace, images: TensorSource, models: list[Enc
         if one.encoder == "MobileNetV2" and one.strategy != "logistic" and options.cells is not None:
             continue
         try:
-            right = one.answers(support, query, how) == query.labels
+            right = one.answers(images, own_rows, asked, how) == images.labels[asked]
         except ValueError:  # no batch norms to train
             continue
         truth[one.name] = float(right.double().mean())
     choice = advice.choice.name if advice.choice is not None else ""
     if choice not in truth:
         one = next(c for c in make_candidates(models, STRATEGIES, baseline_of("auto", support)) if c.name == choice)
-        truth[choice] = float((one.answers(support, query, how) == query.labels).double().mean())
+        truth[choice] = float((one.answers(images, own_rows, asked, how) == images.labels[asked]).double().mean())
     moved = {option.name: option for option in advice.options if option.result is not None}
     own = [name for name in moved if name.startswith("MobileNetV2") and name in truth]
     return {
@@ -170,15 +170,15 @@ def regret(options: argparse.Namespace) -> None:
                 done.append(one_draw(options, images, models, shot, draw))
                 with options.out.open("a") as file:
                     file.write(json.dumps(done[-1]) + "\n")
-                show([done[-1]])
-    show(done)
+                show([done[-1]], options.cells)
+    show(done, options.cells)
 
 
-def show(done: list[dict[str, Any]]) -> None:
+def show(done: list[dict[str, Any]], cells: Path | None) -> None:
     """Regret of each draw, its mean and its worst; of the whole choice and of that within MobileNetV2."""
     whole, within = [], []
     for one in done:
-        truth = one["truth"]
+        truth = one["truth"] | known_truth(cells, one["set"], one["shot"], one["draw"])
         best = max(truth, key=truth.get)
         whole.append(100 * (truth[best] - truth[one["choice"]]))
         line = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,12 +24,25 @@ _BATCH = 32  # as fine_tune has it
 
 @dataclass(frozen=True)
 class Setting:
-    """What all candidates share: device, cache of embeddings, passes over the rows, seed."""
+    """What all candidates share: device, cache of embeddings, passes over the rows, seed; and features once known."""
 
     device: Any = "auto"
     cache: Any = None
     epochs: int | None = None
     seed: int = 0
+    held: dict[str, tuple[Any, Tensor]] = field(default_factory=dict, repr=False, compare=False)
+
+    def features(self, encoder: Encoder, source: Any) -> Tensor:
+        """Features of all rows of a source ``[M, D]``, kept in memory for the last one that was asked about."""
+        from fewshot.embedding import embed
+
+        known = self.held.get(encoder.name)
+        if known is not None and known[0] is source:
+            return known[1]
+        options: dict[str, Any] = {"device": self.device, "storage": "float32", "progress": False}
+        rows = embed(source, encoder, cache=self.cache_of(encoder), **options).features.float().cpu()
+        self.held[encoder.name] = source, rows
+        return rows
 
     def cache_of(self, encoder: Encoder) -> Any:
         """None is kept for encoders whose identity is known."""
@@ -85,12 +98,12 @@ class Candidate:
         """
         raise NotImplementedError
 
-    def answers(self, train: Any, test: Any, how: Setting) -> Tensor:
-        """Learn from labelled rows, and classify others: numbers of classes ``[Q]``."""
+    def answers(self, source: Any, train: Tensor, test: Tensor, how: Setting) -> Tensor:
+        """Learn from some rows of a source ``[S]``, and classify others ``[Q]``: numbers of classes ``[Q]``."""
         raise NotImplementedError
 
-    def measure(self, train: Any, how: Setting) -> Cost:
-        """What it costs, from a short trial on some rows.
+    def measure(self, few: Any, how: Setting) -> Cost:
+        """What it costs, from a short trial on a few rows.
 
         Raises:
             ValueError: the strategy has nothing to train in this network.
@@ -119,27 +132,24 @@ class Frozen(Candidate):
         """Of encoder and head."""
         return digest(["frozen", HEAD, self.model.fingerprint])
 
-    def answers(self, train: Any, test: Any, how: Setting) -> Tensor:
-        """Embed both, fit, classify."""
-        from fewshot.embedding import embed
+    def answers(self, source: Any, train: Tensor, test: Tensor, how: Setting) -> Tensor:
+        """Embed, fit, classify."""
         from fewshot.learners import load_learner
 
-        options: dict[str, Any] = {
-            "cache": how.cache_of(self.model), "device": how.device, "storage": "float32", "progress": False,
-        }  # fmt: skip
-        support, query = (embed(part, self.model, **options).features.float().cpu()[None] for part in (train, test))
-        episode = Episode(support, train.labels[None], query, len(train.class_names))
+        rows = how.features(self.model, source)
+        episode = Episode(rows[train][None], source.labels[train][None], rows[test][None], len(source.class_names))
         with torch.no_grad():
             answer: Tensor = load_learner(HEAD)(episode)[0].argmax(1)
         return answer
 
-    def measure(self, train: Any, how: Setting) -> Cost:
-        """By doing it; what is in the cache costs nothing, here as later."""
+    def measure(self, few: Any, how: Setting) -> Cost:
+        """By doing it; embedding, which is done once, is not counted."""
+        index = torch.arange(len(few))
+        rows = Setting(how.device, how.cache, how.epochs, how.seed)
+        width = rows.features(self.model, few).shape[1]
         began = time.perf_counter()
-        self.answers(train, train, how)
-        spent = time.perf_counter() - began
-        width = self.model.dim or 0
-        return Cost(0.0, (), spent / (2 * len(train)), len(train.class_names) * (width + 1))
+        self.answers(few, index, index, rows)
+        return Cost(0.0, (), (time.perf_counter() - began) / (2 * len(few)), len(few.class_names) * (width + 1))
 
     def recipe(self) -> str:
         """A classifier on frozen features."""
@@ -155,7 +165,7 @@ class Tfidf(Candidate):
         """Its name."""
         return digest(["tf-idf", "words 1-2", "logistic C=10"])
 
-    def answers(self, train: Any, test: Any, how: Setting) -> Tensor:
+    def answers(self, source: Any, train: Tensor, test: Tensor, how: Setting) -> Tensor:
         """Count, weigh, fit, classify."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -165,13 +175,15 @@ class Tfidf(Candidate):
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
             LogisticRegression(C=10.0, max_iter=2000),
         )
-        return torch.from_numpy(model.fit(train.texts, train.labels.numpy()).predict(test.texts))
+        known, asked = source.select(train), source.select(test)
+        return torch.from_numpy(model.fit(known.texts, known.labels.numpy()).predict(asked.texts))
 
-    def measure(self, train: Any, how: Setting) -> Cost:
+    def measure(self, few: Any, how: Setting) -> Cost:
         """By doing it."""
+        index = torch.arange(len(few))
         began = time.perf_counter()
-        self.answers(train, train, how)
-        return Cost(0.0, (), (time.perf_counter() - began) / (2 * len(train)), 0)
+        self.answers(few, index, index, how)
+        return Cost(0.0, (), (time.perf_counter() - began) / (2 * len(few)), 0)
 
     def recipe(self) -> str:
         """As scikit-learn has it."""
@@ -193,18 +205,18 @@ class Tunes(Candidate):
         defaults = {name: value for name, value in _defaults().items() if name not in ("cache", "device", "progress")}
         return digest(["fine-tune", self.strategy, repr(self.phases), self.model.fingerprint, defaults])
 
-    def answers(self, train: Any, test: Any, how: Setting) -> Tensor:
+    def answers(self, source: Any, train: Tensor, test: Tensor, how: Setting) -> Tensor:
         """Tune, and classify by the tuned head."""
         cache = how.cache_of(self.model)
-        tuned = self._tune(train, how, how.epochs)
+        tuned = self._tune(source.select(train), how, how.epochs)
         kept = cache if not tuned.changed else False  # rows of a network that is thrown away are not kept
-        return tuned.logits(test, cache=kept, device=how.device).argmax(1).cpu()
+        return tuned.logits(source.select(test), cache=kept, device=how.device).argmax(1).cpu()
 
-    def measure(self, train: Any, how: Setting) -> Cost:
+    def measure(self, few: Any, how: Setting) -> Cost:
         """Two passes over a few rows: the second, of each strategy, tells what an update costs."""
         stamps: list[float] = []
         began = time.perf_counter()
-        tuned = self._tune(train, how, 2, callbacks=[lambda report: stamps.append(time.perf_counter())])
+        tuned = self._tune(few, how, 2, callbacks=[lambda report: stamps.append(time.perf_counter())])
         whole = time.perf_counter() - began
         each, place = [], 0
         for phase, reports in zip(tuned.plan.phases if tuned.plan else (), tuned.history, strict=True):
@@ -215,8 +227,8 @@ class Tunes(Candidate):
         spent = sum(step * phase.steps for step, phase in zip(each, tuned.plan.phases if tuned.plan else (),
                                                               strict=True))  # fmt: skip
         began = time.perf_counter()
-        tuned.logits(train, cache=False, device=how.device)
-        forward = (time.perf_counter() - began) / len(train)
+        tuned.logits(few, cache=False, device=how.device)
+        forward = (time.perf_counter() - began) / len(few)
         trained = max(sum(line.trained for line in phase.lines) for phase in tuned.plan.phases) if tuned.plan else 0
         return Cost(max(0.0, whole - spent), tuple(each), forward, trained)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,7 +19,6 @@ from fewshot.transfer.source_head import source_posteriors
 from fewshot.transfer.stage_features import stage_features
 
 _NEIGHBOURS, _FOLDS = 5, 5
-_WIDEST = 4096  # features of which the H-score, which is cubic in their number, is computed
 _MOST = 2000  # rows that are scored
 
 
@@ -51,7 +49,7 @@ class EncoderScores:
     logme: float
     leep: float | None
     nce: float | None
-    h_score: float | None
+    h_score: float
     mean_left_out: float | None
     ridge_left_out: float
     purity: float | None
@@ -123,7 +121,7 @@ def score_encoder(
         model.name, len(labels), features.shape[1], logme(scaled, labels),
         None if posteriors is None else leep(posteriors, labels),
         None if posteriors is None else nce(posteriors.argmax(1), labels),
-        h_score(scaled, labels) if features.shape[1] <= _WIDEST else None,
+        h_score(scaled, labels),
         left_out_mean(features, labels) if int(counts.max()) > 1 else None, left_out_ridge(scaled, labels),
         neighbour_purity(scaled, labels, neighbours), cka, distance, discrepancy,
         time.perf_counter() - began,
@@ -131,5 +129,7 @@ def score_encoder(
 
 
 def _standardised(rows: Tensor, by: Tensor) -> Tensor:
+    """By mean and spread of each column; of a column that is constant there, by the largest spread."""
     mean, spread = by.double().mean(0), by.double().std(0, correction=0)
-    return (rows.double() - mean) / spread.clamp(min=1e-6 * float(spread.max()) or math.ulp(1.0))
+    most = float(spread.max()) or 1.0
+    return (rows.double() - mean) / torch.where(spread > 1e-6 * most, spread, most)

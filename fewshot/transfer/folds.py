@@ -75,7 +75,7 @@ class Folds:
     def rows(self, fold: int, size: int) -> tuple[Tensor, Tensor]:
         """Rows to learn from ``[S]``, at most `size` of each class, and rows to answer ``[Q]``."""
         held = self._rank % self.count == fold
-        place = self._rank // self.count * (self.count - 1) + (self._rank % self.count - fold) % self.count - 1
+        place = self._rank - (self._rank - fold + self.count - 1) // self.count  # within those not held out
         train = (~held & (place < size)).nonzero().squeeze(1)
         test = held.nonzero().squeeze(1)
         if len(test) > _MOST_TESTED:
@@ -122,7 +122,7 @@ class Store:
         source = self.folds.source
         train, test = self.folds.rows(fold, size)
         began = time.perf_counter()
-        answers = candidate.answers(source.select(train), source.select(test), self.how)
+        answers = candidate.answers(source, train, test, self.how)
         seconds = time.perf_counter() - began
         right = (answers == source.labels[test]).double().numpy()
         if self._file is None:
