@@ -1,7 +1,7 @@
 """Does `advise` choose well, and do scores before training tell? Measured on rows that it never saw.
 
     python benchmarks/advisor.py --data ../shared/data --out advisor.jsonl --cells cells.jsonl  # regret
-    python benchmarks/advisor.py --data ../shared/data --rank                                   # correlations
+    python benchmarks/advisor.py --data ../shared/data --rank --shots 5 20 --draws 5               # correlations
 
 Regret: for each draw of the four cells (`four_cells.py`) the advisor is given the support only, with MobileNetV2 and
 MobileNetV1 0.25 (pretrained), a Conv-4 (not pretrained) and pixels, and its choice is scored on the draw's 300 queries
@@ -32,14 +32,14 @@ from fewshot import embed
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
 from fewshot.learners import load_learner
 from fewshot.nets.conv4 import Conv4
-from fewshot.transfer import advise, h_score, left_out_mean, left_out_ridge, logme, neighbour_purity
+from fewshot.transfer import advise, h_score, leep, left_out_mean, left_out_ridge, logme, nce, neighbour_purity
 from fewshot.transfer.advising import STRATEGIES
 from fewshot.transfer.candidates import HEAD, Setting, make_candidates
-from fewshot.transfer.encoder_scores import score_encoder
 from fewshot.transfer.negative import baseline_of
+from fewshot.transfer.source_head import source_posteriors
 from fewshot.transfer.stage_features import stage_features
 
-QUERY = 30
+QUERY, ASKED = 30, 15  # scored rows of each class: of a choice, of a probe
 EDGES = (0, 3, 7, 11, 23, 27)  # convolutions of MobileNetV1 between which its stages end
 
 
@@ -161,9 +161,9 @@ def regret(options: argparse.Namespace) -> None:
     models = [mobile, small_network(options.data), conv4()]
     done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     known = {(one["set"], one["shot"], one["draw"]) for one in done}
-    sets = [objects(options.data), digits(options.data)]
+    sets = [one for one in (objects(options.data), digits(options.data)) if one.name in options.sets]
     for shot in options.shots:
-        for draw in range(options.draws):
+        for draw in range(options.first, options.first + options.draws):
             for images in sets:
                 if (images.name, shot, draw) in known:
                     continue
@@ -200,18 +200,13 @@ def show(done: list[dict[str, Any]], cells: Path | None) -> None:
 
 
 def representations(data: Path, images: TensorSource) -> dict[str, Tensor]:
-    """Features by name: pixels, every stage of three networks, their output, and a network with random weights."""
+    """Features by name: pixels, every stage of two pretrained networks, their outputs, and an untrained Conv-4."""
     from fewshot.embedding.any_dataset import as_items
-    from fewshot.transfer.strategies import Scratch
 
     found = {"pixels": embed(images, "pixels(size=32)", cache=False, storage="float32", progress=False).features}
-    blank = network(data)
-    Scratch().prepare(blank.module, 0)  # type: ignore[arg-type]
-    named = {"V2": network(data), "V1": small_network(data), "Conv-4": conv4(), "random V2": blank}
-    for name, model in named.items():
-        rows = embed(images, model, cache=False, storage="float32", progress=False)
-        found[name] = rows.features
-        if name in ("V2", "V1"):
+    for name, model in {"V2": network(data), "V1": small_network(data), "Conv-4": conv4()}.items():
+        found[name] = embed(images, model, cache=False, storage="float32", progress=False).features
+        if name != "Conv-4":
             parts = list(stage_features(model, as_items(images, model)).items())[:-1]
             found |= {f"{name} {stage}": held for stage, held in parts}
     return found
@@ -222,37 +217,49 @@ def rank(options: argparse.Namespace) -> None:
     from scipy.stats import kendalltau, spearmanr, weightedtau
 
     heads = {"V2": network(options.data), "V1": small_network(options.data)}
-    pairs: list[tuple[float, float, float]] = []
+    pairs: dict[int, list[tuple[float, float, float]]] = {shot: [] for shot in options.shots}
     names = ("LogME", "H-score", "mean left out", "ridge left out", "purity")
-    for images in (objects(options.data), digits(options.data), usps(options.data), steel(options.data)):
+    for whole in (objects(options.data), digits(options.data), usps(options.data), steel(options.data)):
+        images = whole.select(_first_of_each(whole.labels, max(options.shots) + ASKED))
         features = representations(options.data, images)
         way = len(images.class_names)
         for shot in options.shots:
-            sampler = EpisodeSampler(images.labels, way, shot, QUERY, seed=0, name=images.name)
+            sampler = EpisodeSampler(images.labels, way, shot, ASKED, seed=0, name=images.name)
             rows: dict[str, list[float]] = {name: [] for name in (*names, "probe")}
             for name, held in features.items():
                 each = [_scored(held, sampler.draw(draw, 1), way) for draw in range(options.draws)]
-                for key, values in zip((*names, "probe"), np.mean(each, 0), strict=True):
-                    rows[key].append(float(values))
+                for key, value in zip((*names, "probe"), np.mean(each, 0), strict=True):
+                    rows[key].append(float(value))
                 if name in heads:
-                    drawn = sampler.draw(0, 1)
-                    own = score_encoder(heads[name], images.select(drawn.support[0]), layers=False, cache=False)
-                    pairs.append((own.leep or 0.0, own.nce or 0.0, rows["probe"][-1]))
+                    known = [_posterior_scores(heads[name], held, sampler.draw(draw, 1))
+                             for draw in range(options.draws)]  # fmt: skip
+                    pairs[shot].append((*np.mean(known, 0).tolist(), rows["probe"][-1]))
             print(f"\n{images.name}, {shot} a class: {len(features)} representations, {options.draws} draws; probe "
                   f"{100 * min(rows['probe']):.1f} to {100 * max(rows['probe']):.1f}")  # fmt: skip
             for name in names:
                 tau, rho = kendalltau(rows[name], rows["probe"])[0], spearmanr(rows[name], rows["probe"])[0]
                 print(f"  {name:<14} Kendall {tau:.2f}  weighted {weightedtau(rows[name], rows['probe'])[0]:.2f}  "
-                      f"Spearman {rho:.2f}")  # fmt: skip
-    for place, name in enumerate(("LEEP", "NCE")):
-        tau = kendalltau([pair[place] for pair in pairs], [pair[2] for pair in pairs])[0]
-        print(f"{name}, over {len(pairs)} pairs of a network and a set at a number of rows: Kendall {tau:.2f}")
+                      f"Spearman {rho:.2f}", flush=True)  # fmt: skip
+    for shot, held in pairs.items():
+        for place, name in enumerate(("LEEP", "NCE")):
+            tau = kendalltau([pair[place] for pair in held], [pair[2] for pair in held])[0]
+            print(f"{name}, {shot} a class, over {len(held)} pairs of a network and a set: Kendall {tau:.2f}")
+
+
+def _first_of_each(labels: Tensor, count: int) -> Tensor:
+    return torch.cat([(labels == c).nonzero().squeeze(1)[:count] for c in range(int(labels.max()) + 1)])
+
+
+def _posterior_scores(encoder: Encoder, rows: Tensor, drawn: Any) -> tuple[float, float]:
+    posteriors = source_posteriors(encoder, rows[drawn.support[0]])
+    assert posteriors is not None
+    return leep(posteriors, drawn.labels[0]), nce(posteriors.argmax(1), drawn.labels[0])
 
 
 def _scored(rows: Tensor, drawn: Any, way: int) -> list[float]:
     support, labels, query = rows[drawn.support[0]], drawn.labels[0], rows[drawn.query[0]]
     spread = support.double().std(0, correction=0)
-    scaled = (support.double() - support.double().mean(0)) / spread.clamp(min=1e-6 * float(spread.max()))
+    scaled = (support.double() - support.double().mean(0)) / torch.where(spread > 1e-6 * spread.max(), spread, 1.0)
     episode = Episode(support[None].float(), labels[None], query[None].float(), way)
     right = load_learner(HEAD)(episode)[0].argmax(1) == drawn.targets[0]
     return [logme(scaled, labels), h_score(scaled, labels), left_out_mean(support, labels),
@@ -265,7 +272,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("advisor.jsonl"), help="file to add to and resume from")
     parser.add_argument("--cells", type=Path, help="file of four_cells.py; without it all is computed")
     parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--shots", type=int, nargs="+", default=[5], help="rows of each class")
+    parser.add_argument("--sets", nargs="+", default=["objects", "spoken digits"], help="which of the two")
     parser.add_argument("--minutes", type=float, default=5.0, help="budget of an advice, of processor time")
     parser.add_argument("--rank", action="store_true", help="rank correlations of the scores instead")
     options = parser.parse_args()

@@ -232,7 +232,7 @@ def _reasons(
     assert choice.result is not None
     found = [
         f"{choice.strategy} on {choice.encoder} answers {100 * choice.result.mean:.1f} % of {choice.result.episodes} "
-        f"held-out rows right, more than anything else that was tried; on all rows it takes about "
+        f"held-out rows right, more than all else that answered these; on all rows it takes about "
         f"{duration(choice.seconds)}" + (f" and trains {choice.trained:,} numbers" if choice.trained else "")
     ]
     if rest and rest[0].comparison is not None:
@@ -255,11 +255,11 @@ def _reasons(
     deeper = [o for o in options if o.kind == "transfer" and o.strategy not in ("logistic", "linear-probe")
               and o.result]  # fmt: skip
     if frozen and deeper and choice.kind == "transfer":
-        ahead = "more" if choice in deeper else "less"
-        found.append(
-            "training more of the network pays here" if ahead == "more" else
-            "training more of the network does not pay here: its features serve as they are"
-        )  # fmt: skip
+        clear = all(option.comparison is not None and option.comparison.difference + option.comparison.ci95 < 0
+                    for option in (frozen if choice in deeper else deeper))  # fmt: skip
+        shown = "pays here" if choice in deeper else "does not pay here"
+        found.append(f"training more of the network {shown}" if clear else
+                     "whether training more of the network pays here is not shown by so few rows")  # fmt: skip
     top = max(scores, key=lambda one: one.logme, default=None)
     if top is not None and len(scores) > 1:
         agrees = "agrees" if top.encoder == choice.encoder else "does not agree"
