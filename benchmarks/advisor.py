@@ -41,6 +41,7 @@ from fewshot.transfer.stage_features import stage_features
 
 QUERY, ASKED = 30, 15  # scored rows of each class: of a choice, of a probe
 EDGES = (0, 3, 7, 11, 23, 27)  # convolutions of MobileNetV1 between which its stages end
+SETS = {"objects": objects, "spoken digits": digits}
 
 
 class SameConv(nn.Conv2d):
@@ -118,38 +119,48 @@ def known_truth(cells: Path | None, name: str, shot: int, draw: int) -> dict[str
     return found
 
 
-def one_draw(options: argparse.Namespace, images: TensorSource, models: list[Encoder], shot: int, draw: int) -> dict:
-    """Advice on a support, and the truth on its queries."""
+def drawn_rows(images: TensorSource, shot: int, draw: int) -> tuple[Tensor, Tensor]:
+    """Rows of the support and of the queries of a draw."""
     drawn = EpisodeSampler(images.labels, 10, shot, QUERY, seed=0, name=images.name).draw(draw, 1)
-    support, own_rows, asked = images.select(drawn.support[0]), drawn.support[0], drawn.query[0]
+    return drawn.support[0], drawn.query[0]
+
+
+def advised(options: argparse.Namespace, images: TensorSource, models: list[Encoder], shot: int, draw: int) -> dict:
+    """What the advisor makes of a support."""
     began = time.perf_counter()
-    advice = advise(support, models, minutes=options.minutes, layers=False, progress=False, device="cpu")
-    spent = time.perf_counter() - began
-    truth = known_truth(options.cells, images.name, shot, draw)
-    how = Setting("cpu")
-    for one in make_candidates(models, STRATEGIES, baseline_of("auto", support)):
-        if one.name in truth or (one.encoder == "Conv-4" and one.strategy not in ("logistic", "scratch")):
+    folds = options.out.with_name(f"{options.out.stem}-folds.jsonl")
+    advice = advise(images.select(drawn_rows(images, shot, draw)[0]), models, minutes=options.minutes, layers=False,
+                    out=folds, progress=False, device="cpu")  # fmt: skip
+    return {
+        "set": images.name, "shot": shot, "draw": draw, "minutes": options.minutes,
+        "seconds": round(time.perf_counter() - began, 1), "choice": advice.choice.name if advice.choice else "",
+        "verdict": advice.verdict, "warning": advice.warning,
+        "tried": {option.name: [option.accuracy, option.result.episodes, option.size] for option in advice.options
+                  if option.result is not None},
+    }  # fmt: skip
+
+
+def true_accuracies(
+    options: argparse.Namespace, images: TensorSource, models: list[Encoder], shot: int, draw: int
+) -> dict[str, float]:
+    """Of all that the file of `four_cells.py` does not have, on the queries of a draw."""
+    known = known_truth(options.cells, images.name, shot, draw)
+    found: dict[str, float] = {}
+    support, asked = drawn_rows(images, shot, draw)
+    rows = images.select(torch.cat([support, asked]))
+    own, others = torch.arange(len(support)), torch.arange(len(support), len(rows))
+    for one in make_candidates(models, STRATEGIES, baseline_of("auto", rows)):
+        random = one.encoder == "Conv-4" and one.strategy not in ("logistic", "scratch")
+        if one.name in known or random:  # there is nothing to keep of random weights
             continue
         if one.encoder == "MobileNetV2" and one.strategy != "logistic" and options.cells is not None:
             continue
         try:
-            right = one.answers(images, own_rows, asked, how) == images.labels[asked]
+            right = one.answers(rows, own, others, Setting("cpu")) == rows.labels[others]
         except ValueError:  # no batch norms to train
             continue
-        truth[one.name] = float(right.double().mean())
-    choice = advice.choice.name if advice.choice is not None else ""
-    if choice not in truth:
-        one = next(c for c in make_candidates(models, STRATEGIES, baseline_of("auto", support)) if c.name == choice)
-        truth[choice] = float((one.answers(images, own_rows, asked, how) == images.labels[asked]).double().mean())
-    moved = {option.name: option for option in advice.options if option.result is not None}
-    own = [name for name in moved if name.startswith("MobileNetV2") and name in truth]
-    return {
-        "set": images.name, "shot": shot, "draw": draw, "minutes": options.minutes, "seconds": round(spent, 1),
-        "choice": choice, "verdict": advice.verdict, "warning": advice.warning, "own": own[0] if own else "",
-        "tried": {name: [option.accuracy, option.result.episodes, option.size] for name, option in moved.items()
-                  if option.result is not None},
-        "truth": truth,
-    }  # fmt: skip
+        found[one.name] = float(right.double().mean())
+    return found
 
 
 def regret(options: argparse.Namespace) -> None:
@@ -160,36 +171,48 @@ def regret(options: argparse.Namespace) -> None:
     mobile.name = "MobileNetV2"
     models = [mobile, small_network(options.data), conv4()]
     done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    known = {(one["set"], one["shot"], one["draw"]) for one in done}
-    sets = [one for one in (objects(options.data), digits(options.data)) if one.name in options.sets]
-    for shot in options.shots:
-        for draw in range(options.first, options.first + options.draws):
-            for images in sets:
-                if (images.name, shot, draw) in known:
-                    continue
-                done.append(one_draw(options, images, models, shot, draw))
-                with options.out.open("a") as file:
-                    file.write(json.dumps(done[-1]) + "\n")
-                show([done[-1]], options.cells)
+    sets = [load(options.data) for name, load in SETS.items() if name in options.sets]
+    work = [(images, shot, draw) for shot in options.shots
+            for draw in range(options.first, options.first + options.draws) for images in sets]  # fmt: skip
+    for part in ("choice", "truth"):
+        known = {(one["set"], one["shot"], one["draw"]) for one in done if part in one}
+        for images, shot, draw in work:
+            if (images.name, shot, draw) in known:
+                continue
+            made = advised(options, images, models, shot, draw) if part == "choice" else {
+                "set": images.name, "shot": shot, "draw": draw,
+                "truth": true_accuracies(options, images, models, shot, draw),
+            }  # fmt: skip
+            done.append(made)
+            with options.out.open("a") as file:
+                file.write(json.dumps(made) + "\n")
     show(done, options.cells)
 
 
 def show(done: list[dict[str, Any]], cells: Path | None) -> None:
     """Regret of each draw, its mean and its worst; of the whole choice and of that within MobileNetV2."""
     whole, within = [], []
+    computed = {(one["set"], one["shot"], one["draw"]): one["truth"] for one in done if "truth" in one}
     for one in done:
-        truth = one["truth"] | known_truth(cells, one["set"], one["shot"], one["draw"])
-        best = max(truth, key=truth.get)
+        if "choice" not in one:
+            continue
+        place = one["set"], one["shot"], one["draw"]
+        truth = computed.get(place, {}) | known_truth(cells, *place)
+        if one["choice"] not in truth:
+            print(f"{place}: the truth of {one['choice']} is not known yet")
+            continue
+        best = max(truth, key=lambda name: truth[name])
         whole.append(100 * (truth[best] - truth[one["choice"]]))
         line = (
             f"{one['set']:>13} {one['shot']:>3} a class, draw {one['draw']}: {one['choice']} "
-            f"{100 * truth[one['choice']]:.1f}; best {best} {100 * truth[best]:.1f}; regret {whole[-1]:.1f}; "
-            f"{one['verdict']}"
+            f"{100 * truth[one['choice']]:.1f}; best of {len(truth)}: {best} {100 * truth[best]:.1f}; regret "
+            f"{whole[-1]:.1f}; {one['verdict']}"
         )
         own = {name: value for name, value in truth.items() if name.startswith("MobileNetV2")}
-        if one["own"] in own:
-            within.append(100 * (max(own.values()) - own[one["own"]]))
-            line += f"; MobileNetV2 alone: {one['own'].partition(', ')[2]}, regret {within[-1]:.1f}"
+        first = next((name for name in one["tried"] if name in own), None)
+        if first is not None:
+            within.append(100 * (max(own.values()) - own[first]))
+            line += f"; MobileNetV2 alone: {first.partition(', ')[2]}, regret {within[-1]:.1f}"
         print(line, flush=True)
     for name, values in (("all", whole), ("MobileNetV2 alone", within)):
         if values:
@@ -274,7 +297,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--shots", type=int, nargs="+", default=[5], help="rows of each class")
-    parser.add_argument("--sets", nargs="+", default=["objects", "spoken digits"], help="which of the two")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="which of the two")
     parser.add_argument("--minutes", type=float, default=5.0, help="budget of an advice, of processor time")
     parser.add_argument("--rank", action="store_true", help="rank correlations of the scores instead")
     options = parser.parse_args()

@@ -62,7 +62,7 @@ def advise(
         minutes: the budget; 0: scores only. Nothing is started that is predicted to end later; on a busy machine what
             was started may take longer.
         like: rows like those that the encoders were trained on, for the distance of the domains.
-        baseline: ``"auto"``: ``"pixels(size=32)"`` for images, TF-IDF for texts; or another encoder; None: none.
+        baseline: ``"auto"``: ``"pixels(size=32)"`` for images, TF-IDF for texts; or an encoder without a network; None.
         folds: 5 by default, and no more than the smallest class has rows.
         epochs: passes over the rows; None: what `fine_tune` chooses.
         layers: also the likeness of the features of each stage with the labels.

@@ -30,18 +30,18 @@ class Setting:
     cache: Any = None
     epochs: int | None = None
     seed: int = 0
-    held: dict[str, tuple[Any, Tensor]] = field(default_factory=dict, repr=False, compare=False)
+    held: dict[int, tuple[Encoder, Any, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     def features(self, encoder: Encoder, source: Any) -> Tensor:
         """Features of all rows of a source ``[M, D]``, kept in memory for the last one that was asked about."""
         from fewshot.embedding import embed
 
-        known = self.held.get(encoder.name)
-        if known is not None and known[0] is source:
-            return known[1]
+        known = self.held.get(id(encoder))
+        if known is not None and known[0] is encoder and known[1] is source:
+            return known[2]
         options: dict[str, Any] = {"device": self.device, "storage": "float32", "progress": False}
         rows = embed(source, encoder, cache=self.cache_of(encoder), **options).features.float().cpu()
-        self.held[encoder.name] = source, rows
+        self.held[id(encoder)] = encoder, source, rows
         return rows
 
     def cache_of(self, encoder: Encoder) -> Any:

@@ -155,7 +155,7 @@ def negative_transfer(
         source: labelled rows, as `advise` takes them.
         strategy: of `fine_tune`, or ``"logistic"``: logistic regression on frozen features.
         rivals: other encoders.
-        baseline: ``"auto"``: ``"pixels(size=32)"`` for images, TF-IDF for texts; or another encoder; None: none.
+        baseline: ``"auto"``: ``"pixels(size=32)"`` for images, TF-IDF for texts; or an encoder without a network; None.
         scratch: whether to train from scratch, which takes longest.
         folds: 5 by default, and no more than the smallest class has rows.
         size: rows of each class to learn from; None: all that are not held out.
@@ -206,13 +206,20 @@ def warn_of(found: NegativeTransfer) -> None:
 
 
 def baseline_of(baseline: str | Encoder | None, source: Any) -> Candidate | None:
-    """What needs no network on rows of this kind."""
+    """What needs no network on rows of this kind.
+
+    Raises:
+        ValueError: it is a network.
+    """
     from fewshot.encoders import load_encoder
 
     if baseline is None:
         return None
     if not isinstance(baseline, str) or baseline != "auto":
-        return Frozen(load_encoder(baseline), "trivial")
+        model = load_encoder(baseline)
+        if model.module is not None:
+            raise ValueError(f"baseline={model.name!r} is a network; give one without, like 'pixels', or None.")
+        return Frozen(model, "trivial")
     if source.kind == "texts":
         return Tfidf()
     flat = getattr(source, "features", None)

@@ -17,6 +17,7 @@ from fewshot.transfer.candidates import Candidate, Cost
 from fewshot.transfer.folds import Store
 
 _LOG = logging.getLogger("fewshot")
+_FAULTS = (ValueError, FloatingPointError, RuntimeError)  # of one candidate; the others go on
 _ENOUGH = 60  # rows answered before the better half goes on to larger episodes
 _FEWEST = 20  # rows answered before a candidate is dropped as clearly worse
 _LEAST_SIZE = 5  # rows of each class of the smallest episodes
@@ -109,10 +110,11 @@ class Race:
         self.entries = [Entry(one, promise.get(one.encoder, 0.0)) for one in candidates]
         self.sizes: list[int] = []
         self.interrupted = False
-        self._bar = progress_bar(max(1, round(clock.budget)), 0, "s of the budget", show=progress)
+        self._progress = progress
 
     def run(self) -> None:
         """Until the end; from the keyboard it can be stopped, and what is known stays."""
+        self._bar = progress_bar(max(1, round(self.clock.budget)), 0, "s of the budget", show=self._progress)
         try:
             self._measure()
             self._race()
@@ -157,7 +159,7 @@ class Race:
         first = _some_of_each_class(source.labels[train], max(_TRIAL_ROWS, len(source.class_names)))
         few = source.select(train[first])
         ordered = sorted(self.entries, key=lambda entry: (entry.candidate.strategy != "logistic", -entry.promise))
-        with suppress(ValueError):  # modules are imported and memory is claimed once: no part of any cost
+        with suppress(*_FAULTS):  # modules are imported and memory is claimed once: no part of any cost
             ordered[-1].candidate.measure(few, self.store.how)
         limit = self.clock.spent + _TRIALS * self.clock.left
         for entry in ordered:
@@ -167,7 +169,7 @@ class Race:
             self._show(f"measuring {entry.candidate.name}")
             try:
                 entry.cost = entry.candidate.measure(few, self.store.how)
-            except ValueError as error:
+            except _FAULTS as error:
                 entry.status = f"not possible: {error}"
 
     def _race(self) -> None:
@@ -203,7 +205,7 @@ class Race:
             self._show(f"{entry.candidate.name}, {size} a class, fold {fold + 1}")
             try:
                 part = self.store.run(entry.candidate, size, fold)
-            except (ValueError, FloatingPointError) as error:
+            except _FAULTS as error:
                 entry.status = f"failed: {error}"
                 continue
             entry.parts.setdefault(size, []).append(part)

@@ -359,6 +359,10 @@ def test_a_network_that_does_harm_is_caught_and_one_that_serves_is_not() -> None
     assert not good.harmful
     assert good.warning is None
     assert [rival.helps for rival in good.rivals if rival.kind == "trivial"] == [True]
+    same = halves(True)
+    same.name = "right"  # names do not decide what is compared
+    named = negative_transfer(halves(False), source, rivals=[same], scratch=False, baseline=None, **options)
+    assert named.rivals[0].hurts
 
 
 def test_random_labels_are_undecided() -> None:
@@ -424,6 +428,7 @@ def test_spoken_digits_are_a_real_case(shared_data: Path) -> None:
         ({"encoders": []}, "encoders is empty"),
         ({"encoders": [halves(True), halves(True)]}, "two encoders are called 'left'"),
         ({"strategies": ["fulll"]}, "'logistic' is logistic regression on frozen features"),
+        ({"baseline": halves(False)}, "baseline='right' is a network; give one without"),
         ({"minutes": -1}, "minutes=-1; it must be 0"),
         ({"folds": 1}, "folds=1; there must be at least 2"),
         ({"source": pictures(4)}, "has 1 row of class 'class 1' .and 1 more such classes.; nothing can be held out"),
