@@ -34,7 +34,8 @@ from fewshot.learners import load_learner
 from fewshot.nets.conv4 import Conv4
 from fewshot.transfer import advise, h_score, leep, left_out_mean, left_out_ridge, logme, nce, neighbour_purity
 from fewshot.transfer.advising import STRATEGIES
-from fewshot.transfer.candidates import HEAD, Setting, make_candidates
+from fewshot.transfer.candidate import Setting
+from fewshot.transfer.candidates import HEAD, make_candidates
 from fewshot.transfer.negative import baseline_of
 from fewshot.transfer.source_head import source_posteriors
 from fewshot.transfer.stage_features import stage_features

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """Advise and print."""
     from episodes import load_dataset
     from fewshot.transfer.advising import STRATEGIES, advise
-    from fewshot.transfer.negative import NegativeTransferWarning
+    from fewshot.transfer.verdict import NegativeTransferWarning
 
     logging.getLogger("fewshot").setLevel(logging.ERROR if options.quiet else logging.WARNING)  # no plan of each trial
     with warnings.catch_warnings():

@@ -7,10 +7,11 @@ from fewshot.transfer.encoder_scores import EncoderScores, score_encoder
 from fewshot.transfer.evidence import logme
 from fewshot.transfer.fine_tuning import fine_tune
 from fewshot.transfer.left_out import left_out_mean, left_out_ridge
-from fewshot.transfer.negative import NegativeTransfer, NegativeTransferWarning, negative_transfer
+from fewshot.transfer.negative import negative_transfer
 from fewshot.transfer.posteriors import leep, nce
 from fewshot.transfer.separation import h_score, neighbour_purity
 from fewshot.transfer.tuned_encoder import TunedEncoder, load_tuned
+from fewshot.transfer.verdict import NegativeTransfer, NegativeTransferWarning
 
 __all__ = [
     "Advice",

@@ -13,8 +13,9 @@ from episodes.comparison import Comparison
 from episodes.printable import printable, spreadsheet_cell
 from episodes.result import Result
 from episodes.results import Results
+from fewshot.transfer.advice_tables import options_table, scores_table
 from fewshot.transfer.encoder_scores import EncoderScores
-from fewshot.transfer.negative import NegativeTransfer
+from fewshot.transfer.verdict import NegativeTransfer
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,9 @@ class Advice:
             f"{self.seconds / 60:.1f} of {self.minutes:g} minutes"
         )
         parts = [title + (", interrupted" if self.interrupted else "")]
-        parts.append("Before training\n" + _scores_table(self.scores))
+        parts.append("Before training\n" + scores_table(self.scores))
         if any(option.result is not None for option in self.options):
-            parts.append("Tried on held-out rows\n" + _options_table(self.options))
+            parts.append("Tried on held-out rows\n" + options_table(self.options))
         if self.choice is not None:
             parts.append(f"Choice: {printable(self.choice.name)}\n  {self.choice.code}")
         if self.reasons:
@@ -160,61 +161,3 @@ class Advice:
         if self.limits:
             parts.append("\n".join(["What this cannot tell", *(f"- {limit}" for limit in self.limits)]))
         return "\n\n".join(parts)
-
-
-def duration(seconds: float | None) -> str:
-    """``0.1 s``, ``12 s``, ``3.5 min``; ``?`` where unknown."""
-    if seconds is None or not np.isfinite(seconds):
-        return "?"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-
-
-def _options_table(options: tuple[Option, ...]) -> str:
-    head = ["", "encoder", "strategy", "accuracy", "rows", "a class", "against the choice", "trained", "takes", ""]
-    body = []
-    for rank, option in enumerate(options, 1):
-        trained = "?" if option.trained is None else f"{option.trained:,}"
-        end = [trained, duration(option.seconds), "" if option.status == "in" else printable(option.status)]
-        first = [str(rank), printable(option.encoder), printable(option.strategy)]
-        if option.result is None:
-            body.append([*first, "-", "-", "-", "-", *end])
-            continue
-        paired = "" if option.comparison is None else option.comparison.written()
-        body.append([*first, option.result.written(), str(option.result.episodes), str(option.size), paired, *end])
-    return _table(head, body, right=(3, 4, 5, 6, 7, 8))
-
-
-def _scores_table(scores: tuple[EncoderScores, ...]) -> str:
-    head = ["encoder", "features", "LogME", "LEEP", "NCE", "H-score", "mean", "ridge", "purity", "A-distance", "MMD"]
-    body = [
-        [printable(one.encoder), f"{one.width:,}", *(_number(value) for value in (one.logme, one.leep, one.nce,
-         one.h_score)), *(_percent(value) for value in (one.mean_left_out, one.ridge_left_out, one.purity)),
-         _number(one.a_distance), _number(one.mmd)]
-        for one in scores
-    ]  # fmt: skip
-    keep = [column for column in range(len(head)) if column < 3 or any(row[column] != "-" for row in body)]
-    table = _table([head[c] for c in keep], [[row[c] for c in keep] for row in body], right=range(1, len(head)))
-    lines = [table]
-    for one in scores:
-        if one.cka:
-            stages = "  ".join(f"{printable(name)} {value:.2f}" for name, value in one.cka.items())
-            lines.append(f"likeness (CKA) of stages and labels, {printable(one.encoder)}: {stages}")
-    return "\n".join(lines)
-
-
-def _table(head: list[str], body: list[list[str]], right: Any) -> str:
-    widths = [max(len(row[column]) for row in [head, *body]) for column in range(len(head))]
-    lines = [
-        "  ".join(text.rjust(width) if column in right else text.ljust(width)
-                  for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in [head, *body]
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

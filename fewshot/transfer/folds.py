@@ -14,7 +14,7 @@ from torch import Tensor
 from episodes.identity import UnknownIdentityError
 from episodes.result import Result
 from episodes.results_file import ResultsFile
-from fewshot.transfer.candidates import Candidate, Setting
+from fewshot.transfer.candidate import Candidate, Setting
 
 _MOST_FOLDS, _MOST_TESTED = 5, 200
 

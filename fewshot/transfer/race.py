@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import torch
 
 from episodes.comparison import compare
 from episodes.progress import progress_bar
 from episodes.result import Result
-from fewshot.transfer.candidates import Candidate, Cost
+from fewshot.transfer.candidate import Candidate
 from fewshot.transfer.folds import Store
+from fewshot.transfer.race_entry import Clock, Entry
 
 _LOG = logging.getLogger("fewshot")
 _FAULTS = (ValueError, FloatingPointError, RuntimeError)  # of one candidate; the others go on
@@ -25,53 +24,6 @@ _TRIALS, _FIRST = 0.25, 0.4  # shares of the time for trials of a step, and for 
 _CHEAP = 0.01  # of the budget: what costs no more is never dropped
 _TRIAL_ROWS = 32
 _BEHIND = 0.05  # accuracy of left-out rows by which an encoder lies behind the best so that it counts as twice as dear
-
-
-class Clock:
-    """A budget of seconds.
-
-    Args:
-        minutes: from now on.
-    """
-
-    def __init__(self, minutes: float) -> None:
-        self.budget, self._began = 60 * minutes, time.perf_counter()
-
-    @property
-    def spent(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self._began
-
-    @property
-    def left(self) -> float:
-        """Seconds that remain."""
-        return self.budget - self.spent
-
-
-@dataclass
-class Entry:
-    """A candidate in the race.
-
-    Attributes:
-        candidate: what it is.
-        promise: share of left-out rows that a simple classifier gets right on its encoder's features.
-        cost: measured by a trial; None where there was no time, or it cannot be had.
-        status: ``"in"``, or why it is out, in words.
-        parts: results by size and fold.
-        pace: seconds needed per second predicted, as far as is known.
-    """
-
-    candidate: Candidate
-    promise: float = 0.0
-    cost: Cost | None = None
-    status: str = "in"
-    parts: dict[int, list[Result]] = field(default_factory=dict)
-    pace: float = 1.0
-
-    @property
-    def size(self) -> int | None:
-        """Of the largest episodes that it finished."""
-        return max(self.parts, default=None)
 
 
 class Race:

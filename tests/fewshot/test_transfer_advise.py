@@ -32,9 +32,11 @@ from fewshot.transfer import (
     negative_transfer,
     score_encoder,
 )
-from fewshot.transfer.candidates import Candidate, Cost, Setting, Tunes, make_candidates
+from fewshot.transfer.candidate import Candidate, Cost, Setting
+from fewshot.transfer.candidates import Tunes, make_candidates
 from fewshot.transfer.folds import Folds, Store
-from fewshot.transfer.race import Clock, Race
+from fewshot.transfer.race import Race
+from fewshot.transfer.race_entry import Clock
 
 RANDOM = np.random.default_rng(0)
 
