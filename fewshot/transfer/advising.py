@@ -170,7 +170,7 @@ def _best(race: Race) -> Entry | None:
     for size in race.sizes:
         if best is not None and not best.parts.get(size):
             break
-        best = race.leader(size) or best
+        best = race.best(size) or best
     return best
 
 

@@ -31,9 +31,10 @@ class Race:
 
     1. A short trial of each measures what a step costs; from this follows what a fold will. Nothing is started that is
        predicted to end after the budget.
-    2. All run the first folds of the largest episodes of which a fold of all takes no more than 40 % of the time that
-       is left; cheap and promising ones first. Who is clearly worse than the leader (95 % interval of the paired
-       difference, at least 20 rows) is dropped; what costs next to nothing stays.
+    2. What costs next to nothing runs all folds. Then the others run one fold after the other, cheap and promising ones
+       first, of the largest episodes of which a fold of all takes no more than 40 % of the time that is left. Who is
+       clearly worse than the leader on the same rows (95 % interval of the paired difference, at least 20 rows) is
+       dropped.
     3. When 60 rows are answered the better half of the costly ones goes on to episodes of twice the size, while the
        leader can finish one (successive halving); at the last size the folds that are left are run.
 
@@ -80,16 +81,31 @@ class Race:
         """Those that are still in."""
         return [entry for entry in self.entries if entry.status == "in"]
 
-    def joined(self, entry: Entry, size: int) -> Result:
-        """All that a candidate answered in episodes of a size."""
-        return self.store.joined(entry.candidate, size, entry.parts[size])
+    def joined(self, entry: Entry, size: int, folds: int | None = None) -> Result:
+        """What a candidate answered in episodes of a size; in the first folds, or in all that it ran."""
+        return self.store.joined(entry.candidate, size, entry.parts[size][:folds])
 
-    def leader(self, size: int) -> Entry | None:
-        """The best of those with most folds at a size; of equals the cheapest."""
+    def leader(self, size: int, folds: int | None = None) -> Entry | None:
+        """The best in the first folds of a size, by default in as many as anybody ran; of equals the cheapest."""
         ran = [entry for entry in self.entries if entry.parts.get(size)]
-        most = max((len(entry.parts[size]) for entry in ran), default=0)
-        full = [entry for entry in ran if len(entry.parts[size]) == most]
-        return min(full, key=lambda entry: (-self.joined(entry, size).mean, self.predicted(entry, size)), default=None)
+        most = max((len(entry.parts[size]) for entry in ran), default=0) if folds is None else folds
+        full = [entry for entry in ran if len(entry.parts[size]) >= most]
+        return min(
+            full, key=lambda entry: (-self.joined(entry, size, most).mean, self.predicted(entry, size)), default=None
+        )
+
+    def best(self, size: int) -> Entry | None:
+        """The leader of a size; or whoever ran fewer folds, and is clearly better than the leader in these."""
+        leader = self.leader(size)
+        if leader is None:
+            return None
+        found = leader
+        for entry in self.entries:
+            if entry.parts.get(size) and len(entry.parts[size]) < len(leader.parts[size]):
+                ahead = compare(self.joined(entry, size), self.joined(leader, size))
+                if ahead.difference - ahead.ci95 > 0 and ahead.episodes >= _FEWEST:
+                    found = max(found, entry, key=lambda one: (one is not leader, self._standing(one)))
+        return found
 
     def predicted(self, entry: Entry, size: int, fold: int = 0) -> float:
         """Seconds of a fold."""
@@ -116,8 +132,7 @@ class Race:
         limit = self.clock.spent + _TRIALS * self.clock.left
         for entry in ordered:
             if self.clock.spent > limit:
-                entry.status = "not tried: no time to measure its cost"
-                continue
+                break  # results of these may still be known from a file
             self._show(f"measuring {entry.candidate.name}")
             try:
                 entry.cost = entry.candidate.measure(few, self.store.how)
@@ -129,8 +144,10 @@ class Race:
         while self.racing():
             self.sizes.append(size)
             for fold in range(self.store.folds.count):
-                self._fold(size, fold)
-                self._drop(size)
+                self._fold(size, fold, [entry for entry in self.racing() if self._cheap(entry, size)])
+            for fold in range(self.store.folds.count):
+                self._fold(size, fold, self.racing())
+                self._drop(size, fold + 1)
                 answered = min((self._answered(entry, size) for entry in self.racing()), default=0)
                 if size < largest and answered >= _ENOUGH and self._affordable(min(2 * size, largest)):
                     break
@@ -143,15 +160,16 @@ class Race:
             self._halve(size)
             size = min(2 * size, largest)
 
-    def _fold(self, size: int, fold: int) -> None:
-        """Everybody who is in and can end in time; at a first look the cheap ones first, later the leaders."""
-        for entry in self._order(size):
+    def _fold(self, size: int, fold: int, who: Sequence[Entry]) -> None:
+        """Those who have not run this fold and can end in time: cheap and promising ones first, later the leaders."""
+        for entry in self._order(size, fold, who):
             known = self.store.known(entry.candidate, size, fold)
             expected = self.predicted(entry, size, fold)
             if known is None and expected > self.clock.left:
                 entry.status = (
-                    f"no time left: a fold of {size} rows a class takes about {expected:.0f} s"
-                    if not entry.parts else f"stopped: no time for another fold of {size} rows a class"
+                    f"stopped: no time for another fold of {size} rows a class" if entry.parts
+                    else "not tried: no time to measure its cost" if entry.cost is None
+                    else f"no time left: a fold of {size} rows a class takes about {expected:.0f} s"
                 )  # fmt: skip
                 continue
             self._show(f"{entry.candidate.name}, {size} a class, fold {fold + 1}")
@@ -164,28 +182,29 @@ class Race:
             if known is None and entry.cost is not None and expected > 0:
                 entry.pace *= min(10.0, max(0.1, part.seconds / expected))
 
-    def _order(self, size: int) -> list[Entry]:
-        if self.sizes[:1] == [size] and not any(entry.parts for entry in self.entries):
-            best = max(entry.promise for entry in self.entries)
-            return sorted(
-                self.racing(),
-                key=lambda entry: self.predicted(entry, size) * (1 + (best - entry.promise) / _BEHIND),
-            )
-        return sorted(self.racing(), key=lambda entry: (-self._standing(entry), self.predicted(entry, size)))
+    def _order(self, size: int, fold: int, who: Sequence[Entry]) -> list[Entry]:
+        waiting = [entry for entry in who if len(entry.parts.get(size, [])) <= fold]
+        best = max((entry.promise for entry in self.entries), default=0.0)
+
+        def place(entry: Entry) -> tuple[float, float]:
+            dear = self.predicted(entry, size) * (1 + (best - entry.promise) / _BEHIND)
+            return (-self._standing(entry) if entry.parts else 0.0, dear)
+
+        return sorted(waiting, key=place)
 
     def _standing(self, entry: Entry) -> float:
         """Its accuracy, at the largest size that it has run."""
         return self.joined(entry, entry.size).mean if entry.size is not None else 0.0
 
-    def _drop(self, size: int) -> None:
-        leader = self.leader(size)
+    def _drop(self, size: int, folds: int) -> None:
+        leader = self.leader(size, folds)
         if leader is None:
             return
-        best = self.joined(leader, size)
+        best = self.joined(leader, size, folds)
         for entry in self.racing():
             if entry is leader or not entry.parts.get(size) or self._cheap(entry, size):
                 continue
-            found = compare(best, self.joined(entry, size))
+            found = compare(best, self.joined(entry, size, folds))
             if found.episodes >= _FEWEST and found.difference - found.ci95 > 0:
                 entry.status = f"clearly worse than the best after {found.episodes} rows"
 
@@ -211,7 +230,7 @@ class Race:
         """The largest size of which a fold of everybody is a share of what is left; halves of the largest."""
         size = self.store.folds.largest
         while size > _LEAST_SIZE:
-            total = sum(self.predicted(entry, size) for entry in self.racing())
+            total = sum(self.predicted(entry, size) for entry in self.racing() if entry.cost is not None)
             if total <= _FIRST * self.clock.left:
                 break
             size = max(_LEAST_SIZE, (size + 1) // 2)
