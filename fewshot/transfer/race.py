@@ -86,13 +86,12 @@ class Race:
         return self.store.joined(entry.candidate, size, entry.parts[size][:folds])
 
     def leader(self, size: int, folds: int | None = None) -> Entry | None:
-        """The best in the first folds of a size, by default in as many as anybody ran; of equals the cheapest."""
+        """The best in the first folds of a size, by default in as many as anybody ran; of equals the most promising."""
         ran = [entry for entry in self.entries if entry.parts.get(size)]
         most = max((len(entry.parts[size]) for entry in ran), default=0) if folds is None else folds
         full = [entry for entry in ran if len(entry.parts[size]) >= most]
-        return min(
-            full, key=lambda entry: (-self.joined(entry, size, most).mean, self.predicted(entry, size)), default=None
-        )
+        order = [(-self.joined(entry, size, most).mean, -entry.promise, self.predicted(entry, size)) for entry in full]
+        return full[order.index(min(order))] if full else None
 
     def best(self, size: int) -> Entry | None:
         """The leader of a size; or whoever ran fewer folds, and is clearly better than the leader in these."""
