@@ -50,9 +50,9 @@ def advise(
 
     Scores of each encoder come first (see `score_encoder`). Then every strategy of every encoder, and a baseline
     without any network, are tried on cross-validated episodes of the rows given, all on the same folds: see
-    `fewshot.transfer.race.Race`. What comes first in the largest episodes is the choice, of equals the one whose encoder
-    scores best; the paired intervals say how sure that is. Training from scratch and the baseline also decide whether
-    the pretraining helps at all: see `NegativeTransfer`.
+    `fewshot.transfer.race.Race`. What comes first in the largest episodes is the choice; of equals, the one of the
+    encoder that scores best. The paired intervals say how sure that is. Training from scratch and the baseline also
+    decide whether the pretraining helps at all: see `NegativeTransfer`.
 
     A run can be interrupted from the keyboard: what is known by then is returned. With `out` the same call goes on from
     what was done, and spends its minutes on what is missing.
