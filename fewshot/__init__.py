@@ -29,6 +29,7 @@ _MODULES = {
     "pretrain": "fewshot.meta",
     "load_weights": "fewshot.meta",
     "save_weights": "fewshot.meta",
+    "advise": "fewshot.transfer",
     "fine_tune": "fewshot.transfer",
     "load_tuned": "fewshot.transfer",
 }
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from fewshot.meta import pretrain as pretrain
     from fewshot.meta import save_weights as save_weights
     from fewshot.prompts import Prompts as Prompts
+    from fewshot.transfer import advise as advise
     from fewshot.transfer import fine_tune as fine_tune
     from fewshot.transfer import load_tuned as load_tuned
     from fewshot.transforms import Transform as Transform

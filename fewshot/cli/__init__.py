@@ -14,6 +14,7 @@ VERBS = {
     "predict": "ask a saved classifier about new pictures or texts, into a CSV file",
     "evaluate": "evaluate learners on N-way K-shot episodes and print a table with intervals",
     "classify": "images or texts into classes named in words, with or without a task description",
+    "advise": "which encoder, how much of it to train, or not to transfer at all: evidence within minutes",
     "compare": "paired comparison of the results in files",
     "report": "results as HTML page, CSV, LaTeX or plot",
     "embed": "fill the embedding cache ahead of time",

@@ -23,6 +23,8 @@ class Encoder:
             given as float pixels 0..1, and rows that are tensors already are given as they are.
         dim: features D of a row, or None where it depends on the data.
         logit_scale: factor on cosines with class text under which they were trained, or None.
+        source_head: classifier of the classes that it was trained on, features ``[M, D]`` -> logits ``[M, Z]``, or
+            None; features do not depend on it.
     """
 
     name: str = "encoder"
@@ -30,6 +32,7 @@ class Encoder:
     transform: Callable[[Any], Tensor] | None = None
     dim: int | None = None
     logit_scale: float | None = None
+    source_head: nn.Module | None = None
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -66,7 +66,9 @@ class TimmEncoder(ModuleEncoder):
         else:
             module = _with_checkpoint(model, checkpoint, options)
         width: int | None = None
+        head: Any = None
         if layer is None:
+            head = module.get_classifier()  # type: ignore[operator]
             module.reset_classifier(0)  # type: ignore[operator]
             width = int(getattr(module, "head_hidden_size", None) or module.num_features)  # type: ignore[arg-type]
         recipe = timm.data.resolve_data_config(model=module)
@@ -83,6 +85,8 @@ class TimmEncoder(ModuleEncoder):
         name += f"({layer})" if layer else ""
         module.eval()  # a forward pass of the user's own must not change its batch norms
         super().__init__(module, transform, layer=layer, pool=pool, name=name, dim=width)
+        if isinstance(head, nn.Linear) and head.in_features == width:
+            self.source_head = head.eval()
 
 
 def _with_checkpoint(model: str, checkpoint: str, options: dict[str, Any]) -> nn.Module:

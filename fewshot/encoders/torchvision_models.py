@@ -62,7 +62,9 @@ class TorchvisionEncoder(ModuleEncoder):
         else:
             module = _with_checkpoint(model, checkpoint)
         width: int | None = None
+        head: nn.Module | None = None
         if layer is None:
+            head = module.get_submodule(_head(module) or "")
             width = remove_head(module, model)
         recipe = weights.transforms()
         transform = Preprocess(
@@ -76,6 +78,7 @@ class TorchvisionEncoder(ModuleEncoder):
         name += f"({layer})" if layer else ""
         module.eval()  # a forward pass of the user's own must not change its batch norms
         super().__init__(module, transform, layer=layer, pool=pool, name=name, dim=width)
+        self.source_head = head
 
 
 def remove_head(module: nn.Module, model: str) -> int:

@@ -28,17 +28,24 @@ def h_score(features: Any, labels: Any) -> float:
     Ibrahim, Ponomareva, Mazumder, "Newer is not always better: rethinking transferability metrics, their peculiarities,
     stability and performance", 2021, arXiv:2110.06893.
     """
-    from sklearn.covariance import ledoit_wolf
+    from sklearn.covariance import ledoit_wolf_shrinkage
 
     rows = checked_rows(features)
     numbers = checked_labels(labels, len(rows)).to(rows.device)
     one_hot = torch.nn.functional.one_hot(numbers).to(rows)  # [M, C]
     centred = rows - rows.mean(0)
     means = one_hot.mT @ centred / one_hot.sum(0)[:, None]  # [C, D]
-    covariance, shrinkage = ledoit_wolf(centred.cpu().numpy(), assume_centered=True)
-    between = means.mT @ (means * one_hot.mean(0)[:, None])  # [D, D]
-    solved = torch.linalg.solve(torch.from_numpy(covariance).to(rows), (1 - shrinkage) * between)
-    return float(solved.trace())
+    count, width = rows.shape
+    shrinkage = float(ledoit_wolf_shrinkage(centred.cpu().numpy(), assume_centered=True))
+    ridge = shrinkage * centred.square().sum() / (count * width)
+    if count < width and ridge > 0:  # by the products of rows: (S + r I)^-1 m = (m - X^T (M r I + X X^T)^-1 X m) / r
+        scale = (1 - shrinkage) / count
+        gram = centred @ centred.mT * scale + ridge * torch.eye(count).to(rows)  # [M, M]
+        solved = (means.mT - centred.mT @ torch.linalg.solve(gram, centred @ means.mT) * scale) / ridge  # [D, C]
+    else:
+        covariance = (1 - shrinkage) * centred.mT @ centred / count + ridge * torch.eye(width).to(rows)
+        solved = torch.linalg.solve(covariance, means.mT)
+    return float((1 - shrinkage) * ((means * solved.mT).sum(1) * one_hot.mean(0)).sum())
 
 
 def neighbour_purity(features: Any, labels: Any, neighbours: int = 5) -> float:

@@ -71,10 +71,11 @@ def test_leep_and_nce_by_loops() -> None:
     assert nce(np.zeros(30), LABELS) == pytest.approx(-math.log(3))
 
 
-def test_h_score_by_its_definition_and_not_fooled_by_width() -> None:
+@pytest.mark.parametrize("width", [6, 50])
+def test_h_score_by_its_definition_and_not_fooled_by_width(width: int) -> None:
     from sklearn.covariance import LedoitWolf
 
-    features = rows(6)
+    features = rows(width)
     shrunk = LedoitWolf().fit(features)
     means = np.stack([features[c == LABELS].mean(0) for c in range(3)]) - features.mean(0)
     expected = np.trace(np.linalg.inv(shrunk.covariance_) @ (means.T @ means / 3)) * (1 - shrunk.shrinkage_)
