@@ -21,7 +21,9 @@ _HOME = {
     "ZeroShotClassifier": "fewshot.classifier",
     "Prompts": "fewshot.prompts",
     "meta_train": "fewshot.meta",
+    "contact_sheet": "fewshot.transfer",
     "fine_tune": "fewshot.transfer",
+    "inspect": "fewshot.transfer",
     "load_tuned": "fewshot.transfer",
 }
 __all__ = list(_HOME)
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
     from fewshot.maths.convergence import ConvergenceWarning as ConvergenceWarning
     from fewshot.meta import meta_train as meta_train
     from fewshot.prompts import Prompts as Prompts
+    from fewshot.transfer import contact_sheet as contact_sheet
     from fewshot.transfer import fine_tune as fine_tune
+    from fewshot.transfer import inspect as inspect
     from fewshot.transfer import load_tuned as load_tuned
 
 

@@ -14,6 +14,7 @@ VERBS = {
     "classify": "images or texts into classes named in words, with or without a task description",
     "compare": "paired comparison of the results in files",
     "report": "results as HTML page, CSV, LaTeX or plot",
+    "inspect": "what each stage of a network makes of data, before and after fine-tuning",
     "embed": "fill the embedding cache ahead of time",
     "cache": "what the embedding cache holds, and its upkeep",
     "train": "meta-train a learner with weights, and go on where it was interrupted",
