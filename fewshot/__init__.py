@@ -30,7 +30,9 @@ _MODULES = {
     "load_weights": "fewshot.meta",
     "save_weights": "fewshot.meta",
     "advise": "fewshot.transfer",
+    "contact_sheet": "fewshot.transfer",
     "fine_tune": "fewshot.transfer",
+    "inspect": "fewshot.transfer",
     "load_tuned": "fewshot.transfer",
 }
 # Public packages, imported like names when they are first used: `fewshot.zsl.conse`.
@@ -70,7 +72,9 @@ if TYPE_CHECKING:
     from fewshot.meta import save_weights as save_weights
     from fewshot.prompts import Prompts as Prompts
     from fewshot.transfer import advise as advise
+    from fewshot.transfer import contact_sheet as contact_sheet
     from fewshot.transfer import fine_tune as fine_tune
+    from fewshot.transfer import inspect as inspect
     from fewshot.transfer import load_tuned as load_tuned
     from fewshot.transforms import Transform as Transform
     from fewshot.transforms import list_transforms as list_transforms

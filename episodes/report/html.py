@@ -1,39 +1,49 @@
-"""One self-contained HTML page: tables, plot, comparisons, recipes."""
+"""One self-contained HTML page: summary, tables, charts, comparisons, answers, recipes."""
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
-from episodes.comparison import compare_all, format_p
+from episodes.comparison import compare, compare_all
 from episodes.naming import learner_names, task_names
 from episodes.printable import printable
-from episodes.report.plot import plot_shots
+from episodes.report.charts import bar, differences, shots
+from episodes.report.forest import forest
+from episodes.report.overview import best_of_tasks, same_episodes, standings, summary
+from episodes.report.queries import Budget, answers, check_pictures
+from episodes.report.recipes import as_json, citation, command, in_words, package_version
+from episodes.report.rendering import drawn, render
+from episodes.report.svg import picture
 from episodes.report.tables import grids
 from episodes.result import HasCells, Result, cells_of, group_by_evaluation
 
-_HARDEST = 20  # classes listed for each cell
+_WIDE = 600.0
+_LINES = 24  # of a chart of differences
+_DETAILED = 24  # cells whose answers are shown
 
 
-def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results") -> str:
+def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results", *, pictures: Any = None) -> str:
     """The results as one page without any external request; every text in it is escaped.
 
-    The plot is left out where matplotlib is not installed.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    Args:
+        results: cells of any number of tasks.
+        title: of the page.
+        pictures: the source that was evaluated, as images, to show wrong answers of the hardest episodes where answers
+            were kept; None: they are named by row.
 
-    environment = Environment(
-        loader=PackageLoader("episodes.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["percent"] = lambda value: f"{100 * value:.2f}"
-    environment.filters["p"] = format_p
+    Raises:
+        ValueError: pictures of other classes than those of the answers.
+    """
     cells = cells_of(results)
+    if pictures is not None:
+        check_pictures(pictures, cells)
     groups = group_by_evaluation(cells)
     tasks = dict(zip((group[0].evaluation_key for group in groups), task_names([g[0] for g in groups]), strict=True))
     names = dict(zip(map(id, cells), learner_names(cells), strict=True))
+    tables = grids(cells)
 
     def called(cell: Result) -> str:
         return f"{names[id(cell)]}, {tasks[cell.evaluation_key]}, {printable(cell.metric.name)}"
@@ -44,41 +54,43 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
             "comparisons": compare_all(group),
         }
         for group in groups
+        if len(group) > 1
     ]
-    recipes = [
-        {"name": called(cell), "key": cell.key,
-         "text": json.dumps({"recipe": cell.recipe, "environment": cell.environment,
-                             "provenance": cell.provenance}, indent=1)}
-        for cell in cells
-    ]  # fmt: skip
-    predictions = [_of_predictions(cell, called(cell)) for cell in cells if cell.kept is not None]
-    return environment.get_template("report.html").render(
-        title=printable(title), tables=grids(cells), tasks=compared, recipes=recipes, predictions=predictions,
-        plot=_plot(cells),
+    order = [standings(table) for table in tables]
+    budget = Budget()
+    kept = [cell for cell in cells if cell.kept is not None]
+    found = differences(cells, order[0][0].learner if order and order[0] else None)
+    return render(
+        "report.html", title=printable(title), tables=tables, standings=order,
+        best=[best_of_tasks(table) for table in tables], sentences=summary(tables), tasks=compared,
+        charts=[drawn(one) for one in shots(cells)],
+        forests={part: [{**one, "chart": drawn(one["chart"])} for one in found[part]] for part in found},
+        encoders=_encoders(cells),
+        answers=[answers(cell, called(cell), pictures, budget) for cell in kept[:_DETAILED]],
+        undetailed=len(kept[_DETAILED:]),
+        recipes=[{"name": called(cell), "key": cell.key, "words": in_words(cell), "text": as_json(cell),
+                  "command": command(cell)}
+                 for cell in cells],
+        version=package_version(), today=date.today().isoformat(), citation=citation(),
     )  # fmt: skip
 
 
-def _of_predictions(cell: Result, name: str) -> dict[str, Any]:
-    """Scores over all predictions of a cell together, and its hardest classes."""
-    try:
-        kept, classes = cell.predictions, cell.per_class()
-    except ValueError as error:
-        return {"name": name, "missing": str(error)}
-    hardest = sorted((one for one in classes if one.queries), key=lambda one: one.accuracy)[:_HARDEST]
-    return {
-        "name": name, "missing": "", "accuracy": kept.accuracy,
-        "balanced": kept.balanced_accuracy, "macro_f1": kept.macro_f1,
-        "ece": kept.calibration_error(), "log_loss": kept.log_loss, "classes": len(classes),
-        "hardest": [{"name": printable(one.name), "score": one} for one in hardest],
-    }  # fmt: skip
-
-
-def _plot(cells: list[Result]) -> str:
-    try:
-        figure = plot_shots(cells)
-    except (ImportError, ValueError):
-        return ""
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+def _encoders(cells: list[Result]) -> list[dict[str, Any]]:
+    """Each encoder against the best one, on the same episodes: a chart with a line for each learner and task."""
+    groups = same_episodes(cells)
+    encoders = list(dict.fromkeys(cell.learner for group, _ in groups for cell in group))
+    won = [max(group, key=lambda cell: cell.mean * (1 if cell.metric.higher_is_better else -1)) for group, _ in groups]
+    best = max(encoders, key=lambda name: sum(cell.learner == name for cell in won), default="")
+    made = []
+    for other in (name for name in encoders if name != best):
+        bars = []
+        for group, name in groups:
+            by_name = {cell.learner: cell for cell in group}
+            if {best, other} <= set(by_name):
+                bars.append(replace(bar(compare(by_name[other], by_name[best])), name=name))
+        if bars:
+            content, height = forest(bars[:_LINES], heading=f"difference from {best}", width=_WIDE)
+            title = f"{other} against {best}"
+            chart = drawn(picture(content, _WIDE, height, title))
+            made.append({"name": title, "chart": chart, "more": len(bars[_LINES:])})
+    return made

@@ -101,13 +101,18 @@ def _notes(results: list[Result], groups: list[list[Result]], columns: list[str]
     return notes
 
 
-def to_text(results: HasCells | Iterable[Result]) -> str:
-    """Aligned tables for a terminal, one for each metric; control characters in names are spelled out."""
-    tables = [_text(table) for table in grids(results)]
+def to_text(results: HasCells | Iterable[Result], width: int | None = None) -> str:
+    """Aligned tables for a terminal, one for each metric; control characters in names are spelled out.
+
+    Args:
+        results: cells of any number of tasks.
+        width: letters of a line; tasks that do not fit beside the others go below them. None: all side by side.
+    """
+    tables = [_text(table, width) for table in grids(results)]
     return "\n\n".join(tables) or "no results"
 
 
-def _text(table: Grid) -> str:
+def _text(table: Grid, width: int | None = None) -> str:
     body = []
     for learner in table.learners:
         row = [learner]
@@ -119,12 +124,26 @@ def _text(table: Grid) -> str:
         body.append(row)
     head = [printable(table.metric.heading), *(f"{task}  " for task in table.tasks)]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(row[1:], widths[1:], strict=True))])
-             for row in [head, *body]]  # fmt: skip
-    rule = "-" * max(map(len, lines))
-    return "\n".join(
-        [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule, *table.notes, *table.legend("*", "~")]
-    )
+    lines: list[str] = []
+    for columns in _folded(widths, width):
+        own = [
+            "  ".join([row[0].ljust(widths[0]), *(row[column].rjust(widths[column]) for column in columns)])
+            for row in [head, *body]
+        ]
+        rule = "-" * max(map(len, own))
+        lines += [own[0].rstrip(), rule, *(line.rstrip() for line in own[1:]), rule]
+    return "\n".join([*lines, *table.notes, *table.legend("*", "~")])
+
+
+def _folded(widths: list[int], width: int | None) -> list[list[int]]:
+    """Columns of each part of a table, as many as fit beside the first; at least one."""
+    parts: list[list[int]] = [[]]
+    for column in range(1, len(widths)):
+        taken = widths[0] + sum(2 + widths[other] for other in [*parts[-1], column])
+        if width is not None and parts[-1] and taken > width:
+            parts.append([])
+        parts[-1].append(column)
+    return parts
 
 
 def to_csv(results: HasCells | Iterable[Result]) -> str:
@@ -152,13 +171,16 @@ def to_csv(results: HasCells | Iterable[Result]) -> str:
 
 
 def to_latex(results: HasCells | Iterable[Result]) -> str:
-    """A booktabs table for each metric; the best on each task in bold, those not different from it underlined."""
+    """A booktabs table and its caption for each metric; the best of a task in bold, those not different underlined."""
     return "\n".join(["% needs \\usepackage{booktabs}", *map(_latex, grids(results))])
 
 
 def _latex(table: Grid) -> str:
     lines = [
         f"% {printable(table.metric.heading)}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_caption(table)}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.tasks)}}}",
         r"\toprule",
         " & ".join(["Learner", *map(escape_latex, table.tasks)]) + r" \\",
@@ -177,8 +199,17 @@ def _latex(table: Grid) -> str:
                 value = f"${value}$"
             row.append(value)
         lines.append(" & ".join(row) + r" \\")
-    notes = "".join(f"\n% {note}" for note in [*table.notes, *table.legend("bold:", "underlined:")])
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + notes + "\n"
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _caption(table: Grid) -> str:
+    """What is in the cells, which interval, and what bold and underlined mean."""
+    told = [
+        f"{table.metric.heading[0].upper()}{table.metric.heading[1:]}",
+        *table.notes,
+        *table.legend("bold:", "underlined:"),
+    ]
+    return escape_latex(". ".join(told) + ".").replace("±", r"$\pm$")
 
 
 def escape_latex(text: str) -> str:

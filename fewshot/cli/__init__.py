@@ -17,6 +17,7 @@ VERBS = {
     "advise": "which encoder, how much of it to train, or not to transfer at all: evidence within minutes",
     "compare": "paired comparison of the results in files",
     "report": "results as HTML page, CSV, LaTeX or plot",
+    "inspect": "what each stage of a network makes of data, before and after fine-tuning",
     "embed": "fill the embedding cache ahead of time",
     "cache": "list, check and prune the embedding cache",
     "train": "meta-train a learner with weights; an interrupted run resumes",

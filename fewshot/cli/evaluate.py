@@ -15,6 +15,7 @@ from fewshot.cli.options import (
     load_source,
     read_dataset,
     read_templates,
+    terminal_width,
 )
 
 # Named here, since importing them would make --help slow; a test compares.
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print."""
     from episodes import Results, evaluate
+    from episodes.report import to_text
     from fewshot.cli.samplers import make_samplers
     from fewshot.learners import load_learner
 
@@ -117,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
             summary = {key: value for key, value in cell.to_json().items() if key not in left_out}
             print(json.dumps(summary))
         return 0
-    print(results)
+    print(to_text(results, terminal_width()))
     if options.compare and len(options.learner) > 1:
         from episodes.comparison import compare_all
 

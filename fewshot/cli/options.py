@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from typing import Any
 
@@ -22,6 +23,11 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
     parser.add_argument("--skip-damaged", action="store_true", help="leave damaged items out (on_error='skip')")
+
+
+def terminal_width() -> int | None:
+    """Letters of a line where standard output is a terminal; None where it goes to a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def load_results(files: list[str]) -> Any:

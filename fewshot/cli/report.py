@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from fewshot.cli.options import load_results
+from fewshot.cli.options import load_results, terminal_width
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example:\n  fewshot report runs.jsonl --html report.html --plot accuracy.svg"
     parser.add_argument("files", nargs="+", metavar="FILE", help="results written by fewshot evaluate --out")
     parser.add_argument("--html", metavar="FILE", help="one self-contained page")
+    parser.add_argument("--title", default="Few-shot results", help="of the page")
+    parser.add_argument(
+        "--pictures", metavar="DATA", help="the images that were evaluated, to show wrong answers on --html"
+    )
     parser.add_argument("--csv", metavar="FILE", help="one row per cell")
     parser.add_argument("--latex", metavar="FILE", help="a booktabs table")
     parser.add_argument("--plot", metavar="FILE", help="scores against shots, .png or .svg")
@@ -22,15 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the requested files; the text table goes to standard output."""
     from episodes.files import write_atomically
-    from episodes.report import plot_shots, to_csv, to_html, to_latex
+    from episodes.report import plot_shots, to_csv, to_html, to_latex, to_text
 
     results = load_results(options.files)
-    for path, make in ((options.html, to_html), (options.csv, to_csv), (options.latex, to_latex)):
+    if options.pictures and not options.html:
+        raise ValueError("--pictures are shown on the page; say where: --html FILE.")
+
+    def page(held: Any) -> str:
+        from episodes import load_dataset
+
+        pictures = load_dataset(options.pictures) if options.pictures else None
+        return to_html(held, options.title, pictures=pictures)
+
+    for path, make in ((options.html, page), (options.csv, to_csv), (options.latex, to_latex)):
         if path:
             write_atomically(Path(path), make(results).encode())
             print(f"wrote {path}", file=sys.stderr)
     if options.plot:
         plot_shots(results, options.plot)
         print(f"wrote {options.plot}", file=sys.stderr)
-    print(results)
+    print(to_text(results, terminal_width()))
     return 0

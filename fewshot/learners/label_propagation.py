@@ -41,7 +41,7 @@ class LabelPropagation(Learner):
     Raises:
         ValueError: an argument is out of range.
 
-    For many queries of five classes, as in the second paper's exams: ``label-propagation(neighbours=20, power=3.0,
+    For many queries of five classes, as in the second paper's tasks: ``label-propagation(neighbours=20, power=3.0,
     centred=False)``.
 
     Reference: Zhou, Bousquet, Lal, Weston, Schölkopf, "Learning with local and global consistency",

@@ -6,6 +6,7 @@ from fewshot.transfer.domain_distance import linear_cka, mmd, proxy_a_distance
 from fewshot.transfer.encoder_scores import EncoderScores, score_encoder
 from fewshot.transfer.evidence import logme
 from fewshot.transfer.fine_tuning import fine_tune
+from fewshot.transfer.inspection import Inspection, contact_sheet, inspect
 from fewshot.transfer.left_out import left_out_mean, left_out_ridge
 from fewshot.transfer.negative import negative_transfer
 from fewshot.transfer.posteriors import leep, nce
@@ -16,12 +17,15 @@ from fewshot.transfer.verdict import NegativeTransfer, NegativeTransferWarning
 __all__ = [
     "Advice",
     "EncoderScores",
+    "Inspection",
     "NegativeTransfer",
     "NegativeTransferWarning",
     "TunedEncoder",
     "advise",
+    "contact_sheet",
     "fine_tune",
     "h_score",
+    "inspect",
     "leep",
     "left_out_mean",
     "left_out_ridge",

@@ -378,8 +378,8 @@ def test_the_result_is_an_encoder_like_any_other(tmp_path: Path) -> None:
     tuned = tune(encoder, "last(1)", lr=1e-3, epochs=4)
     rows = [embed(source, one, cache=tmp_path) for one in (encoder, tuned)]
     assert rows[0].space != rows[1].space and not torch.equal(rows[0].features, rows[1].features)
-    marks = evaluate("prototypes", rows[1], EpisodeSampler(source.labels, 3, 1, 2), episodes=5, progress=False)
-    assert marks["prototypes"].episodes == 5
+    results = evaluate("prototypes", rows[1], EpisodeSampler(source.labels, 3, 1, 2), episodes=5, progress=False)
+    assert results["prototypes"].episodes == 5
     X = [np.asarray((row * 255).byte().permute(1, 2, 0)) for row in source.features]
     classifier = FewShotClassifier(tuned, cache=False).fit(X, source.labels.numpy())
     assert classifier.score(X, source.labels.numpy()) > 0.5
@@ -500,18 +500,18 @@ def test_another_tuning_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_as_a_learner_it_sits_the_same_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, encoder = pictures(45), conv4()
-    exam = EpisodeSampler(source.labels, way=3, shot=4, query=3)
+    sampler = EpisodeSampler(source.labels, way=3, shot=4, query=3)
     learners = {
         "last": Tuned(encoder, "last(1)", epochs=3), "full": Tuned(encoder, "full", epochs=3, lr=1e-3),
         "probe": Tuned(encoder, "linear-probe", epochs=3),
     }  # fmt: skip
     out = tmp_path / "results.jsonl"
-    marks = evaluate(learners, source, exam, episodes=2, progress=False, out=out)
-    assert np.mean([marks[name].mean for name in learners]) > 0.35  # chance is 0.33
-    again = evaluate(learners, source, exam, episodes=2, progress=False, out=out)
-    assert all(np.array_equal(again[name].scores, marks[name].scores) for name in learners)
+    results = evaluate(learners, source, sampler, episodes=2, progress=False, out=out)
+    assert np.mean([results[name].mean for name in learners]) > 0.35  # chance is 0.33
+    again = evaluate(learners, source, sampler, episodes=2, progress=False, out=out)
+    assert all(np.array_equal(again[name].scores, results[name].scores) for name in learners)
 
-    drawn = exam.draw(0, 1)
+    drawn = sampler.draw(0, 1)
     episode, _ = drawn.episode(source[drawn.rows])
     tuned = fine_tune(encoder, TensorSource(episode.support[0], episode.labels[0]), "full", epochs=3, lr=1e-3,
                       cache=False, progress=False)  # fmt: skip

@@ -1,0 +1,209 @@
+"""The report page: what it says in words, what it draws, and that it can be read anywhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from episodes import EpisodeSampler, Result, Results, TensorSource, compare, evaluate
+from episodes.report import to_html, to_latex, to_text
+from episodes.report.charts import bar, differences, reliability, shots
+from episodes.report.forest import Bar, forest
+from episodes.report.line_chart import line_chart
+from episodes.report.overview import best_of_tasks, same_episodes, standings, summary
+from episodes.report.queries import confusion, hardest_episodes
+from episodes.report.svg import picture, shortened, text, ticks
+from episodes.report.tables import grids
+
+
+def cell(learner: str, level: float, dataset: str = "toy", shot: int = 1, encoder: str = "") -> Result:
+    evaluation = {
+        "dataset": {"name": dataset, "fingerprint": dataset + encoder},
+        "way": 5,
+        "shot": shot,
+        "query": 2,
+        "labels": "l",
+    }
+    noise = np.random.default_rng(shot).integers(-1, 2, 40)
+    scores = np.clip(level + noise, 0, 10) / 10
+    embedding = (
+        {"embedding": {"dataset": dataset, "encoder": encoder, "rows": 100, "precision": "float32"}} if encoder else {}
+    )
+    return Result(
+        learner, {"learner": {"spec": learner}, "evaluation": evaluation}, scores, query_count=10, provenance=embedding
+    )
+
+
+def three_learners() -> list[Result]:
+    levels = {"low": (4, 5, 6), "high": (6, 7, 5), "twin": (6, 7, 6)}
+    return [
+        cell(name, level, shot=shot) for name, own in levels.items() for shot, level in zip((1, 2, 5), own, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def answered() -> tuple[Results, TensorSource]:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60, 3, 4, 4)) * 3 + np.repeat(np.eye(3), 20, 0)[:, :, None, None]
+    pictures = TensorSource(
+        (np.clip(rows, 0, 1) * 255).astype(np.uint8), np.repeat([0, 1, 2], 20), ["<owl>", "cat", "dog"]
+    )
+    features = TensorSource(rows.reshape(60, -1), pictures.labels, pictures.class_names)
+    return evaluate(
+        "prototypes", features, EpisodeSampler(pictures.labels, 3, 1, 5), episodes=20, keep_predictions=True
+    ), pictures
+
+
+def test_ranks_and_means_over_tasks() -> None:
+    (table,) = grids(three_learners())
+    order = standings(table)
+    assert [one.learner for one in order] == ["twin", "high", "low"]
+    assert [one.rank for one in order] == pytest.approx([(1.5 + 1.5 + 1.5) / 3, (1.5 + 1.5 + 3) / 3, (3 + 3 + 1.5) / 3])
+    assert order[0].mean == pytest.approx(np.mean([c.mean for c in three_learners() if c.learner == "twin"]))
+    assert standings(grids(three_learners()[:3])[0]) == []  # one learner has no rank
+    (first, _, _) = best_of_tasks(table)
+    assert first.winner == "high" and first.equals == ["twin"]
+
+
+def test_the_summary_says_who_is_best() -> None:
+    (said,) = summary(grids(three_learners()))
+    assert said == (
+        "By accuracy, high is best on 2 of 3 tasks, nowhere clearly; 3 learners, 360 episodes scored. "
+        "Over all tasks twin has the best mean rank, 1.50."
+    )
+    clear = [cell("a", 3), cell("b", 8)]
+    assert "b is best on 1 of 1 task, on 1 of them clearly" in summary(grids(clear))[0]
+    assert summary(grids([cell("a", 3)]))[0].startswith("a: accuracy of ")
+
+
+def test_encoders_are_paired_by_their_episodes() -> None:
+    cells = [
+        cell(learner, level, encoder=encoder)
+        for learner in ("near", "ridge")
+        for encoder, level in (("small", 4), ("large", 7))
+    ]
+    groups = same_episodes(cells)
+    assert [name for _, name in groups] == ["near, toy 5-way 1-shot", "ridge, toy 5-way 1-shot"]
+    (group, _), *_ = groups
+    found = compare(group[0], group[1])
+    assert (found.a, found.b) == ("small", "large")
+    assert found.difference == pytest.approx(cells[0].mean - cells[1].mean)
+    assert same_episodes([cell("near", 4), cell("near", 5, shot=2)]) == []
+    page = to_html(cells)
+    assert "Encoders on the same episodes" in page and "small against large" in page
+
+
+def test_charts_are_well_formed_and_escaped() -> None:
+    cells = [cell("<a & b>", 4), cell("<a & b>", 5, shot=5), cell("other", 5)]
+    for svg in (*shots(cells), *(one["chart"] for one in differences(cells, None)["shown"])):
+        root = ElementTree.fromstring(svg)
+        assert "<a & b>" in "".join(root.itertext())
+    alone = picture(text("x", 1, 2), 10, 10, "t", alone=True)
+    assert ElementTree.fromstring(alone).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "prefers-color-scheme" in alone
+
+
+def test_panels_of_a_metric_share_their_axis() -> None:
+    low, high = (
+        re.findall(r'text-anchor="end" class="soft">([\d.]+)<', one)
+        for one in shots([cell("a", 2), cell("a", 8, "other")])
+    )
+    assert low == high and float(low[0]) < 30 and float(low[-1]) > 75
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0.13, 0.87, 4) == [0.2, 0.4, 0.6, 0.8]
+    assert ticks(-3, 12, 4) == [0.0, 5.0, 10.0]
+    assert ticks(1, 1) == [1]
+    assert shortened("a long name of a learner", 60) == "a long n…"
+    assert (
+        line_chart([], [], heading="empty")
+        and forest([Bar("a", 0.0, float("nan"), "", False, True)], heading="x")[1] > 0
+    )
+
+
+def test_better_is_green_whatever_the_direction() -> None:
+    up = compare(cell("a", 8), cell("b", 3))
+    assert bar(up).better and bar(up).clear and bar(up).value == pytest.approx(100 * up.difference)
+    evaluation = {**up.metric.__dict__}
+    assert evaluation["higher_is_better"]
+    lower = [
+        Result(c.learner, {**c.recipe, "evaluation": {**c.evaluation, "metric": "fpr95"}}, c.scores)
+        for c in (cell("a", 8), cell("b", 3))
+    ]
+    assert not bar(compare(*lower)).better
+
+
+def test_answers_show_confusions_and_hardest_episodes(answered: tuple[Results, TensorSource]) -> None:
+    results, pictures = answered
+    kept = results.cells[0].predictions
+    whole = confusion(kept)
+    counts = np.zeros((3, 3))
+    np.add.at(counts, (kept.targets, kept.predicted), 1)
+    shares = np.array([[value for value, _, _ in row] for _, row in whole["rows"]])
+    np.testing.assert_allclose(shares, counts / counts.sum(1, keepdims=True))
+    from episodes.report.queries import Budget
+
+    hardest = hardest_episodes(results.cells[0], kept, pictures, Budget())
+    assert hardest[0]["accuracy"] == kept.accuracies().min()
+    start = int(kept.counts[: hardest[0]["number"]].sum())
+    own = range(start, start + int(kept.counts[hardest[0]["number"]]))
+    wrong = {int(kept.rows[q]) for q in own if kept.predicted[q] != kept.targets[q]}
+    assert {one["row"] for one in hardest[0]["wrong"]} <= wrong and wrong
+    assert hardest[0]["wrong"][0]["picture"].startswith("data:image/jpeg;base64,")
+    assert hardest_episodes(results.cells[0], kept, pictures, Budget(0))[0]["wrong"][0]["picture"] == ""
+    ElementTree.fromstring(reliability(kept))
+    page = to_html(results, pictures=pictures)
+    assert "&lt;owl&gt;" in page and "<owl>" not in page and page.count("data:image/jpeg") >= 3
+    with pytest.raises(ValueError, match=r"the pictures are of classes \['a', 'b', 'c'\]"):
+        to_html(results, pictures=TensorSource(pictures.features, pictures.labels, ["a", "b", "c"]))
+
+
+def test_how_results_came_about_and_how_to_cite_them() -> None:
+    page = to_html([cell("ridge", 5, encoder="small")], "Ours & theirs")
+    assert "<title>Ours &amp; theirs</title>" in page
+    assert "40 episodes of 5 classes, 1 labelled rows of each, 2 queries of each" in page
+    assert "100 rows of toy, embedded by small in float32." in page
+    assert "@software{fewshot," in page
+
+
+def test_text_folds_to_the_width_of_a_terminal() -> None:
+    cells = [cell("a", 4, dataset=f"dataset number {number}") for number in range(6)]
+    folded = to_text(cells, 80)
+    assert max(map(len, folded.splitlines()[:12])) <= 80
+    assert folded.count("40.") + folded.count("39.") >= 6
+    assert len({line for line in folded.splitlines() if line.startswith("accuracy")}) == 3
+    assert to_text(cells) == to_text(cells, 10_000)
+    assert to_text(cells, 5).count("\na ") == 6  # a column each, however narrow
+
+
+def test_latex_has_a_caption() -> None:
+    text = to_latex([cell("50%_a", 4), cell("b", 8)])
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
+    caption = re.search(r"\\caption\{(.*)\}", text).group(1)
+    assert caption.startswith(r"Accuracy in \%. $\pm$ is the 95 \% interval") and "bold: best" in caption
+
+
+def test_in_a_browser(answered: tuple[Results, TensorSource], tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium (apt-get install chromium) to lay the page out")
+    page = to_html([*three_learners(), *answered[0].cells], pictures=answered[1])
+    assert len(page.encode()) < 2e6
+    check = (
+        "<script>onload=()=>{const open=document.querySelectorAll('details');open.forEach(d=>d.open=true);"
+        "document.title='wide '+document.documentElement.scrollWidth}</script>"
+    )
+    (tmp_path / "page.html").write_text(page.replace("</body>", f"{check}</body>"))
+    made = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--window-size=500,900",
+         f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'page.html'}"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert int(re.search(r"<title>wide (\d+)</title>", made.stdout).group(1)) <= 500  # nothing sticks out
