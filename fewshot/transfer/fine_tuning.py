@@ -55,7 +55,7 @@ def fine_tune(
     l2_sp: float | tuple[float, float] | None = None,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    augment: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
     wise: float | None = None,
     prefix: str | bool = "auto",
     validation: Any = None,
@@ -98,7 +98,9 @@ def fine_tune(
             (alpha, beta); beta is 0.01.
         label_smoothing: share of the target that is spread over all classes.
         mixup: a of the Beta(a, a) by which pairs of rows and of labels are mixed; 0: they are not.
-        augment: (inputs ``[B, *x]``, generator seeded by the step) -> inputs, after the encoder's transform.
+        augment: ``"flip | crop(0.8) | color(0.2)"`` (see `fewshot.augmentation`) or a transform of torchvision, of
+            pixels; or a function (inputs ``[B, *x]``, generator seeded by the step) -> inputs, after the encoder's
+            transform.
         wise: a of ``(1 - a) theta_0 + a theta`` of network and head in the end; None: 1.
         prefix: ``"auto"``: activations are kept up to 4 GB; True: whatever their size; False: never.
         validation: rows of the same classes that are not trained on; the best weights on them are kept.
@@ -120,19 +122,24 @@ def fine_tune(
     those of the strategies are in `fewshot.transfer.strategies`.
     """
     from episodes import load_dataset
+    from fewshot.augmentation import load_augmentation
+    from fewshot.augmentation.in_pixels import for_inputs
     from fewshot.embedding.any_dataset import as_items
     from fewshot.encoders import load_encoder
 
     phases = load_strategies(strategy)
     written = strategy if isinstance(strategy, str) else " | ".join(map(repr, phases))
+    given, place = load_encoder(encoder), place_of(device)
+    change = for_inputs(load_augmentation(augment), given.transform, given.name)
     how = Settings(
         epochs, batch_size, lr, head_lr, optimizer, weight_decay, schedule, warm_up, clip, head, batch_norm,
-        layer_decay, l2_sp, label_smoothing, mixup, augment, wise, prefix, precision, seed,
+        layer_decay, l2_sp, label_smoothing, mixup, change, wise, prefix, precision, seed,
     )  # fmt: skip
     how.check(phases)
-    given, place = load_encoder(encoder), place_of(device)
     source = load_dataset(source) if isinstance(source, str) else source
     items = as_items(source, given)
+    if items.kind == "texts" and (how.augment is not None or mixup):
+        raise ValueError(f"{items.name!r} holds texts; augment and mixup are of images, so leave them out.")
     labels, names = checked_classes(items)
     held_out = None if validation is None else as_items(validation, given)
     wanted = None if held_out is None else validation_labels(held_out, names)
