@@ -56,6 +56,17 @@ class Encoder:
         tower = {"images": "encode_images", "texts": "encode_texts"}[kind]
         return getattr(type(self), tower) is not getattr(Encoder, tower)
 
+    def tower(self, kind: str) -> nn.Module | None:
+        """The part of `module` that runs on rows of this kind, where it can be trained; else None.
+
+        An encoder of texts that gives one also defines `forward_texts`.
+        """
+        return self.module if kind == "images" and self.encodes(kind) else None
+
+    def forward_texts(self, texts: Sequence[str]) -> Tensor:
+        """`encode_texts` with gradients, in the mode that the network is in, as training needs it ``[B, D]``."""
+        raise TypeError(f"{type(self).__name__} does not define forward_texts; its text tower cannot be trained.")
+
     @property
     def device(self) -> torch.device:
         """Where it computes."""

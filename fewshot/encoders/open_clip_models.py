@@ -107,6 +107,17 @@ class OpenClipEncoder(Encoder):
         capacity = self.context_length - 2  # without the start and end tokens
         return encode_long(texts, self._encode, self._count, capacity, self.long_text, self.name)
 
+    def tower(self, kind: str) -> nn.Module | None:
+        """The image tower, or the text tower."""
+        if kind == "images":
+            return self.module.visual  # type: ignore[return-value]
+        text = getattr(self.module, "text", None)
+        return text if isinstance(text, nn.Module) else TextTower(self.module)
+
+    def forward_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of strings ``[B, D]``: `encode_texts` stops no gradient."""
+        return self.encode_texts(texts)
+
     def _encode(self, texts: list[str]) -> Tensor:
         tokens = self.tokenizer(texts).to(self.device)
         tower = getattr(self.module, "text", self.module)
@@ -120,6 +131,19 @@ class OpenClipEncoder(Encoder):
         if inner is not None:  # one of transformers
             return len(inner(text, add_special_tokens=False)["input_ids"])
         return len(self.tokenizer.encode(text))
+
+
+class TextTower(nn.Module):
+    """The parts of a CLIP that run on texts, in the order in which they run; they are the CLIP's own.
+
+    `open_clip.CLIP` keeps them side by side with its image tower, in no order.
+    """
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        for name in ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection"):
+            if isinstance(part := getattr(clip, name, None), (nn.Module, nn.Parameter)):
+                setattr(self, name, part)
 
 
 def _causal(tower: Any) -> bool:

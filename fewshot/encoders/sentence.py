@@ -72,6 +72,22 @@ class SentenceEncoder(Encoder):
         """Features of strings ``[B, D]``."""
         return encode_long(texts, self._encode, self._count, self.context_length - 2, self.long_text, self.name)
 
+    def tower(self, kind: str) -> nn.Module | None:
+        """The whole model, for texts."""
+        return self.module if kind == "texts" else None
+
+    def forward_texts(self, texts: Sequence[str]) -> Tensor:
+        """The same with gradients ``[B, D]``."""
+        return encode_long(texts, self._forward, self._count, self.context_length - 2, self.long_text, self.name)
+
+    def _forward(self, texts: list[str]) -> Tensor:
+        model: Any = self.module
+        read = getattr(model, "preprocess", None) or model.tokenize  # its name before sentence-transformers 5.2
+        tokens = {name: value.to(self.device) if isinstance(value, Tensor) else value
+                  for name, value in read(texts).items()}  # fmt: skip
+        rows: Tensor = model(tokens)["sentence_embedding"]
+        return rows
+
     def _encode(self, texts: list[str]) -> Tensor:
         rows: Tensor = self.module.encode(  # type: ignore[operator]
             texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False, device=str(self.device)

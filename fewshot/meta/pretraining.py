@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from episodes.device import choose_device
 from episodes.source import Source
+from fewshot.augmentation.loading import load_augmentation
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan, Training
@@ -53,7 +54,7 @@ def pretrain(
     every: int | None = None,
     patience: int | None = None,
     out: str | os.PathLike[str] | None = None,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    augment: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
     callbacks: Sequence[Callable[[dict[str, Any]], Any]] = (),
     device: torch.device | str = "auto",
     seed: int = 0,
@@ -84,7 +85,8 @@ def pretrain(
         every: steps between reports, validations and checkpoints; by default one epoch.
         patience: reports without a better validation after which training ends, or None.
         out: folder for weights, state and log.
-        augment: (rows ``[1, B, *x]``, generator) -> rows; the generator is seeded by the step.
+        augment: ``"flip | crop(0.8)"`` (see `fewshot.augmentation`), a transform of torchvision, or a function
+            (rows ``[1, B, *x]``, generator) -> rows; the generator is seeded by the step.
         callbacks: called with each report.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
         seed: of the weights, of the order of rows, of the classifier and of layers that draw random numbers.
@@ -98,6 +100,7 @@ def pretrain(
     """
     if epochs < 1 or batch < 2 or scale <= 0:
         raise ValueError(f"epochs={epochs}, batch={batch}, scale={scale}; at least 1, at least 2, and positive.")
+    change = load_augmentation(augment)
     model = seeded_learner(learner, seed)
     front = next((part for part in model.modules() if isinstance(part, NetFront)), None)
     if front is None:
@@ -128,8 +131,8 @@ def pretrain(
             order[epoch] = torch.from_numpy(random.permutation(len(labels)))
         chosen = order[epoch][part * plan.batch : (part + 1) * plan.batch]
         pictures = take(rows[chosen], place).unsqueeze(0)
-        if augment is not None:
-            pictures = augment(pictures, generator.manual_seed(seed + step))
+        if change is not None:
+            pictures = change(pictures, generator.manual_seed(seed + step))
         features, wanted = front(pictures, None)[0], labels[chosen.to(labels.device)]
         if cosine:
             logits = scale * F.normalize(features, dim=-1) @ F.normalize(trained.head, dim=-1).T
@@ -139,7 +142,7 @@ def pretrain(
 
     def identity() -> dict[str, Any]:
         classifier = f"cosine * {scale}" if cosine else "linear"
-        return training_identity(model, source, None, monitoring, augment, plan, classifier=classifier)
+        return training_identity(model, source, None, monitoring, change, plan, classifier=classifier)
 
     held = validation and (on_device(decoded(validation[0], progress), place), validation[1])
     return train(trained, model, compute_loss, plan, replace(monitoring, validation=held), place, identity)

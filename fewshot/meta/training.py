@@ -16,6 +16,7 @@ from episodes.device import choose_device
 from episodes.draw import Draw
 from episodes.episode import Episode
 from episodes.source import Source
+from fewshot.augmentation.loading import load_augmentation
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan, Training
@@ -45,7 +46,7 @@ def meta_train(
     every: int = 100,
     patience: int | None = None,
     out: str | os.PathLike[str] | None = None,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    augment: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
     callbacks: Sequence[Callable[[dict[str, Any]], Any]] = (),
     device: torch.device | str = "auto",
     first: int = 0,
@@ -80,7 +81,8 @@ def meta_train(
         out: folder for ``best.safetensors``, ``last.safetensors``, the state, and ``log.jsonl``; a run that finds its
             state there resumes. A finished one continues from its optimizer's state if `steps` is larger, where neither
             the schedule nor the learner depends on it.
-        augment: (rows ``[B, R, *x]``, generator) -> rows; the generator is seeded by the step.
+        augment: ``"flip | crop(0.8)"`` (see `fewshot.augmentation`), a transform of torchvision, or a function
+            (rows ``[B, R, *x]``, generator) -> rows; the generator is seeded by the step.
         callbacks: called with each report.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
         first: number of the first episode, and seed of weights and layers.
@@ -91,6 +93,7 @@ def meta_train(
             another learner, rows, episodes, validation, augmentation or plan), damaged files, or files of others.
         FloatingPointError: the loss is not finite; the message names the step.
     """
+    change = load_augmentation(augment)
     model = seeded_learner(learner, first)
     plan = Plan(steps, batch, accumulate, optimizer, lr, weight_decay, schedule, warm_up, clip, precision, first)
     plan.check()
@@ -110,7 +113,7 @@ def meta_train(
         known = int((drawn.targets >= 0).sum())
         losses, right = [], []
         for _, part in drawn.groups():  # one, unless episodes have unequally many queries
-            episode, targets = gather(rows, part, place, augment, generator)
+            episode, targets = gather(rows, part, place, change, generator)
             with _numbered_step(model, step, steps):
                 loss, logits = episode_loss(model, episode, targets)
             losses.append(loss * (int((part.targets >= 0).sum()) / max(known, 1)))
@@ -118,7 +121,7 @@ def meta_train(
         return torch.stack(losses).sum(), torch.stack(right).sum() / max(known, 1)
 
     def identity() -> dict[str, Any]:
-        return training_identity(model, source, sampler, monitoring, augment, plan)
+        return training_identity(model, source, sampler, monitoring, change, plan)
 
     held = validation and (on_device(decoded(validation[0], progress), place), validation[1])
     return train(model, model, compute_loss, plan, replace(monitoring, validation=held), place, identity)

@@ -47,12 +47,7 @@ class Body(nn.Module):
         """Features ``[B, D]``."""
         encoder = self.encoder
         if self.kind == "texts":
-            module: Any = encoder.module
-            read = getattr(module, "preprocess", None) or module.tokenize  # its name before sentence-transformers 5.2
-            tokens = {name: value.to(encoder.device) if isinstance(value, Tensor) else value
-                      for name, value in read(list(batch)).items()}  # fmt: skip
-            rows: Tensor = module(tokens)["sentence_embedding"]
-            return rows
+            return encoder.forward_texts(list(batch))
         if isinstance(encoder, ModuleEncoder) and type(encoder).encode_images is ModuleEncoder.encode_images:
             return encoder.forward(batch)
         return encoder.encode_images(batch)
@@ -145,15 +140,10 @@ def plain_name(name: str) -> str:
 
 
 def _network(encoder: Encoder, kind: str) -> nn.Module:
-    module: Any = encoder.module
-    if kind == "texts":
-        if hasattr(module, "tokenize") and type(module).__name__ == "SentenceTransformer":
-            return module
+    tower = encoder.tower(kind)
+    if tower is None:
         raise ValueError(
-            f"{encoder.name!r} has no text tower that can be trained here; strategies for texts are for sentence "
-            "encoders ('text:minilm'). 'linear-probe' trains a head on its features."
+            f"{encoder.name!r} has no tower for {kind} that can be trained here (an encoder says so by `tower`); "
+            "'linear-probe' trains a head on its features, and is the only strategy for it."
         )
-    if isinstance(encoder, ModuleEncoder):
-        return encoder.module
-    visual = getattr(module, "visual", None)
-    return visual if isinstance(visual, nn.Module) else module
+    return tower

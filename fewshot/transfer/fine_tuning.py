@@ -55,7 +55,7 @@ def fine_tune(
     l2_sp: float | tuple[float, float] | None = None,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    augment: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
     wise: float | None = None,
     prefix: str | bool = "auto",
     validation: Any = None,
@@ -98,7 +98,9 @@ def fine_tune(
             (alpha, beta); beta is 0.01.
         label_smoothing: share of the target that is spread over all classes.
         mixup: a of the Beta(a, a) by which pairs of rows and of labels are mixed; 0: they are not.
-        augment: (inputs ``[B, *x]``, generator seeded by the step) -> inputs, after the encoder's transform.
+        augment: ``"flip | crop(0.8) | color(0.2)"`` (see `fewshot.augmentation`) or a transform of torchvision, of
+            pixels; or a function (inputs ``[B, *x]``, generator seeded by the step) -> inputs, after the encoder's
+            transform.
         wise: a of ``(1 - a) theta_0 + a theta`` of network and head in the end; None: 1.
         prefix: ``"auto"``: activations are kept up to 4 GB; True: whatever their size; False: never.
         validation: rows of the same classes that are not trained on; the best weights on them are kept.
@@ -121,18 +123,23 @@ def fine_tune(
     """
     from episodes import load_dataset
     from episodes.any_source import as_source
+    from fewshot.augmentation import load_augmentation
+    from fewshot.augmentation.in_pixels import for_inputs
     from fewshot.encoders import load_encoder
 
     phases = load_strategies(strategy)
     written = strategy if isinstance(strategy, str) else " | ".join(map(repr, phases))
+    given, place = load_encoder(encoder), choose_device(device)
+    change = for_inputs(load_augmentation(augment), given.transform, given.name)
     how = Settings(
         epochs, batch_size, lr, head_lr, optimizer, weight_decay, schedule, warm_up, clip, head, batch_norm,
-        layer_decay, l2_sp, label_smoothing, mixup, augment, wise, prefix, precision, seed,
+        layer_decay, l2_sp, label_smoothing, mixup, change, wise, prefix, precision, seed,
     )  # fmt: skip
     how.check(phases)
-    given, place = load_encoder(encoder), choose_device(device)
     source = load_dataset(source) if isinstance(source, str) else source
     items = as_source(source, given)
+    if tower_of(items) == "texts" and (how.augment is not None or mixup):
+        raise ValueError(f"{items.name!r} holds texts; augment and mixup are of images, so leave them out.")
     labels, names = checked_classes(items)
     held_out = None if validation is None else as_source(validation, given)
     wanted = None if held_out is None else validation_labels(held_out, names)

@@ -16,6 +16,8 @@ from fewshot.registry import unknown
 class LowRank(nn.Module):
     """``W -> W + alpha / r B A``, for the weight of a linear layer or a convolution (flattened to a matrix).
 
+    Query, key and value of `nn.MultiheadAttention` are one matrix ``[3 D, D]``, and so is what is added to it.
+
     A begins as Kaiming-uniform and B at zero, so that the layer begins as it was.
 
     Args:
@@ -28,6 +30,7 @@ class LowRank(nn.Module):
     def __init__(self, weight: Tensor, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
         self.scale = alpha / rank
+        self.order: tuple[str, ...] = ()  # of the parameters of its layer, which merging restores
         width = weight[0].numel()
         bound = math.sqrt(3.0 / width)
         start = torch.rand(rank, width, generator=generator) * 2 * bound - bound
@@ -42,7 +45,7 @@ class LowRank(nn.Module):
 def add_lora(
     network: nn.Module, rank: int = 8, alpha: float | None = None, targets: Sequence[str] | None = None, seed: int = 0
 ) -> list[str]:
-    """Freeze a network and add a trainable low-rank part to its linear layers and plain convolutions, in place.
+    """Freeze a network and add a trainable low-rank part to its linear maps and plain convolutions, in place.
 
     Trained numbers: ``r (d_in + d_out)`` for each matrix, ``d_in = in k^2`` of convolutions. Convolutions in groups
     (depthwise ones among them) are left out: their matrices are too small to be thought of as low-rank.
@@ -75,25 +78,34 @@ def add_lora(
         raise ValueError(f"{type(network).__name__} has no linear layer or plain convolution to adapt.")
     generator = torch.Generator().manual_seed(seed)
     for part in chosen.values():
-        weight: Any = part.weight
+        own = _matrix_of(part)
+        weight: Tensor = getattr(part, own)
         addition = LowRank(weight.detach(), int(rank), float(2 * rank if alpha is None else alpha), generator)
-        parametrize.register_parametrization(part, "weight", addition)
+        addition.order = tuple(part._parameters)
+        parametrize.register_parametrization(part, own, addition)
     return list(chosen)
 
 
 def merge_lora(network: nn.Module) -> nn.Module:
     """Put the additions into the weights, in place: the same function without any of LoRA left."""
     for part in list(network.modules()):
-        if parametrize.is_parametrized(part, "weight"):
+        own = _matrix_of(part)
+        if parametrize.is_parametrized(part, own):
             held: Any = part.parametrizations
-            if any(isinstance(step, LowRank) for step in held.weight):
-                parametrize.remove_parametrizations(part, "weight", leave_parametrized=True)
-                others = {name: part._parameters.pop(name) for name in list(part._parameters) if name != "weight"}
-                part._parameters.update(others)  # the order in which torch itself has them
+            if any(isinstance(step, LowRank) for step in held[own]):
+                order = next(step.order for step in held[own] if isinstance(step, LowRank))
+                parametrize.remove_parametrizations(part, own, leave_parametrized=True)
+                part._parameters = {name: part._parameters[name] for name in order}  # as torch itself has them
     return network
 
 
 def _able(part: nn.Module) -> bool:
     if isinstance(part, nn.Conv2d):
         return part.groups == 1
+    if isinstance(part, nn.MultiheadAttention):
+        return part.in_proj_weight is not None  # of keys and values of other widths than queries, there are three
     return isinstance(part, nn.Linear)
+
+
+def _matrix_of(part: nn.Module) -> str:
+    return "in_proj_weight" if isinstance(part, nn.MultiheadAttention) else "weight"

@@ -31,7 +31,7 @@ class Stage:
 
 
 def stages(network: nn.Module) -> list[Stage]:
-    """The stages of a network: timm's own groups where it has them, else the blocks of its trunk.
+    """The stages of a network: timm's or open_clip's own groups where it has them, else the blocks of its trunk.
 
     Modules without weights (activations, pooling) belong to the stage before them; VGG-like sequences are cut behind
     their pooling layers.
@@ -42,7 +42,7 @@ def stages(network: nn.Module) -> list[Stage]:
     Raises:
         ValueError: fewer than two stages can be told apart.
     """
-    parts = _timm(network) or _trunk(network)
+    parts = _timm(network) or _clip_tower(network) or _trunk(network)
     found = [stage for stage in _joined(network, parts) if stage.count]
     if len(found) < 2:
         raise ValueError(
@@ -71,6 +71,24 @@ def _timm(network: nn.Module) -> list[list[str]]:
         last = own.pop() if own else last
         grouped.setdefault(last, []).append(path)
     return [grouped[place] for place in sorted(grouped)]
+
+
+def _clip_tower(network: nn.Module) -> list[list[str]]:
+    """Paths of the groups that open_clip's `lock` unlocks: embeddings, then blocks.
+
+    What it unlocks first, the projection, is a bare parameter, before which no network can be cut; so it belongs to
+    the last block here, as the norm before it does.
+    """
+    home = type(network).__module__
+    blocks = getattr(getattr(network, "transformer", None), "resblocks", None)
+    if not home.startswith(("open_clip.", "fewshot.encoders.open_clip")) or not isinstance(blocks, nn.ModuleList):
+        return []
+    inner = [f"transformer.resblocks.{number}" for number in range(len(blocks))]
+    before, after = ("conv1", "token_embedding", "positional_embedding", "class_embedding", "cls_emb", "ln_pre"), (
+        "ln_post", "ln_final", "attn_pool", "proj", "text_projection"
+    )  # fmt: skip
+    first, last = ([name for name in names if getattr(network, name, None) is not None] for names in (before, after))
+    return [first, *([path] for path in inner[:-1]), [inner[-1], *last]]
 
 
 def _outermost(network: nn.Module, number: dict[str, int], prefix: str = "") -> Iterator[str]:
@@ -132,27 +150,25 @@ def _of_blocks(network: nn.Module) -> bool:
 
 def _joined(network: nn.Module, parts: Iterable[list[str]]) -> list[Stage]:
     """Parts with weights; those without join the one before, and stray parameters the first."""
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
     groups: list[list[str]] = []
     for part in parts:
-        weighty = any(any(True for _ in network.get_submodule(path).parameters()) for path in part)
-        if groups and not (weighty and _weighs(network, groups[-1])):
+        weighty = any(_within(name, path) for path in part for name in sizes)
+        if groups and not (weighty and any(_within(name, path) for path in groups[-1] for name in sizes)):
             groups[-1] = groups[-1] + part
         else:
             groups.append(list(part))
-    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
     owner = {
-        name: place
-        for place, group in enumerate(groups)
-        for path in group
-        for name in sizes
-        if name.startswith(f"{path}.")
+        name: place for place, group in enumerate(groups) for path in group for name in sizes if _within(name, path)
     }
+    modules = {name for name, _ in network.named_modules()}
     made = []
     for place, group in enumerate(groups):
         names = tuple(name for name in sizes if owner.get(name, 0) == place)
-        made.append(Stage(group[0], tuple(group), names, sum(sizes[name] for name in names)))
+        paths = tuple(path for path in group if path in modules)
+        made.append(Stage(paths[0], paths, names, sum(sizes[name] for name in names)))
     return made
 
 
-def _weighs(network: nn.Module, group: list[str]) -> bool:
-    return any(any(True for _ in network.get_submodule(path).parameters()) for path in group)
+def _within(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}.")

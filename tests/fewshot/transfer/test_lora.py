@@ -90,6 +90,26 @@ def test_against_peft() -> None:
     torch.testing.assert_close(ours(ROWS), wrapped(ROWS), rtol=1e-5, atol=1e-5)
 
 
+def test_query_key_and_value_of_an_attention() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.MultiheadAttention(8, 2, batch_first=True)).eval()
+    names, rows = list(net.state_dict()), torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
+    attention: nn.MultiheadAttention = net[0]  # type: ignore[assignment]
+    before = attention(rows, rows, rows)[0]
+    assert add_lora(net, 2) == ["0", "0.out_proj"]
+    assert sum(p.numel() for p in net.parameters() if p.requires_grad) == 2 * (8 + 24) + 2 * (8 + 8)
+    torch.testing.assert_close(attention(rows, rows, rows)[0], before)
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if name.endswith(".B"):
+                value.normal_(generator=torch.Generator().manual_seed(1))
+    adapted = attention(rows, rows, rows)[0]
+    assert not torch.allclose(adapted, before, atol=1e-2)
+    merge_lora(net)
+    torch.testing.assert_close(attention(rows, rows, rows)[0], adapted, rtol=1e-5, atol=1e-5)
+    assert list(net.state_dict()) == names
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
