@@ -8,10 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from episodes.intervals import check_fraction, t_quantile
+from episodes.intervals import difference_interval as difference_interval
 from episodes.intervals import mean_interval as mean_interval
 from episodes.intervals import paired_interval as paired_interval
+from episodes.intervals import score_interval as score_interval
 from episodes.sign_flip import finite_vector
 from episodes.sign_flip import sign_flip_test as sign_flip_test
+
+__all__ = [
+    "detectable_difference", "difference_interval", "episodes_needed", "holm", "mean_interval", "paired_interval",
+    "score_interval", "sign_flip_test",
+]  # fmt: skip
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Data augmentation as a spec: ``"flip | crop(0.8)"``. A new operation is a class, and its line in `HOMES`.
+"""Data augmentation as a spec: ``"flip | crop(0.8)"``. A new operation is a class, and its line in `ENTRIES`.
 
 ====================  =====================================================  ===========================
 spec                  what it does to each image by itself                   torchvision.transforms.v2
@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from fewshot.augmentation.augmentation import Augment as Augment
 from fewshot.augmentation.augmentation import Augmentation as Augmentation
-from fewshot.augmentation.loading import HOMES as HOMES
+from fewshot.augmentation.loading import ENTRIES as ENTRIES
 from fewshot.augmentation.loading import list_augmentations as list_augmentations
 from fewshot.augmentation.loading import load_augmentation as load_augmentation
 
-__all__ = ["HOMES", "Augment", "Augmentation", "list_augmentations", "load_augmentation"]
+__all__ = ["ENTRIES", "Augment", "Augmentation", "list_augmentations", "load_augmentation"]

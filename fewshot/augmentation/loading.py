@@ -7,7 +7,7 @@ from typing import Any
 from fewshot.augmentation.augmentation import Augment, Augmentation, Operation
 from fewshot.registry import Registry, argument_names, build, parse_call
 
-HOMES = {
+ENTRIES = {
     "color": "fewshot.augmentation.colour:Color",
     "crop": "fewshot.augmentation.geometry:Crop",
     "erase": "fewshot.augmentation.colour:Erase",
@@ -16,7 +16,7 @@ HOMES = {
     "rotate": "fewshot.augmentation.geometry:Rotate",
     "shift": "fewshot.augmentation.geometry:Shift",
 }
-OPERATIONS = Registry("augmentation", HOMES, "fewshot.augmentations")
+OPERATIONS = Registry("augmentation", ENTRIES, "fewshot.augmentations")
 
 
 def list_augmentations() -> list[str]:
