@@ -10,7 +10,8 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
-from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
+from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
 
 
 class ZSLP(Learner):
@@ -24,10 +25,13 @@ class ZSLP(Learner):
         steps: of the descent.
         rate: of the descent, for class vectors of length 10.
         wise: share of the text vectors in the average, 0..1.
-        scale: factor on cosines; that of the model.
+        scale: factor on cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
+            the support likeliest under the words, as encoders of sentences have none.
 
     Raises:
         ValueError: a number out of range.
+
+    CLIP's own scale: ``zs-lp(scale=100.0)``.
 
     Reference: Silva-Rodríguez, Hajimiri, Ben Ayed, Dolz, "A closer look at the few-shot adaptation of large
     vision-language models", CVPR 2024, arXiv:2312.12730; Wortsman et al., "Robust fine-tuning of zero-shot models",
@@ -38,10 +42,11 @@ class ZSLP(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, steps: int = 300, rate: float = 0.1, wise: float = 0.0, scale: float = 100.0) -> None:
+    def __init__(self, steps: int = 300, rate: float = 0.1, wise: float = 0.0, scale: float | str = AUTO) -> None:
         super().__init__()
-        if not 0 <= wise <= 1 or scale <= 0:
-            raise ValueError(f"wise={wise}, scale={scale}; wise must lie in 0..1, the scale must be positive.")
+        check_auto("scale", scale)
+        if not 0 <= wise <= 1:
+            raise ValueError(f"wise={wise}; it must lie in 0..1.")
         TextDescent(steps, rate).check()
         self.steps = steps
         self.rate = rate
@@ -52,10 +57,11 @@ class ZSLP(Learner):
     def adapt(self, episode: Episode) -> TextWeights:
         """Descend from the text vectors."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate)
-        weight = tune_text(LENGTH * known.text, known.support, known.one_hot, known.absent, self.scale, how)
+        scale = scale_of(self.scale, known)  # [E, 1, 1]
+        weight = tune_text(LENGTH * known.text, known.support, known.one_hot, known.absent, scale, how)
         weight = (1 - self.wise) * normalize(weight, dim=-1) + self.wise * known.text
-        return TextWeights(normalize(weight, dim=-1), known.absent)
+        return TextWeights(normalize(weight, dim=-1), known.absent, scale)
 
     def predict(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
-        return without(self.scale * cosines(query, state.weight), state.absent)
+        return without(state.scale * cosines(query, state.weight), state.absent)
