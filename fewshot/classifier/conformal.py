@@ -31,7 +31,7 @@ def strangeness(logits: Tensor) -> Tensor:
 
 
 def split_sets(scores: Tensor, asked: Tensor, coverage: float) -> Tensor:
-    """Split conformal sets: classes whose score is at most the ``ceil((M + 1) coverage)``-th smallest of those held out.
+    """Split conformal sets: classes whose score is at most the ``ceil((M + 1) coverage)``-th smallest of all held out.
 
     Args:
         scores: of the true class of rows that were not fitted ``[M]``.
@@ -148,8 +148,8 @@ class PromisingEstimator(LearnerEstimator):
 
         With rows given to `calibrate` these decide (split conformal, which keeps its promise over rows like them).
         Otherwise fitted examples do, each held out with one of every other class (cross-conformal: the proven promise
-        is ``2 coverage - 1``, and `coverage` or more is usual; for a transductive learner nothing is proven). With too few to
-        promise anything, such as one per class, every class is in the set; `coverage` 0.9 takes 9 rows that can be
+        is ``2 coverage - 1``, and `coverage` or more is usual; for a transductive learner nothing is proven). With too few
+        to promise anything, such as one per class, every class is in the set; `coverage` 0.9 takes 9 rows that can be
         held out.
 
         Args:
@@ -197,8 +197,8 @@ class PromisingEstimator(LearnerEstimator):
         if found is None:
             raise ValueError(
                 f"with {len(labels)} held-out rows, {int((best != labels).sum())} of them wrong, no threshold keeps "
-                f"errors at {error:g}; it takes {math.ceil(1 / error)} that are right. Fit more examples, give more rows "
-                "to calibrate(X, y), or allow more errors."
+                f"errors at {error:g}; it takes {math.ceil(1 / error)} that are right. Fit more examples, give more "
+                "rows to calibrate(X, y), or allow more errors."
             )
         return found
 
