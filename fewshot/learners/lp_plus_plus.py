@@ -30,7 +30,7 @@ class LPPlusPlusState(NamedTuple):
 class LPPlusPlus(Learner):
     """Learns ``logits_n = q·w_n + alpha_n cos(q, t_n)`` on the support, with step sizes that the data give.
 
-    W begins as the sum of each class's rows, alpha as ``250 mean cos(x, t_y)`` in the paper (`start`); full-batch descent
+    W begins as the sum of each class's rows, alpha as ``250 mean cos(x, t_y)`` (see `start`); full-batch descent
     with momentum 0.9 at rate ``4 S / λ_max(X Xᵀ)`` on W and, every 10 steps, at ``S / (4 max_n Σ_s cos(x_s, t_n)²)`` on
     alpha: bounds of the curvature, so no rate is searched for. The last step is taken. Below four shots the published
     results fall under those of zero-shot away from natural images; without support it is zero-shot.
