@@ -24,13 +24,11 @@ WORDED = [
 BEFORE = {
     "alpha-tim": "alpha-tim(alpha='auto', scale=15.0)",
     "baseline++": "baseline++(rate=0.01, scale=10.0)",
-    "clap": "clap(scale=100.0)",
     "fine-tune": "fine-tune(rate=0.01)",
     "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False)",
     "laplacian-shot": "laplacian-shot(regularisation=0.7, rectify=True)",
     "lda": "lda(shrinkage='ledoit-wolf')",
     "logistic": "logistic(C=1.0)",
-    "lp++": "lp++(start=250.0)",
     "mahalanobis": "mahalanobis(regularisation=1.0)",
     "matching": "matching(scale=10.0, centred=False)",
     "proker": "proker(beta=5.0, strength=1.0, scale=100.0)",
@@ -40,10 +38,8 @@ BEFORE = {
     "tim": "tim(scale=15.0)",
     "tim-adm": "tim-adm(scale=15.0)",
     "taskres": "taskres(scale=100.0)",
-    "tip-adapter": "tip-adapter(alpha=1.0, beta=5.5, scale=100.0)",
-    "tip-adapter-f": "tip-adapter-f(scale=100.0)",
+    "tip-adapter": "tip-adapter(alpha=1.0, beta=5.5)",
     "transductive-finetune": "transductive-finetune(rate=1e-3, entropy=1.0)",
-    "zs-lp": "zs-lp(scale=100.0)",
 }
 
 CANDIDATES = {
@@ -86,12 +82,12 @@ WORDED_CANDIDATES = {
         "proker(scale=100.0)",
         "proker(beta=5.0, strength=1.0, scale=100.0)",
     ],
-    "tip-adapter": ["tip-adapter", "tip-adapter(scale=100.0)", "tip-adapter(alpha=1.0, beta=5.5, scale=100.0)"],
-    "clap": ["clap", "clap(scale=100.0)", "clap(scale=50.0)", "clap(scale=20.0)"],
+    "tip-adapter": ["tip-adapter", "tip-adapter(scale='auto')", "tip-adapter(alpha=1.0, beta=5.5, scale=100.0)"],
+    "clap": ["clap", "clap(scale='auto')", "clap(scale=50.0)", "clap(scale=20.0)"],
     "taskres": ["taskres", "taskres(scale=100.0)", "taskres(scale=20.0)"],
-    "zs-lp": ["zs-lp", "zs-lp(scale=100.0)", "zs-lp(scale=20.0)"],
-    "lp++": ["lp++", "lp++(start=250.0)", "lp++(start=50.0)"],
-    "tip-adapter-f": ["tip-adapter-f", "tip-adapter-f(scale=100.0)", "tip-adapter-f(scale=20.0)"],
+    "zs-lp": ["zs-lp", "zs-lp(scale='auto')", "zs-lp(scale=20.0)"],
+    "lp++": ["lp++", "lp++(start='auto')", "lp++(start=50.0)"],
+    "tip-adapter-f": ["tip-adapter-f", "tip-adapter-f(scale='auto')", "tip-adapter-f(scale=20.0)"],
     "cross-modal": [
         *_grid("cross-modal(alpha={})", 3.0, 10.0, 30.0),
         *_grid("cross-modal(text_weight={})", 1.0, 10.0),

@@ -148,9 +148,9 @@ class PromisingEstimator(LearnerEstimator):
 
         With rows given to `calibrate` these decide (split conformal, which keeps its promise over rows like them).
         Otherwise fitted examples do, each held out with one of every other class (cross-conformal: the proven promise
-        is ``2 coverage - 1``, and `coverage` or more is usual; for a transductive learner nothing is proven). With too
-        few to promise anything, such as one per class, every class is in the set; `coverage` 0.9 takes 9 rows that can be
-        held out.
+        is ``2 coverage - 1``, and `coverage` or more is usual; for a transductive learner nothing is proven). With
+        too few to promise anything, such as one per class, every class is in the set; `coverage` 0.9 takes 9 rows
+        that can be held out.
 
         Args:
             X: features ``[n, D]``, or items for the encoder ``[n]``.

@@ -9,7 +9,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
-from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
 
 
@@ -19,6 +19,9 @@ class CLAP(Learner):
     Minimises ``CE(support) + strength mean_n λ_n |w_n - t_n|²`` from ``w = t``; ``λ_n`` is the mean zero-shot
     probability of class n on its own support rows, 1 for a class without any. ``logits = scale cos(q, w_n)``. No
     validation data is needed. Without support it is zero-shot.
+
+    With the words of a sentence encoder it stays up to 8 points below class means (77 intents, 6 kinds of questions), at
+    20 as at 100 and at the likeliest scale; there `proker` or `cross-modal` use examples better.
 
     Args:
         strength: of the penalty; the paper's is 1.
@@ -30,8 +33,6 @@ class CLAP(Learner):
     Raises:
         ValueError: a number out of range.
 
-    CLIP's own scale: ``clap(scale=100.0)``.
-
     Reference: Silva-Rodríguez, Hajimiri, Ben Ayed, Dolz, "A closer look at the few-shot adaptation of large
     vision-language models", CVPR 2024, arXiv:2312.12730.
     """
@@ -40,7 +41,7 @@ class CLAP(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, strength: float = 1.0, steps: int = 300, rate: float = 0.1, scale: float | str = AUTO) -> None:
+    def __init__(self, strength: float = 1.0, steps: int = 300, rate: float = 0.1, scale: float | str = 100.0) -> None:
         super().__init__()
         check_auto("scale", scale)
         if strength < 0:

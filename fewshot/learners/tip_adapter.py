@@ -31,6 +31,9 @@ class TipAdapter(Learner):
     ``logits = scale cos(q, t_n) + alpha Σ_s exp(-beta (1 - cos(q, x_s))) [y_s = n]``. Without support it is
     zero-shot. The defaults need no validation data, which the paper's search over both numbers does.
 
+    With the words of a sentence encoder it stays up to 8 points below class means (77 intents, 6 kinds of questions),
+    whatever the scale; there `proker` or `cross-modal` use examples better.
+
     Args:
         alpha: weight of the support; ``"auto"``: what brings votes and text logits to the same spread over the classes,
             on the support, times 0.7 K / (K + 2) for a mean of K shots.
@@ -42,7 +45,7 @@ class TipAdapter(Learner):
     Raises:
         ValueError: a number out of range.
 
-    The paper's setting before its search: ``tip-adapter(alpha=1.0, beta=5.5, scale=100.0)``.
+    The paper's setting before its search: ``tip-adapter(alpha=1.0, beta=5.5)``.
 
     Reference: Zhang et al., "Tip-Adapter: training-free adaption of CLIP for few-shot classification", ECCV 2022,
     arXiv:2207.09519.
@@ -52,7 +55,7 @@ class TipAdapter(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, alpha: float | str = AUTO, beta: float | str = AUTO, scale: float | str = AUTO) -> None:
+    def __init__(self, alpha: float | str = AUTO, beta: float | str = AUTO, scale: float | str = 100.0) -> None:
         super().__init__()
         check_auto("beta", beta)
         check_auto("scale", scale)

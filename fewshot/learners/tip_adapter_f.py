@@ -11,7 +11,7 @@ from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import cross_entropy_gradient
-from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import Stepper, TextDescent, TextState, cosines, read_text, scale_of, without
 
 
@@ -48,7 +48,7 @@ class TipAdapterF(Learner):
     invariant = ("scale",)
 
     def __init__(
-        self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, rate: float = 1e-3, scale: float | str = AUTO
+        self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, rate: float = 1e-3, scale: float | str = 100.0
     ) -> None:
         super().__init__()
         check_auto("scale", scale)

@@ -10,7 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
-from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
 
 
@@ -20,6 +20,9 @@ class ZSLP(Learner):
     ``logits = scale cos(q, w_n)``, gradient descent with momentum over the whole support, the rate falling along a
     cosine. With `wise` above 0 the answer is ``w = (1 - wise) w / |w| + wise t`` (WiSE-FT), which keeps more of
     what zero-shot knew. Without support it is zero-shot.
+
+    With the words of a sentence encoder it stays up to 5 points below class means or zero-shot (77 intents, moods);
+    there `proker` or `cross-modal` use examples better.
 
     Args:
         steps: of the descent.
@@ -31,8 +34,6 @@ class ZSLP(Learner):
     Raises:
         ValueError: a number out of range.
 
-    CLIP's own scale: ``zs-lp(scale=100.0)``.
-
     Reference: Silva-Rodríguez, Hajimiri, Ben Ayed, Dolz, "A closer look at the few-shot adaptation of large
     vision-language models", CVPR 2024, arXiv:2312.12730; Wortsman et al., "Robust fine-tuning of zero-shot models",
     CVPR 2022, arXiv:2109.01903.
@@ -42,7 +43,7 @@ class ZSLP(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, steps: int = 300, rate: float = 0.1, wise: float = 0.0, scale: float | str = AUTO) -> None:
+    def __init__(self, steps: int = 300, rate: float = 0.1, wise: float = 0.0, scale: float | str = 100.0) -> None:
         super().__init__()
         check_auto("scale", scale)
         if not 0 <= wise <= 1:

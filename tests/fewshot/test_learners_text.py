@@ -73,7 +73,7 @@ def test_equals_the_reference(spec: str, shots: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["tip-adapter", "tip-adapter-f", "zs-lp(steps=9)", "clap(steps=9)", "taskres(steps=9)"]
+    "spec", ["tip-adapter(", "tip-adapter-f(", "zs-lp(steps=9, ", "clap(steps=9, ", "taskres(steps=9, "]
 )
 def test_an_auto_scale_is_the_likeliest_of_the_support(spec: str) -> None:
     episode = exam([4, 3, 5, 4])
@@ -84,8 +84,8 @@ def test_an_auto_scale_is_the_likeliest_of_the_support(spec: str) -> None:
         losses = [cross_entropy(scale * cosine[number], episode.labels[number]) for scale in scales]
         scale = scales[int(torch.stack(losses).argmin())]
         one = episode[number : number + 1]
-        explicit = spec.replace(")", f", scale={scale})") if ")" in spec else f"{spec}(scale={scale})"
-        torch.testing.assert_close(load_learner(spec)(one), load_learner(explicit)(one), rtol=1e-6, atol=1e-6)
+        auto, explicit = (load_learner(f"{spec}scale={value!r})") for value in ("auto", scale))
+        torch.testing.assert_close(auto(one), explicit(one), rtol=1e-6, atol=1e-6)
 
 
 def test_clip_adapter_equals_autograd() -> None:
