@@ -20,8 +20,8 @@ class CLAP(Learner):
     probability of class n on its own support rows, 1 for a class without any. ``logits = scale cos(q, w_n)``. No
     validation data is needed. Without support it is zero-shot.
 
-    With the words of a sentence encoder it stays up to 8 points below class means (77 intents, 6 kinds of questions), at
-    20 as at 100 and at the likeliest scale; there `proker` or `cross-modal` use examples better.
+    With the words of a sentence encoder it stays up to 8 points below class means (77 intents, 6 kinds of questions),
+    at 20 as at 100 and at the likeliest scale; there `proker` or `cross-modal` use examples better.
 
     Args:
         strength: of the penalty; the paper's is 1.
