@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from episodes.outliers import log_odds_against_best
-from fewshot import FewShotClassifier
+from fewshot import FewShotClassifier, ZeroShotClassifier
 from fewshot.classifier.conformal import Folds, cross_sets, split_sets, strangeness, threshold_for
 
 
@@ -158,3 +158,12 @@ def test_strangers_score_higher() -> None:
     classifier = FewShotClassifier(learner="prototypes").fit(X, y)
     strange = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32) * 5
     assert classifier.outlier_score(X_new).max() < np.median(classifier.outlier_score(strange))
+
+
+def test_zero_shot_needs_labelled_rows_for_sets() -> None:
+    classifier = ZeroShotClassifier("fewshot:tiny-clip", cache=False).fit(None, ["red circle", "blue square"])
+    rows = np.random.default_rng(0).normal(size=(60, classifier.text_.shape[1])).astype(np.float32)
+    with pytest.raises(ValueError, match="needs labelled rows"):
+        classifier.predict_set(rows)
+    classifier.calibrate(rows, classifier.predict(rows))
+    assert classifier.predict_set(rows, 0.9).any(1).all()
