@@ -37,6 +37,7 @@ BEFORE = {
     "svm": "svm(C=0.1)",
     "tim": "tim(scale=15.0)",
     "tim-adm": "tim-adm(scale=15.0)",
+    "taskres": "taskres(scale=100.0)",
     "tip-adapter": "tip-adapter(alpha=1.0, beta=5.5)",
     "transductive-finetune": "transductive-finetune(rate=1e-3, entropy=1.0)",
 }
@@ -81,7 +82,12 @@ WORDED_CANDIDATES = {
         "proker(scale=100.0)",
         "proker(beta=5.0, strength=1.0, scale=100.0)",
     ],
-    "tip-adapter": ["tip-adapter", "tip-adapter(alpha=1.0, beta=5.5)"],
+    "tip-adapter": ["tip-adapter", "tip-adapter(scale='auto')", "tip-adapter(alpha=1.0, beta=5.5, scale=100.0)"],
+    "clap": ["clap", "clap(scale='auto')", "clap(scale=50.0)", "clap(scale=20.0)"],
+    "taskres": ["taskres", "taskres(scale=100.0)", "taskres(scale=20.0)"],
+    "zs-lp": ["zs-lp", "zs-lp(scale='auto')", "zs-lp(scale=20.0)"],
+    "lp++": ["lp++", "lp++(start='auto')", "lp++(start=50.0)"],
+    "tip-adapter-f": ["tip-adapter-f", "tip-adapter-f(scale='auto')", "tip-adapter-f(scale=20.0)"],
     "cross-modal": [
         *_grid("cross-modal(alpha={})", 3.0, 10.0, 30.0),
         *_grid("cross-modal(text_weight={})", 1.0, 10.0),

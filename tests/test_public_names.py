@@ -78,7 +78,7 @@ def test_every_public_name_is_there_and_documented(module: str) -> None:
     assert (found.__doc__ or "").strip()
     for name in getattr(found, "__all__", ()):
         value = getattr(found, name)
-        if inspect.isclass(value) or callable(value):
+        if inspect.isclass(value) or inspect.isroutine(value):
             assert (inspect.getdoc(value) or "").strip(), f"{module}.{name} has no docstring"
 
 

@@ -46,6 +46,8 @@ class Adapted:
             self.episode = readable(episode, self.learner)
             self.learner.to(self.episode.support.dtype)
             self.state = self.learner.adapt(self.episode)
+        self.asked: tuple[Tensor, Tensor] | None = None  # logits and classes of labelled rows that were not fitted
+        self.folds: Any = None  # copies that have not seen some examples, made when sets of classes are asked for
 
     def logits(self, rows: np.ndarray, step: int | None = None) -> Iterator[Tensor]:
         """Logits of all rows ``[n, N]`` (``[n, E, N]`` for several tasks), some at a time, in host memory.
@@ -94,7 +96,7 @@ class Adapted:
             for asked in alike.split(max(1, _STEP_NUMBERS // cost)):
                 many = len(asked)
                 without = labels.repeat(many, 1).scatter(1, asked, -1)  # padding: they are not there
-                task = _repeated(episode, many).replace(labels=without)
+                task = repeated(episode, many).replace(labels=without)
                 with torch.no_grad():
                     state = learner.adapt(task)
                     answers = learner.predict(state, episode.support[0][asked])  # [F, R, N]
@@ -145,7 +147,9 @@ def on_device(rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, torch.float32 if device.type == "mps" else tensor.dtype)  # mps has no float64
 
 
-def _repeated(episode: Support, many: int) -> Support:
+def repeated(episode: Support, many: int) -> Support:
+    """The same episode as often, so that labels can differ."""
+
     def repeat(value: Tensor | None) -> Tensor | None:
         return None if value is None else value.expand(many, *value.shape[1:])
 

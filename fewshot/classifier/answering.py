@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor
 
-from fewshot.classifier.base import LearnerEstimator
 from fewshot.classifier.calibration import fit_temperature, own_temperature
+from fewshot.classifier.conformal import PromisingEstimator
 from fewshot.classifier.labels import as_labels, reject_label
 
 if TYPE_CHECKING:
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from fewshot.classifier.estimate import Estimate
 
 
-class AnsweringEstimator(LearnerEstimator):
+class AnsweringEstimator(PromisingEstimator):
     """A fitted learner asked for classes and probabilities."""
-
-    classes_: np.ndarray
-    temperature_: float
 
     def predict(self, X: Any) -> np.ndarray:
         """The most likely class of each row ``[n]``, or the reject label where `reject` says so."""
@@ -85,6 +82,7 @@ class AnsweringEstimator(LearnerEstimator):
         if (X is None) != (y is None):
             raise ValueError("calibrate takes X and y together, or neither, to hold out fitted examples.")
         if X is None:
+            self._adapted.asked = None
             self.temperature_ = self._own_temperature()
             return self
         answers = as_labels(y)
@@ -94,7 +92,8 @@ class AnsweringEstimator(LearnerEstimator):
             raise ValueError(f"y contains {stray[:3].tolist()}, of which no example was fitted.")
         logits = torch.cat(list(self._answer(self._rows_to_ask(X))))
         check_consistent_length(logits, answers)
-        self.temperature_ = fit_temperature(logits, torch.from_numpy(np.searchsorted(self.classes_, answers)))
+        self._adapted.asked = logits, torch.from_numpy(np.searchsorted(self.classes_, answers))
+        self.temperature_ = fit_temperature(*self._adapted.asked)
         return self
 
     def estimate(self) -> Estimate:

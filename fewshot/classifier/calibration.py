@@ -26,15 +26,20 @@ def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
         adapted: the learner and its examples.
         otherwise: the answer where too few can be held out; None guesses one (`expected_temperature`).
     """
-    logits, labels, gap, _ = adapted.held_out()
+    logits, labels = held_out_logits(adapted)
     if len(labels) >= _FEW:
-        if not adapted.learner.transductive:
-            with torch.no_grad():
-                whole = own_gap(adapted.learner, adapted.state, adapted.episode).cpu()  # [1]
-            shrunk = (whole / gap).nan_to_num(1.0).clamp(0.01, 1.0).unsqueeze(1)  # [R, 1]
-            logits = logits * shrunk
         return fit_temperature(logits, labels)
     return expected_temperature(adapted) if otherwise is None else otherwise
+
+
+def held_out_logits(adapted: Adapted) -> tuple[Tensor, Tensor]:
+    """Logits ``[R, N]`` and classes ``[R]`` of held-out examples, at the scale of the learner that has seen all."""
+    logits, labels, gap, _ = adapted.held_out()
+    if len(labels) and not adapted.learner.transductive:
+        with torch.no_grad():
+            whole = own_gap(adapted.learner, adapted.state, adapted.episode).cpu()  # [1]
+        logits = logits * (whole / gap).nan_to_num(1.0).clamp(0.01, 1.0).unsqueeze(1)  # [R, N]
+    return logits, labels
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

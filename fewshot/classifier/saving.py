@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from episodes.files import write_atomically
 from fewshot.classifier.packing import pack, unpack
@@ -20,6 +22,9 @@ from fewshot.learners import load_learner
 
 if TYPE_CHECKING:
     from fewshot.classifier.base import LearnerEstimator
+
+_ASKED = ("asked.logits", "asked.labels")  # of rows that `calibrate` was given, which sets of classes rest on
+_IMPOSSIBLE = -1e30  # a logit of minus infinity, as tensors of a file are finite
 
 
 def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) -> Path:
@@ -42,6 +47,9 @@ def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) ->
     tensors = {f"learner.{name}": value.cpu().contiguous() for name, value in learner.state_dict().items()}
     more, own = classifier._saved_state()
     tensors |= own
+    if classifier._adapted.asked is not None:
+        logits, labels = classifier._adapted.asked
+        tensors |= dict(zip(_ASKED, (logits.clamp(min=_IMPOSSIBLE).contiguous(), labels.contiguous()), strict=True))
     model = to_bytes(tensors)
     packed = None
     if weights:
@@ -107,6 +115,7 @@ def load(cls: type[Any], folder: Path, changes: Mapping[str, Any]) -> Any:
             tensors, config["classes"], temperature=config["temperature"], columns=config["feature_names"], more=config
         )
     _check_encoder(classifier.encoder_, config, folder)
+    classifier._adapted.asked = _asked(tensors, len(classifier.classes_), folder)
     return classifier
 
 
@@ -139,6 +148,23 @@ def _check_encoder(encoder: Any, config: Mapping[str, Any], folder: Path) -> Non
         f"the encoder {encoder!r} is not the one that {str(folder)!r} was fitted with: its weights or "
         "preprocessing differ. Give the same encoder, or fit again."
     )
+
+
+def _asked(tensors: Mapping[str, Tensor], ways: int, folder: Path) -> tuple[Tensor, Tensor] | None:
+    """Logits ``[M, N]`` and classes ``[M]`` of rows that `calibrate` was given, where it was.
+
+    Raises:
+        ValueError: they do not fit the classes.
+    """
+    if not any(name in tensors for name in _ASKED):
+        return None
+    logits, labels = (tensors.get(name, torch.zeros(0)) for name in _ASKED)
+    fits = logits.is_floating_point() and logits.ndim == 2 and logits.shape[1] == ways and labels.ndim == 1
+    fits = fits and labels.dtype == torch.int64 and 0 < len(logits) == len(labels)
+    if not fits or labels.min() < 0 or labels.max() >= ways:
+        where = str(folder / "model.safetensors")
+        raise ValueError(f"{where!r}: the tensors {' and '.join(_ASKED)} are not logits of {ways} classes.")
+    return logits.masked_fill(logits <= _IMPOSSIBLE, -torch.inf), labels
 
 
 @contextmanager

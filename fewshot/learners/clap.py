@@ -9,7 +9,8 @@ from torch import Tensor
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
-from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
+from fewshot.maths.spread import check_auto
+from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
 
 
 class CLAP(Learner):
@@ -19,11 +20,15 @@ class CLAP(Learner):
     probability of class n on its own support rows, 1 for a class without any. ``logits = scale cos(q, w_n)``. No
     validation data is needed. Without support it is zero-shot.
 
+    With the words of a sentence encoder it stays up to 8 points below class means (77 intents, 6 kinds of questions),
+    at 20 as at 100 and at the likeliest scale; there `proker` or `cross-modal` use examples better.
+
     Args:
         strength: of the penalty; the paper's is 1.
         steps: of the descent.
         rate: of the descent, for class vectors of length 10.
-        scale: factor on cosines; that of the model.
+        scale: factor on cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
+            the support likeliest under the words, as encoders of sentences have none.
 
     Raises:
         ValueError: a number out of range.
@@ -36,10 +41,11 @@ class CLAP(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, strength: float = 1.0, steps: int = 300, rate: float = 0.1, scale: float = 100.0) -> None:
+    def __init__(self, strength: float = 1.0, steps: int = 300, rate: float = 0.1, scale: float | str = 100.0) -> None:
         super().__init__()
-        if strength < 0 or scale <= 0:
-            raise ValueError(f"strength={strength}, scale={scale}; at least 0, and positive.")
+        check_auto("scale", scale)
+        if strength < 0:
+            raise ValueError(f"strength={strength}; it must be at least 0.")
         TextDescent(steps, rate).check()
         self.strength = strength
         self.steps = steps
@@ -49,14 +55,15 @@ class CLAP(Learner):
     def adapt(self, episode: Support) -> TextWeights:
         """Weigh the classes, then descend from the text vectors."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate)
-        prior = without(self.scale * product(known.support, known.text.mT), known.absent).softmax(-1)  # [E, S, N]
+        scale = scale_of(self.scale, known)  # [E, 1, 1]
+        prior = without(scale * product(known.support, known.text.mT), known.absent).softmax(-1)  # [E, S, N]
         shots = known.one_hot.sum(1)  # [E, N]
         trust = ((prior * known.one_hot).sum(1) / shots.clamp(min=1)).where(shots > 0, 1.0)
         anchor = self.strength * trust.masked_fill(known.absent, 0.0)
         start = LENGTH * known.text
-        weight = tune_text(start, known.support, known.one_hot, known.absent, self.scale, how, anchor)
-        return TextWeights(normalize(weight, dim=-1), known.absent)
+        weight = tune_text(start, known.support, known.one_hot, known.absent, scale, how, anchor)
+        return TextWeights(normalize(weight, dim=-1), known.absent, scale)
 
     def predict(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
-        return without(self.scale * cosines(query, state.weight), state.absent)
+        return without(state.scale * cosines(query, state.weight), state.absent)

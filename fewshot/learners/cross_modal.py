@@ -11,7 +11,7 @@ from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import spread
-from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, read_text, tune_text, without
+from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, read_text, scale_of, tune_text, without
 
 SOLVERS = ("ridge", "sgd")
 
@@ -85,7 +85,9 @@ class CrossModal(Learner):
             how = TextDescent(self.steps, self.rate)
             weight = tune_text(LENGTH * known.text, rows, one_hot, known.absent, self.scale, how)
             centre = torch.zeros_like(known.text[:, :1])
-            return CrossModalState(TextWeights(normalize(weight, dim=-1), known.absent), centre)
+            return CrossModalState(
+                TextWeights(normalize(weight, dim=-1), known.absent, scale_of(self.scale, known)), centre
+            )
         root = self.text_weight**0.5
         labelled = known.one_hot.any(-1)
         here, words = spread(known.support, labelled), spread(known.text, ~known.absent)
@@ -101,10 +103,10 @@ class CrossModal(Learner):
         shares = torch.cholesky_solve(target, torch.linalg.cholesky_ex(gram).L)  # [E, S + N, N]
         # Divided by the spread here, so that queries need not be.
         weight = product(shares.mT, rows) / here.root
-        return CrossModalState(TextWeights(weight, known.absent), here.mean)
+        return CrossModalState(TextWeights(weight, known.absent, scale_of(self.scale, known)), here.mean)
 
     def predict(self, state: CrossModalState, query: Tensor) -> Tensor:
         """Score the queries."""
         weights, centre = state
         rows = normalize(query, dim=-1) - centre
-        return without(self.scale * product(rows, weights.weight.mT), weights.absent)
+        return without(weights.scale * product(rows, weights.weight.mT), weights.absent)

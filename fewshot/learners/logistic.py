@@ -84,12 +84,19 @@ class Logistic(Learner):
         """The C that suits the size of each episode's rows ``[E]``."""
         return _AUTO / spread_of_support(episode).root.square().flatten()
 
-    def _fit(self, episode: Support, inverse: Tensor, *, tentative: bool = False) -> LogisticState:
-        """The optimum for the C of each episode ``[E]``; a tentative one, which only helps to choose, less exactly."""
+    def _fit(
+        self, episode: Support, inverse: Tensor, *, tentative: bool = False, start: LogisticState | None = None
+    ) -> LogisticState:
+        """The optimum for the C of each episode ``[E]``; a tentative one, which only helps to choose, less exactly.
+
+        `start` is that of the same episodes for another C, from which fewer steps are left.
+        """
         episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         # float32 would lose half of its seven digits in the Gram matrix, and the optimum with them.
-        exact = torch.float32 if support.device.type == "mps" else torch.float64
+        # More rows than features need no Gram matrix, and a choice no more than three digits.
+        single = tentative and support.dtype == torch.float32 and support.shape[1] > support.shape[2]
+        exact = torch.float32 if single or support.device.type == "mps" else torch.float64
         target = episode.one_hot.mT.to(exact).contiguous()  # [E, N, S]
         present = target.sum(-1, keepdim=True) > 0  # [E, N, 1]
         classes = present.sum(1, keepdim=True)  # [E, 1, 1]
@@ -105,8 +112,12 @@ class Logistic(Learner):
         rows = support.to(exact, copy=True).sub_(mean)  # [E, S, D], in place: fresh memory is what costs
 
         tolerance = _COARSE if tentative else 1e-5  # of decision values
+        begin = None
+        if start is not None:
+            before = start.weight.to(exact)
+            begin = before, torch.where(present, start.bias.unsqueeze(-1).to(exact) + before @ mean.mT, 0)
         weight, bias = softmax_regression(
-            rows.detach(), target, strength.detach(), tolerance, tentative=tentative
+            rows.detach(), target, strength.detach(), tolerance, tentative=tentative, start=begin
         )  # [E, N, D], [E, N, 1]
         if rows.requires_grad:
             weight, bias = _differentiable(weight, bias, rows, target, strength)
@@ -123,6 +134,7 @@ class Logistic(Learner):
         usable = episode.one_hot.any(-1)
         scored = (_SCORED // usable.sum(1).clamp(min=1)).clamp(1, self.folds)  # [E]
         scores = []
+        found: dict[int, LogisticState] = {}  # of each fold, for the C before
         for C in _GRID:
             total = episode.support.new_zeros(len(episode))
             for number in range(self.folds):
@@ -130,7 +142,9 @@ class Logistic(Learner):
                 if not held_out.any():
                     continue
                 learned = episode.replace(labels=episode.labels.masked_fill(held_out, -1))
-                state = self._fit(learned, torch.full((len(episode),), C, device=total.device), tentative=True)
+                strength = torch.full((len(episode),), C, device=total.device)
+                state = self._fit(learned, strength, tentative=True, start=found.get(number))
+                found[number] = state
                 likelihood = self.predict(state, episode.support).log_softmax(-1)  # [E, S, N]
                 likelihood = likelihood.gather(-1, episode.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
                 # A class whose only row is held out cannot be predicted, whatever C is.

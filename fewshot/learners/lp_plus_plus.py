@@ -12,7 +12,8 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.precision import refuse_non_finite
 from fewshot.maths.prototype_head import cross_entropy_gradient
-from fewshot.maths.text_head import cosines, read_text, without
+from fewshot.maths.spread import check_auto
+from fewshot.maths.text_head import cosines, fitted_scale, read_text, without
 
 _EVERY = 10  # steps of W between two of alpha
 
@@ -29,14 +30,18 @@ class LPPlusPlusState(NamedTuple):
 class LPPlusPlus(Learner):
     """Learns ``logits_n = q·w_n + alpha_n cos(q, t_n)`` on the support, with step sizes that the data give.
 
-    W begins as the sum of each class's rows, alpha as ``250 mean cos(x, t_y)`` (or `start`); full-batch descent with
-    momentum 0.9 at rate ``4 S / λ_max(X Xᵀ)`` on W and, every 10 steps, at ``S / (4 max_n Σ_s cos(x_s, t_n)²)`` on
+    W begins as the sum of each class's rows, alpha as ``250 mean cos(x, t_y)`` (see `start`); full-batch descent
+    with momentum 0.9 at rate ``4 S / λ_max(X Xᵀ)`` on W and, every 10 steps, at ``S / (4 max_n Σ_s cos(x_s, t_n)²)`` on
     alpha: bounds of the curvature, so no rate is searched for. The last step is taken. Below four shots the published
     results fall under those of zero-shot away from natural images; without support it is zero-shot.
 
+    With the words of a sentence encoder it stays up to 8 points below class means or zero-shot (moods, questions),
+    whatever `start` is; there `proker` or `cross-modal` use examples better.
+
     Args:
         steps: of the descent.
-        start: alpha's beginning, in units of the mean cosine.
+        start: alpha's beginning, in units of the mean cosine; ``"auto"``: alpha begins as the factor on text cosines,
+            100 or less, that makes the labels of the support likeliest, as encoders of sentences have none.
         scale: factor on text cosines where there is no support; that of the model.
 
     Raises:
@@ -50,10 +55,11 @@ class LPPlusPlus(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, steps: int = 300, start: float = 250.0, scale: float = 100.0) -> None:
+    def __init__(self, steps: int = 300, start: float | str = 250.0, scale: float = 100.0) -> None:
         super().__init__()
-        if steps < 1 or start < 0 or scale <= 0:
-            raise ValueError(f"steps={steps}, start={start}, scale={scale}; at least 1, at least 0, and positive.")
+        check_auto("start", start)
+        if steps < 1 or scale <= 0:
+            raise ValueError(f"steps={steps}, scale={scale}; steps must be at least 1, the scale positive.")
         self.steps = steps
         self.start = start
         self.scale = scale
@@ -72,7 +78,8 @@ class LPPlusPlus(Learner):
         cosine = product(rows, text.mT) * one_hot.any(-1, keepdim=True)  # [E, S, N]
         of_class = (cosine * one_hot).sum(1) / shots.clamp(min=1)
         mean = of_class.sum(1, keepdim=True) / (shots > 0).sum(1, keepdim=True).clamp(min=1)
-        alpha = (self.start * mean).expand_as(shots).clone()  # [E, N]
+        begin = fitted_scale(known).squeeze(-1) if isinstance(self.start, str) else self.start * mean  # [E, 1]
+        alpha = begin.expand_as(shots).clone()  # [E, N]
         largest = torch.linalg.eigvalsh(product(rows, rows.mT).double())[:, -1].to(rows.dtype)
         rate = 4 * count / largest.clamp(min=1e-6).view(-1, 1, 1)
         rate_alpha = count.squeeze(-1) / (4 * cosine.square().sum(1).amax(1, keepdim=True).clamp(min=1e-6))

@@ -9,7 +9,8 @@ from torch import Tensor
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
-from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, tune_text, without
+from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
 
 
 class TaskRes(Learner):
@@ -18,14 +19,20 @@ class TaskRes(Learner):
     Adam on the support's cross-entropy from ``r = 0``, the rate falling along a cosine. Without support it is
     zero-shot.
 
+    With the words of a sentence encoder it stays up to 12 points below class means (77 intents, 6 kinds of questions),
+    whatever the scale; there `proker` or `cross-modal` use examples better.
+
     Args:
         alpha: factor on the residual.
         steps: of Adam.
         rate: of Adam, for text vectors of length 10.
-        scale: factor on cosines; that of the model.
+        scale: factor on cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
+            the support likeliest under the words, as encoders of sentences have none.
 
     Raises:
         ValueError: a number out of range.
+
+    CLIP's own scale: ``taskres(scale=100.0)``.
 
     Reference: Yu, Lu, Jin, Chen, Wang, "Task residual for tuning vision-language models", CVPR 2023,
     arXiv:2211.10277.
@@ -35,10 +42,11 @@ class TaskRes(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, alpha: float = 0.5, steps: int = 100, rate: float = 2e-3, scale: float = 100.0) -> None:
+    def __init__(self, alpha: float = 0.5, steps: int = 100, rate: float = 2e-3, scale: float | str = AUTO) -> None:
         super().__init__()
-        if alpha <= 0 or scale <= 0:
-            raise ValueError(f"alpha={alpha}, scale={scale}; both must be positive.")
+        check_auto("scale", scale)
+        if alpha <= 0:
+            raise ValueError(f"alpha={alpha}; it must be positive.")
         TextDescent(steps, rate, "adam").check()
         self.alpha = alpha
         self.steps = steps
@@ -49,9 +57,10 @@ class TaskRes(Learner):
         """Learn the residuals."""
         known, how = read_text(episode), TextDescent(self.steps, self.rate, "adam")
         start = LENGTH * known.text
-        weight = tune_text(start, known.support, known.one_hot, known.absent, self.scale, how, reach=self.alpha)
-        return TextWeights(normalize(weight, dim=-1), known.absent)
+        scale = scale_of(self.scale, known)  # [E, 1, 1]
+        weight = tune_text(start, known.support, known.one_hot, known.absent, scale, how, reach=self.alpha)
+        return TextWeights(normalize(weight, dim=-1), known.absent, scale)
 
     def predict(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
-        return without(self.scale * cosines(query, state.weight), state.absent)
+        return without(state.scale * cosines(query, state.weight), state.absent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,15 @@ from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import cross_entropy_gradient
-from fewshot.maths.text_head import Stepper, TextDescent, TextState, cosines, read_text, without
+from fewshot.maths.spread import check_auto
+from fewshot.maths.text_head import Stepper, TextDescent, TextState, cosines, read_text, scale_of, without
+
+
+class TipAdapterFState(NamedTuple):
+    """Text and tuned keys, and the factor on text cosines."""
+
+    known: TextState  # its support holds the keys
+    scale: Tensor  # [E, 1, 1]
 
 
 class TipAdapterF(Learner):
@@ -25,7 +33,8 @@ class TipAdapterF(Learner):
         beta: how near a row must be to be heard.
         steps: over the whole support.
         rate: of Adam.
-        scale: factor on text cosines; that of the model.
+        scale: factor on text cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
+            the support likeliest under the words, as encoders of sentences have none.
 
     Raises:
         ValueError: a number out of range.
@@ -39,11 +48,12 @@ class TipAdapterF(Learner):
     invariant = ("scale",)
 
     def __init__(
-        self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, rate: float = 1e-3, scale: float = 100.0
+        self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, rate: float = 1e-3, scale: float | str = 100.0
     ) -> None:
         super().__init__()
-        if alpha < 0 or beta <= 0 or scale <= 0:
-            raise ValueError(f"alpha={alpha}, beta={beta}, scale={scale}; alpha at least 0, the others positive.")
+        check_auto("scale", scale)
+        if alpha < 0 or beta <= 0:
+            raise ValueError(f"alpha={alpha}, beta={beta}; alpha must be at least 0, beta positive.")
         TextDescent(steps, rate, "adam").check()
         self.alpha = alpha
         self.beta = beta
@@ -52,27 +62,33 @@ class TipAdapterF(Learner):
         self.scale = scale
 
     @torch.no_grad()
-    def adapt(self, episode: Support) -> TextState:
+    def adapt(self, episode: Support) -> TipAdapterFState:
         """Tune the keys."""
         known = read_text(episode)
+        scale = scale_of(self.scale, known)
         keys, rows, one_hot = known.support.clone(), known.support, known.one_hot
         if not keys.shape[1]:
-            return known
-        fixed = without(self.scale * product(rows, known.text.mT), known.absent)  # [E, S, N]
+            return TipAdapterFState(known, scale)
+        fixed = without(scale * product(rows, known.text.mT), known.absent)  # [E, S, N]
+        # With one label a row, the way back through the votes is a look-up, not a product.
+        own = episode.labels.clamp(min=0).unsqueeze(1).expand(-1, rows.shape[1], -1)  # [E, S, S]
+        labelled = (self.alpha * self.beta) * one_hot.any(-1).to(rows.dtype).unsqueeze(1)  # [E, 1, S]
         stepper = Stepper(keys, TextDescent(self.steps, self.rate, "adam"))
         for _ in range(self.steps):
             near = self._near(product(rows, keys.mT))  # [E, S, S]
-            error = cross_entropy_gradient((fixed + self.alpha * near @ one_hot).softmax(-1), one_hot)
-            of_near = self.alpha * error @ one_hot.mT * self.beta * near  # [E, S, S]
+            error = cross_entropy_gradient((fixed + self.alpha * product(near, one_hot)).softmax(-1), one_hot)
+            of_near = near.mul_(error.gather(-1, own)).mul_(labelled)  # [E, S, S], in place: the largest there is
             stepper.step(keys, product(of_near.mT, rows))
-        return known._replace(support=keys)
+        return TipAdapterFState(known._replace(support=keys), scale)
 
-    def predict(self, state: TextState, query: Tensor) -> Tensor:
+    def predict(self, state: TipAdapterFState, query: Tensor) -> Tensor:
         """Zero-shot logits and votes of the keys."""
-        logits = self.scale * cosines(query, state.text)  # [E, Q, N]
-        if state.support.shape[1]:
-            logits = logits + self.alpha * self._near(cosines(query, state.support)) @ state.one_hot
-        return without(logits, state.absent)
+        known, scale = state
+        logits = scale * cosines(query, known.text)  # [E, Q, N]
+        if known.support.shape[1]:
+            logits = logits + self.alpha * product(self._near(cosines(query, known.support)), known.one_hot)
+        return without(logits, known.absent)
 
     def _near(self, cosine: Tensor) -> Tensor:
-        return torch.exp(-self.beta * (1 - cosine))
+        """``exp(-beta (1 - cos))``, in place of the cosines."""
+        return cosine.sub_(1).mul_(self.beta).exp_()

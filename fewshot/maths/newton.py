@@ -18,7 +18,13 @@ _ABSENT = -1e30  # logit of a class without examples: its probability is 0, and 
 
 @torch.no_grad()
 def softmax_regression(
-    rows: Tensor, target: Tensor, strength: Tensor, tolerance: float = _TOLERANCE, *, tentative: bool = False
+    rows: Tensor,
+    target: Tensor,
+    strength: Tensor,
+    tolerance: float = _TOLERANCE,
+    *,
+    tentative: bool = False,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Minimise ``½ |W|² + strength Σ_s cross_entropy(W x_s + b, y_s)`` by an inexact Newton method.
 
@@ -33,13 +39,15 @@ def softmax_regression(
         strength: weight of the data against the penalty ``[E, 1, 1]``, or of each row ``[E, 1, S]``.
         tolerance: a Newton step that moves no decision value further than this is the last.
         tentative: the answer only helps to choose a strength, so no warning is given.
+        start: W and b to begin with, such as those for another strength; zeros by default.
 
     Returns:
         W ``[E, N, D]`` and b ``[E, N, 1]``; b is not penalised, and fixed up to a constant.
     """
     mask = target.sum(1, keepdim=True)  # [E, 1, S]
     if rows.shape[1] > rows.shape[2]:
-        solution = _minimise(rows * mask.mT, target, strength, tolerance, tentative)  # [E, N, D + 1]
+        begin = None if start is None else torch.cat(start, -1)
+        solution = _minimise(rows * mask.mT, target, strength, tolerance, tentative, begin)  # [E, N, D + 1]
         return solution[..., :-1], solution[..., -1:]
     # Rows of a Cholesky factor have the same inner products as the rows themselves: D becomes S.
     gram = (rows @ rows.mT) * mask * mask.mT  # [E, S, S]
@@ -48,7 +56,11 @@ def softmax_regression(
     smallest = torch.finfo(gram.dtype).tiny ** 0.5
     diagonal.add_(500 * torch.finfo(gram.dtype).eps * spread + smallest)  # duplicate rows make it singular
     factor = torch.linalg.cholesky_ex(gram).L  # [E, S, S]
-    solution = _minimise(factor, target, strength, tolerance, tentative)  # [E, N, S + 1]
+    begin = None
+    if start is not None:  # the coordinates that give the same decision values
+        values = (rows @ start[0].mT) * mask.mT  # [E, S, N]
+        begin = torch.cat([torch.linalg.solve_triangular(factor, values, upper=False).mT, start[1]], -1)
+    solution = _minimise(factor, target, strength, tolerance, tentative, begin)  # [E, N, S + 1]
     shares = torch.linalg.solve_triangular(factor, solution[..., :-1], upper=False, left=False)  # [E, N, S]
     return product(shares * mask, rows), solution[..., -1:]
 
@@ -119,12 +131,15 @@ class SoftmaxProblem:
         return solved
 
 
-def _minimise(coordinates: Tensor, target: Tensor, strength: Tensor, tolerance: float, tentative: bool) -> Tensor:
+def _minimise(
+    coordinates: Tensor, target: Tensor, strength: Tensor, tolerance: float, tentative: bool, start: Tensor | None
+) -> Tensor:
     """Weights and, in the last column, intercepts ``[E, N, R + 1]``."""
     problem = SoftmaxProblem(coordinates, target, strength)
     longest = coordinates.square().sum(-1).amax(-1).sqrt()  # [E], the longest row
     tolerance = max(tolerance, 1e4 * torch.finfo(coordinates.dtype).eps)
     solution = coordinates.new_zeros(len(target), target.shape[1], problem.rows.shape[2])  # [E, N, R + 1]
+    solution = solution if start is None else start
     p, loss, rounding = problem.loss(solution)
     active = torch.ones_like(loss)  # [E, 1, 1], zero for a problem that has converged
     for _ in range(_MOST_STEPS):

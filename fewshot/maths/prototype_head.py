@@ -21,7 +21,7 @@ class PrototypeHead:
 
     Args:
         metric: one of these.
-        scale: factor on the logits.
+        scale: factor on the logits, one or that of each episode ``[E, 1, 1]``.
         rows: that are to be scored again and again ``[E, R, D]``.
         absent: classes without support ``[E, N]``; their logits are ``-inf``.
 
@@ -29,7 +29,7 @@ class PrototypeHead:
         ValueError: an unknown metric.
     """
 
-    def __init__(self, metric: str, scale: float, rows: Tensor, absent: Tensor) -> None:
+    def __init__(self, metric: str, scale: float | Tensor, rows: Tensor, absent: Tensor) -> None:
         check_metric(metric)
         self.metric, self.scale = metric, scale
         self.rows = normalize(rows, dim=-1) if metric == "cosine" else rows

@@ -33,6 +33,7 @@ class TextWeights(NamedTuple):
 
     weight: Tensor  # [E, N, D]
     absent: Tensor  # [E, N]
+    scale: Tensor  # [E, 1, 1], factor on cosines
 
 
 def read_text(episode: Support) -> TextState:
@@ -81,6 +82,11 @@ def fitted_scale(known: TextState) -> Tensor:
     return scales[torch.stack(likelihood).argmax(0)].view(-1, 1, 1)
 
 
+def scale_of(chosen: float | str, known: TextState) -> Tensor:
+    """The factor that an argument `scale` asks for, a number or "auto" `fitted_scale` ``[E, 1, 1]``."""
+    return fitted_scale(known) if isinstance(chosen, str) else known.text.new_full((len(known.text), 1, 1), chosen)
+
+
 def spread_of_rows(known: TextState) -> Tensor:
     """Mean square distance of the unit support rows from their mean ``[E, 1, 1]``."""
     return spread(known.support, known.one_hot.any(-1)).root.square()
@@ -97,7 +103,7 @@ def tune_text(
     rows: Tensor,
     one_hot: Tensor,
     absent: Tensor,
-    scale: float,
+    scale: float | Tensor,
     how: Descent,
     anchor: Tensor | None = None,
     reach: float = 1.0,
@@ -112,7 +118,7 @@ def tune_text(
         rows: unit vectors, zero where padding ``[E, S, D]``.
         one_hot: their labels ``[E, S, N]``.
         absent: ways that are not there ``[E, N]``.
-        scale: factor on cosines.
+        scale: factor on cosines, one or that of each episode ``[E, 1, 1]``.
         how: the descent.
         anchor: strength of the pull back.
         reach: factor on what is learned.

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 from scipy.stats import entropy
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from episodes import Episode, EpisodeSampler, TensorSource, VariableSampler, evaluate
 from fewshot import load_learner
@@ -24,18 +24,18 @@ from fewshot.learners import CLIPAdapter, list_learners
 
 REFERENCES: dict[str, Callable[..., Any]] = {
     "zero-shot": references.zero_shot,
-    "tip-adapter": references.tip_adapter,
-    "tip-adapter(alpha=1.0, beta=5.5)": partial(references.tip_adapter, alpha=1.0, beta=5.5),
-    "tip-adapter-f": references.tip_adapter_f,
+    "tip-adapter(scale=100.0)": references.tip_adapter,
+    "tip-adapter(alpha=1.0, beta=5.5, scale=100.0)": partial(references.tip_adapter, alpha=1.0, beta=5.5),
+    "tip-adapter-f(scale=100.0)": references.tip_adapter_f,
     "proker": references.proker,
     "proker(beta=5.0, strength=1.0, scale=100.0)": partial(references.proker, beta=5.0, strength=1.0, scale=100.0),
     "gda": references.gda,
     "cross-modal": references.cross_modal,
-    "zs-lp(steps=25)": partial(references.descend, steps=25, rate=0.1),
-    "zs-lp(steps=25, wise=0.4)": partial(references.descend, steps=25, rate=0.1, wise=0.4),
-    "clap(steps=25, strength=0.3)": partial(references.descend, steps=25, rate=0.1, anchor=0.3),
-    "taskres(steps=25, rate=0.02)": partial(references.descend, steps=25, rate=0.02, adam=True, reach=0.5),
-    "lp++(steps=35)": partial(references.lp_plus_plus, steps=35),
+    "zs-lp(steps=25, scale=100.0)": partial(references.descend, steps=25, rate=0.1),
+    "zs-lp(steps=25, wise=0.4, scale=100.0)": partial(references.descend, steps=25, rate=0.1, wise=0.4),
+    "clap(steps=25, strength=0.3, scale=100.0)": partial(references.descend, steps=25, rate=0.1, anchor=0.3),
+    "taskres(steps=25, rate=0.02, scale=100.0)": partial(references.descend, steps=25, rate=0.02, adam=True, reach=0.5),
+    "lp++(steps=35, start=250.0)": partial(references.lp_plus_plus, steps=35),
     "zlap": references.zlap,
     "transclip": references.transclip,
     "stata": references.stata,
@@ -70,6 +70,22 @@ def test_equals_the_reference(spec: str, shots: list[int]) -> None:
     wanted = up_to_a_constant(expected(REFERENCES[spec], episode))
     found = up_to_a_constant(load_learner(spec)(padded(episode)))
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spec", ["tip-adapter(", "tip-adapter-f(", "zs-lp(steps=9, ", "clap(steps=9, ", "taskres(steps=9, "]
+)
+def test_an_auto_scale_is_the_likeliest_of_the_support(spec: str) -> None:
+    episode = make([4, 3, 5, 4])
+    assert episode.text is not None
+    cosine = cosine_similarity(episode.support.unsqueeze(2), episode.text.unsqueeze(1), dim=-1)  # [E, S, N]
+    for number in range(len(episode)):
+        scales = [100 * 2 ** (-half / 2) for half in range(12)]
+        losses = [cross_entropy(scale * cosine[number], episode.labels[number]) for scale in scales]
+        scale = scales[int(torch.stack(losses).argmin())]
+        one = episode[number : number + 1]
+        auto, explicit = (load_learner(f"{spec}scale={value!r})") for value in ("auto", scale))
+        torch.testing.assert_close(auto(one), explicit(one), rtol=1e-6, atol=1e-6)
 
 
 def test_clip_adapter_equals_autograd() -> None:

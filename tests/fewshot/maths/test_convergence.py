@@ -48,3 +48,18 @@ def test_it_counts_the_episodes_that_have_not_converged() -> None:
     )  # fmt: skip
     with pytest.warns(ConvergenceWarning, match="1 of 3 episodes"):
         load_learner("svm(C=10.0, steps=41)")(both)
+
+
+@pytest.mark.parametrize("width", [5, 40], ids=["more rows", "more features"])
+def test_another_beginning_ends_at_the_same_optimum(width: int) -> None:
+    softmax_regression = fewshot.maths.newton.softmax_regression
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(2, 12, width, generator=draw, dtype=torch.float64)
+    target = torch.eye(3, dtype=torch.float64)[torch.arange(12) % 3].mT.expand(2, -1, -1).contiguous()
+    strength = torch.full((2, 1, 1), 5.0, dtype=torch.float64)
+    start = softmax_regression(rows, target, strength / 10)
+    found = softmax_regression(rows, target, strength, start=start)
+    wanted = softmax_regression(rows, target, strength)
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-5)
+    intercepts = [bias - bias.mean(1, keepdim=True) for _, bias in (found, wanted)]  # a constant changes nothing
+    torch.testing.assert_close(*intercepts, rtol=1e-4, atol=1e-5)
