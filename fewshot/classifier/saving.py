@@ -18,6 +18,8 @@ from fewshot.classifier.saved_files import FORMAT, KINDS, read_config, read_mode
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
 
+TUNED = "tuned"  # folder of what fine-tuning changed in the encoder
+
 if TYPE_CHECKING:
     from fewshot.classifier.base import LearnerEstimator
 
@@ -43,6 +45,8 @@ def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) ->
     more, own = classifier._saved_state()
     tensors |= own
     model = to_bytes(tensors)
+    if getattr(classifier, "strategy", None) is not None:
+        classifier.encoder_.save(folder / TUNED)
     packed = None
     if weights:
         encoder, packed = pack(encoder, folder)
@@ -103,6 +107,8 @@ def load(cls: type[Any], folder: Path, changes: Mapping[str, Any]) -> Any:
     given = {**saved, "learner": learner if weights else config["learner"], **changes, "encoder": encoder}
     with _naming(folder, "learner, encoder or another parameter"):
         classifier = cls(**given)
+        if given.get("strategy") is not None:
+            classifier._tuned_at = folder / TUNED
         classifier._restore(
             tensors, config["classes"], temperature=config["temperature"], columns=config["feature_names"], more=config
         )
