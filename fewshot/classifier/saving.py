@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) ->
     from fewshot import __version__
 
     learner, encoder = classifier.learner_, classifier.encoder
+    encoder = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
     tensors = {f"learner.{name}": value.cpu().contiguous() for name, value in learner.state_dict().items()}
     more, own = classifier._saved_state()
     tensors |= own

@@ -12,6 +12,7 @@ from importlib import import_module
 VERBS = {
     "fit": "a folder of photos, a table of texts or class names into a saved classifier",
     "predict": "ask a saved classifier about new pictures or texts, into a CSV file",
+    "finetune": "fine-tune an encoder on labelled pictures or texts, for use as --encoder",
     "evaluate": "let learners sit N-way K-shot episodes and print a table with intervals",
     "classify": "images or texts into classes named in words, with or without a task description",
     "compare": "paired comparison of the results in files",
