@@ -55,6 +55,7 @@ def unpack(encoder: Any, digest: str | None, folder: Path) -> Any:
                 f"the tuned encoder in {str(folder / TUNED)!r} is not the one that was saved; it is missing, damaged or "
                 "was replaced. Copy the whole folder, or give encoder=."
             )
+        _refuse_named_files(folder / TUNED)
         return f"tuned:{folder / TUNED}"
     if _checkpoint(encoder) != PACKED:
         return encoder
@@ -76,24 +77,40 @@ def _tuned(encoder: Any) -> Path | None:
     return Path(place) if is_tuned_folder(place) else None
 
 
-def _copy(tuned: Path, target: Path) -> str:
+def _parts(folder: Path) -> list[str]:
+    """Files of a tuned encoder, and of the tuned encoder that it began with, if any."""
     from fewshot.transfer.tuned_folder import FILES
 
-    target.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        if (tuned / name).is_file():
-            write_atomically(target / name, read_bounded(tuned / name, _LIMIT))
+    own = [name for name in FILES if (folder / name).is_file()]
+    inner = _parts(folder / TUNED) if (folder / TUNED).is_dir() else []
+    return own + [f"{TUNED}/{name}" for name in inner]
+
+
+def _copy(tuned: Path, target: Path) -> str:
+    for name in _parts(tuned):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target / name, read_bounded(tuned / name, _LIMIT))
     return _digest(target)
 
 
 def _digest(folder: Path) -> str:
-    from fewshot.transfer.tuned_folder import FILES
-
     total = hashlib.sha256()
-    for name in FILES:
-        if (folder / name).is_file():
-            total.update(name.encode() + hashlib.sha256(read_bounded(folder / name, _LIMIT)).digest())
+    for name in _parts(folder):
+        total.update(name.encode() + hashlib.sha256(read_bounded(folder / name, _LIMIT)).digest())
     return total.hexdigest()
+
+
+def _refuse_named_files(folder: Path) -> None:
+    """A model from elsewhere may not name files of this machine as what its encoder was tuned from."""
+    from episodes.schema import read_json
+    from fewshot.classifier.saved_files import refuse_local
+
+    content = read_json(folder / "encoder.json")
+    spec = content.get("encoder") if isinstance(content, dict) else None
+    if spec == PACKED_TUNED:
+        _refuse_named_files(folder / TUNED)
+    elif _checkpoint(spec) != PACKED:
+        refuse_local(spec, folder)
 
 
 def _checkpoint(encoder: Any) -> str | None:

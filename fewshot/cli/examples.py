@@ -94,18 +94,34 @@ def read_items(places: list[str], texts: str | None, column: str | None) -> tupl
 
 def warn_of_twins(examples: Examples) -> None:
     """Say which items stand in two classes with the very same content."""
-    from episodes.identity import digest
-
     classes: dict[str, dict[Any, str]] = defaultdict(dict)
     for item, label, name in zip(examples.items, examples.labels, examples.names, strict=True):
-        content = item.read_bytes() if isinstance(item, Path) else str(item).encode()
-        classes[digest(content)].setdefault(label, name)
+        classes[content_digest(item)].setdefault(label, name)
     twins = [found for found in classes.values() if len(found) > 1]
     for found in twins[:3]:
         shown = " and ".join(f"{label!r} ({name})" for label, name in found.items())
         print(f"warning: the same content is labelled {shown}", file=sys.stderr)
     if len(twins) > 3:
         print(f"warning: and {len(twins) - 3} more are in two classes", file=sys.stderr)
+
+
+def content_digest(item: Any) -> str:
+    """Tells the content of a file or a text from any other."""
+    from episodes.identity import digest
+
+    return digest(item.read_bytes() if isinstance(item, Path) else str(item).encode())
+
+
+def warn_of_tuned_rows(examples: Examples, encoder: Any) -> None:
+    """Say that an estimate on examples that the encoder was tuned on is too good."""
+    known = getattr(encoder, "rows", frozenset())
+    seen = sum(content_digest(item) in known for item in examples.items) if known else 0
+    if seen:
+        print(
+            f"warning: the encoder was fine-tuned on {seen} of these {len(examples.items)} examples, so the estimate is "
+            "too high; fewshot fit --strategy estimates honestly",
+            file=sys.stderr,
+        )
 
 
 def _lines(path: Path, column: str | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fewshot.cli.examples import Examples, content_digest, read_examples
 from fewshot.cli.options import add_device, add_seed
 
 
@@ -47,29 +48,33 @@ def run(options: argparse.Namespace) -> int:
 
     out = Path(options.out)
     encoder = load_encoder(options.encoder)
+    examples = _examples(options.data, options, encoder)
     tuned = fine_tune(
-        encoder, _rows(options.data, options, encoder), options.strategy, epochs=options.epochs,
+        encoder, _rows(examples, encoder), options.strategy, epochs=options.epochs,
         batch_size=options.batch_size, lr=options.lr,
-        validation=None if options.validation is None else _rows(options.validation, options, encoder),
+        validation=None if options.validation is None else _rows(_examples(options.validation, options, encoder), encoder),
         out=out / "training", cache=options.cache, device=options.device, seed=options.seed,
         callbacks=[] if options.quiet else [_show], progress=not options.quiet,
     )  # fmt: skip
-    save_with_encoder(tuned, options.encoder, out)
+    save_with_encoder(tuned, options.encoder, out, map(content_digest, examples.items))
     if not options.quiet:
-        print(f"saved in {out}; now: --encoder {out} of any command (the same images give other features)", file=sys.stderr)
+        print(f"saved in {out}; any command takes it: --encoder {out}", file=sys.stderr)
     return 0
 
 
-def _rows(place: str, options: argparse.Namespace, encoder: Any) -> Any:
-    from fewshot.cli.examples import read_examples
-    from fewshot.embedding.any_dataset import as_items
-
+def _examples(place: str, options: argparse.Namespace, encoder: Any) -> Examples:
     examples = read_examples(place, options.path_column, options.text_column, options.label_column)
     if not encoder.encodes(examples.kind):
         raise ValueError(f"{place!r} holds {examples.kind}, which {encoder.name!r} does not encode.")
+    return examples
+
+
+def _rows(examples: Examples, encoder: Any) -> Any:
+    from fewshot.embedding.any_dataset import as_items
+
     names = sorted(set(examples.labels), key=lambda label: (isinstance(label, str), label))
     numbers = [names.index(label) for label in examples.labels]
-    return as_items(examples.items, encoder, numbers, [str(name) for name in names], what=repr(place))
+    return as_items(examples.items, encoder, numbers, [str(name) for name in names])
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fit, say how good it will be, save."""
-    from fewshot.cli.examples import read_examples, warn_of_twins
+    from fewshot.cli.examples import read_examples, warn_of_tuned_rows, warn_of_twins
 
     out = Path(options.out)
     if options.data is None:
@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         given: dict[str, Any] = {"class_names": options.classes} if options.classes else {}
         classifier.fit(examples.items, examples.labels, **given)
         names = examples.names
+    warn_of_tuned_rows(examples, classifier.encoder_)
     estimate = classifier.estimate()
     _say(options, estimate, names)
     _save(options, classifier, out, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,19 +17,23 @@ if TYPE_CHECKING:
 FILES = ("delta.safetensors", "tuned.json", "encoder.json", "encoder.safetensors")  # the last is not always there
 
 
-def save_with_encoder(tuned: TunedEncoder, encoder: str, folder: str | os.PathLike[str]) -> Path:
+def save_with_encoder(
+    tuned: TunedEncoder, encoder: str, folder: str | os.PathLike[str], rows: Iterable[str] = ()
+) -> Path:
     """Write what fine-tuning changed, and what the encoder was before: its spec, with a copy of a local checkpoint.
 
     Args:
         tuned: the result of `fewshot.fine_tune`.
         encoder: the spec string of the encoder that was tuned.
         folder: made where it is not there; it can be moved to another machine.
+        rows: digests of the content of the rows that it was tuned on: held-out estimates on them would flatter.
     """
     from fewshot.classifier.packing import pack
 
     place = tuned.save(folder)
     spec, digest = pack(encoder, place)
-    write_atomically(place / "encoder.json", (json.dumps({"encoder": spec, "sha256": digest}, indent=1) + "\n").encode())
+    note = {"encoder": spec, "sha256": digest, "rows": sorted(set(rows))}
+    write_atomically(place / "encoder.json", (json.dumps(note, indent=1) + "\n").encode())
     return place
 
 
@@ -65,4 +70,5 @@ def tuned(model: str) -> TunedEncoder:
     digest = field(content, "sha256", (str, type(None)), repr(str(note)))
     found = load_tuned(folder, load_encoder(unpack(spec, digest, folder)))
     found.name = f"tuned:{model}"
+    found.rows = frozenset(field(content, "rows", list, repr(str(note)), each=str, default=[]))
     return found
