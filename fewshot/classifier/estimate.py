@@ -73,7 +73,7 @@ class Estimate:
                 f"{name.ljust(wide)}  " + " ".join(str(n).rjust(cell) for n, cell in zip(line, cells, strict=True))
                 for name, line in zip(names, self.confusion.tolist(), strict=True)
             ]
-            return [f"{'is / taken for'[:wide].ljust(wide)}  {head}", *rows]
+            return ["each line is a class, each column what it was taken for:", f"{' ' * wide}  {head}", *rows]
         off = self.confusion - np.diag(np.diag(self.confusion))
         order = np.argsort(-off, axis=None, kind="stable")[:10]
         pairs = [(int(place // len(off)), int(place % len(off))) for place in order if off.flat[place]]

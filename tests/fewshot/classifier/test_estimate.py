@@ -1,0 +1,80 @@
+"""What held-out examples say of a classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fewshot import FewShotClassifier
+
+
+def rows(count: int = 12, apart: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.arange(count * 3) % 3
+    noise = np.random.default_rng(0).normal(size=(count * 3, 8))
+    return noise + apart * np.eye(8)[labels], np.array(["a", "b", "c"])[labels]
+
+
+def test_it_equals_leaving_out_by_hand() -> None:
+    X, y = rows(4, 1.0)
+    classifier = FewShotClassifier(learner="prototypes").fit(X, y)
+    found = classifier.estimate()
+    right = 0
+    for fold in range(4):  # one of each class at a time
+        held = np.arange(len(y)) // 3 == fold
+        right += int(
+            (FewShotClassifier(learner="prototypes").fit(X[~held], y[~held]).predict(X[held]) == y[held]).sum()
+        )
+    assert (found.right, found.count) == (right, 12)
+    assert found.confusion.sum() == 12 and found.confusion.trace() == right
+    assert found.interval[0] < found.accuracy <= found.interval[1]
+
+
+def test_every_example_is_asked_once_however_many() -> None:
+    X, y = rows(90)
+    assert FewShotClassifier(learner="prototypes").fit(X, y).estimate().count == 270
+
+
+def test_a_wrong_label_is_the_first_suspect() -> None:
+    X, y = rows(apart=6.0)
+    y[5] = "a" if y[5] != "a" else "b"
+    suspect = FewShotClassifier().fit(X, y).estimate().suspects[0]
+    assert suspect.row == 5 and suspect.label == y[5] and suspect.guess == "c" and suspect.probability > suspect.own
+
+
+def test_it_holds_for_new_rows() -> None:
+    """The interval is for one classifier: over many it covers the truth about as often as it says."""
+    covered = 0
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        labels = np.arange(30) % 3
+        X = generator.normal(size=(30, 8)) + 1.5 * np.eye(8)[labels]
+        classifier = FewShotClassifier(learner="prototypes").fit(X, labels)
+        low, high = classifier.estimate().interval
+        fresh = generator.normal(size=(2000, 8)) + 1.5 * np.eye(8)[np.arange(2000) % 3]
+        covered += low <= classifier.score(fresh, np.arange(2000) % 3) <= high
+    assert covered >= 16
+
+
+def test_single_examples_cannot_be_asked_about() -> None:
+    X, y = rows(1)
+    found = FewShotClassifier().fit(X, y).estimate()
+    assert found.count == 0 and np.isnan(found.accuracy) and "no estimate" in str(found)
+    X, y = rows(3)
+    found = FewShotClassifier().fit(X[:7], y[:7]).estimate()  # "b" and "c" twice, "a" three times
+    assert found.count == 7 and found.alone == []
+    found = FewShotClassifier().fit(X[:5], y[:5]).estimate()
+    assert found.alone == ["c"] and "not asked about" in str(found)
+
+
+def test_many_classes_show_the_worst_pairs() -> None:
+    labels = np.arange(60) % 20
+    X = np.random.default_rng(0).normal(size=(60, 5))
+    text = str(FewShotClassifier().fit(X, labels).estimate())
+    assert "taken for" in text and len(text.splitlines()) <= 12
+
+
+def test_without_examples() -> None:
+    from fewshot import ZeroShotClassifier
+
+    with pytest.raises(ValueError, match="needs fitted examples"):
+        ZeroShotClassifier("fewshot:tiny-clip", cache=False).fit(None, ["circle", "heart"]).estimate()

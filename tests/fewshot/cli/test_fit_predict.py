@@ -1,0 +1,178 @@
+"""`fewshot fit` and `fewshot predict`, as one who has photos or texts uses them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from episodes import load_dataset
+from fewshot.cli import main
+
+SCENES = load_dataset("scenes:shape", count=120, seed=3)
+NAMES = ("circle", "heart", "star")
+
+
+def pictures() -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for rows, label in zip(SCENES.features.permute(0, 2, 3, 1).numpy(), SCENES.labels.tolist(), strict=True):
+        found.setdefault(SCENES.class_names[label], []).append(Image.fromarray(rows))
+    return found
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three classes of four photos, and a folder of three new ones."""
+    found = pictures()
+    for name in NAMES:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number, picture in enumerate(found[name][:4]):
+            picture.save(tmp_path / "photos" / name / f"{number}.png")
+        (tmp_path / "new").mkdir(exist_ok=True)
+        found[name][4].save(tmp_path / "new" / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fit(*more: str) -> int:
+    return main(["fit", "photos", "--encoder", "fewshot:tiny-clip", "--out", "model", *more])
+
+
+def table(path: str) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_whole_road(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit() == 0
+    out = capsys.readouterr()
+    assert "held out: 100.0 % of 12 right (95 % interval 75.8 to 100.0)" in out.out
+    assert "12 pictures, 3 classes of 4" in out.err
+    shutil.move("model", "elsewhere")  # and what it was fitted on is gone
+    shutil.rmtree("photos")
+    assert main(["predict", "elsewhere", "new", "--csv", "answers.csv"]) == 0
+    rows = table("answers.csv")
+    assert [row["item"] for row in rows] == ["circle.png", "heart.png", "star.png"]
+    assert [row["label"] for row in rows] == list(NAMES)
+    assert all("/" in row["nearest"] and 0.33 < float(row["probability"]) <= 1 for row in rows)
+    assert main(["predict", "elsewhere", "new", "--quiet"]) == 0  # and to the terminal
+    assert capsys.readouterr().out.splitlines() == (photos / "answers.csv").read_text().splitlines()
+
+
+def test_an_interrupted_table_is_resumed_and_no_other_one(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit()
+    main(["predict", "model", "new", "--csv", "answers.csv"])
+    whole = (photos / "answers.csv").read_bytes()
+    (photos / "answers.csv").write_bytes(whole[:-20])  # killed in the middle of the last line
+    capsys.readouterr()
+    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 0
+    assert "1 classified, 2 were there" in capsys.readouterr().err
+    assert (photos / "answers.csv").read_bytes() == whole
+    fit("--learner", "prototypes")
+    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 2
+    assert "not known to be of this classifier" in capsys.readouterr().err
+    assert main(["predict", "model", "new", "--csv", "answers.csv", "--overwrite"]) == 0
+    Image.new("RGB", (64, 64)).save("new/a.png")
+    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 2
+    assert "files were added or removed" in capsys.readouterr().err
+
+
+def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit()
+    (photos / "new" / "broken.png").write_bytes(b"no picture")
+    capsys.readouterr()
+    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 0
+    assert "4 classified; 1 could not be read" in capsys.readouterr().err
+    first = table("answers.csv")[0]
+    assert first["item"] == "broken.png" and first["label"] == "" and "no picture" in first["problem"]
+    assert main(["predict", "model", "new", "--bad", "stop"]) == 2
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_further_examples_and_classes(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit()
+    found = pictures()
+    Path("more/ring").mkdir(parents=True)
+    for number, picture in enumerate(found["ring"][:3]):
+        picture.save(f"more/ring/{number}.png")
+    found["ring"][3].save("new/ring.png")
+    assert main(["fit", "more", "--add", "--out", "model"]) == 0
+    main(["predict", "model", "new", "--csv", "answers.csv"])
+    assert [row["label"] for row in table("answers.csv")] == ["circle", "heart", "ring", "star"]
+    assert table("answers.csv")[2]["nearest"].startswith("ring/")
+    capsys.readouterr()
+    assert main(["fit", "more", "--add", "--out", "model", "--learner", "ridge"]) == 2
+    assert "leave out --learner" in capsys.readouterr().err
+
+
+def test_what_looks_mislabelled_is_listed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy("photos/star/0.png", "photos/heart/wrong.png")
+    assert fit("--json") == 0
+    out = capsys.readouterr()
+    suspects = json.loads(out.out)["suspects"]
+    assert "heart/wrong.png" in [row["item"] for row in suspects]
+    assert "the same content is labelled 'heart' (heart/wrong.png) and 'star' (star/0.png)" in out.err
+
+
+def test_texts_from_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts.csv").write_text("text,label\na red circle,red\na red heart,red\na blue ring,blue\na blue moon,blue\n")
+    assert main(["fit", "texts.csv", "--encoder", "fewshot:tiny-clip", "--out", "model"]) == 0
+    Path("new.txt").write_text("a red star\na blue square\n")
+    assert main(["predict", "model", "--texts", "new.txt", "--csv", "answers.csv"]) == 0
+    assert [row["label"] for row in table("answers.csv")] == ["red", "blue"]
+    Path("new.csv").write_text("id,text\n1,=a red star\n")
+    assert main(["predict", "model", "--texts", "new.csv", "--csv", "formula.csv"]) == 0
+    assert table("formula.csv")[0]["item"] == "'=a red star"  # no formula for a spreadsheet
+
+
+def test_class_names_alone(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--classes", *NAMES, "--encoder", "fewshot:tiny-clip", "--out", "zero"]
+    assert main(["fit", *arguments]) == 0
+    assert main(["predict", "zero", "new", "--csv", "answers.csv"]) == 0
+    assert [row["label"] for row in table("answers.csv")] == list(NAMES)
+    assert table("answers.csv")[0]["nearest"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "nowhere", "--out", "m"], "there is no folder or table 'nowhere'"),
+        (["fit", "--out", "m"], "nothing to learn from"),
+        (["fit", "photos/heart", "--out", "m"], "put each into the sub-folder of its class"),
+        (["fit", "photos", "--classes", "a", "--out", "m"], "which 'l2 | logistic' does not use"),
+        (["predict", "photos", "new"], "is not a saved classifier"),
+        (["fit", "photos/heart/0.png", "--out", "m"], "neither a folder nor a table"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    arguments: list[str], words: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) in (1, 2)
+    assert words in capsys.readouterr().err
+
+
+def test_weights_in_files_travel_with_the_classifier(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import mobilenet_v3_small
+
+    torch.manual_seed(0)
+    save_file(mobilenet_v3_small(num_classes=3).state_dict(), "net.safetensors")
+    spec = "torchvision:mobilenet_v3_small@net.safetensors(size=64)"
+    assert main(["fit", "photos", "--encoder", spec, "--out", "model"]) == 0
+    assert main(["predict", "model", "new", "--csv", "before.csv"]) == 0
+    Path("net.safetensors").unlink()
+    shutil.move("model", "moved")
+    assert main(["predict", "moved", "new", "--csv", "after.csv"]) == 0
+    assert table("before.csv") == table("after.csv")
+    content = bytearray((Path("moved") / "encoder.safetensors").read_bytes())
+    content[-1] ^= 1
+    (Path("moved") / "encoder.safetensors").write_bytes(content)
+    assert main(["predict", "moved", "new"]) == 2
+    assert "is not the one that was saved" in capsys.readouterr().err
