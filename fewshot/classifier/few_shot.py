@@ -138,8 +138,8 @@ class FewShotClassifier(AnsweringEstimator):
         """
         if self.strategy is not None:
             raise ValueError(
-                f"strategy={self.strategy!r} fine-tunes the encoder on all examples; fit it anew with the earlier and the "
-                "further ones, or leave strategy out."
+                f"strategy={self.strategy!r} fine-tunes the encoder on all examples; fit it anew with all "
+                "of them, earlier and further, or leave strategy out."
             )
         first = not hasattr(self, "_adapted")
         if first:

@@ -52,8 +52,8 @@ def unpack(encoder: Any, digest: str | None, folder: Path) -> Any:
     if encoder == PACKED_TUNED:
         if _digest(folder / TUNED) != digest:
             raise ValueError(
-                f"the tuned encoder in {str(folder / TUNED)!r} is not the one that was saved; it is missing, damaged or "
-                "was replaced. Copy the whole folder, or give encoder=."
+                f"the tuned encoder in {str(folder / TUNED)!r} is not the one that was saved; it is missing, damaged "
+                "or was replaced. Copy the whole folder, or give encoder=."
             )
         _refuse_named_files(folder / TUNED)
         return f"tuned:{folder / TUNED}"

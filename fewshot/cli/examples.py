@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from episodes.labelled_files import (
     PATH_NAMES,
     TEXT_NAMES,
+    delimiter_of,
     is_picture,
     numbers_if_all,
     pictures_below,
@@ -118,8 +119,8 @@ def warn_of_tuned_rows(examples: Examples, encoder: Any) -> None:
     seen = sum(content_digest(item) in known for item in examples.items) if known else 0
     if seen:
         print(
-            f"warning: the encoder was fine-tuned on {seen} of these {len(examples.items)} examples, so the estimate is "
-            "too high; fewshot fit --strategy estimates honestly",
+            f"warning: the encoder was fine-tuned on {seen} of these {len(examples.items)} examples, so the estimate "
+            "is too high; fewshot fit --strategy estimates honestly",
             file=sys.stderr,
         )
 
@@ -131,7 +132,9 @@ def _lines(path: Path, column: str | None) -> Iterator[str]:
         import csv
 
         with open(_as_csv(path), encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            delimiter = delimiter_of(path, file.readline())
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
             known = list(reader.fieldnames or [])
             chosen = column or next((name for name in known if name.lower() in TEXT_NAMES), None)
             if chosen not in known:
@@ -147,7 +150,7 @@ def _holds_texts(table: Path) -> bool:
     """Whether the header names a column of texts and none of files, or the first cell is neither a file's name."""
     with open(table, encoding="utf-8-sig", newline="") as file:
         first = file.readline().strip()
-    cells = [cell.strip().strip('"').lower() for cell in first.replace("\t", ",").split(",")]
+    cells = [cell.strip().strip('"').lower() for cell in first.split(delimiter_of(table, first))]
     if any(cell in PATH_NAMES for cell in cells):
         return False
     return any(cell in TEXT_NAMES for cell in cells) or not is_picture(cells[0])

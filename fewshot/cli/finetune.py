@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'sequence: "linear-probe | last(2)" (default last(1))',
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="TUNED", help="folder of the tuned encoder")
-    parser.add_argument("--validation", metavar="DATA", help="labelled rows of the same classes: the best epoch is kept")
+    parser.add_argument(
+        "--validation", metavar="DATA", help="labelled rows of the same classes: the best epoch is kept"
+    )
     parser.add_argument("--epochs", type=int, help="passes over the rows (default: 10,000 rows in all, 5 to 50 passes)")
     parser.add_argument("--batch-size", type=int, default=32, help="rows of an update (default 32)")
     parser.add_argument("--lr", type=float, help="learning rate of the network (default: the strategy's own)")
@@ -49,10 +51,11 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out)
     encoder = load_encoder(options.encoder)
     examples = _examples(options.data, options, encoder)
+    held_out = None if options.validation is None else _examples(options.validation, options, encoder)
     tuned = fine_tune(
         encoder, _rows(examples, encoder), options.strategy, epochs=options.epochs,
         batch_size=options.batch_size, lr=options.lr,
-        validation=None if options.validation is None else _rows(_examples(options.validation, options, encoder), encoder),
+        validation=None if held_out is None else _rows(held_out, encoder),
         out=out / "training", cache=options.cache, device=options.device, seed=options.seed,
         callbacks=[] if options.quiet else [_show], progress=not options.quiet,
     )  # fmt: skip
