@@ -110,7 +110,7 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
         """
         from fewshot.classifier.hub import from_pretrained
 
-        return from_pretrained(cls, os.fspath(name), revision, token, api, changes)  # type: ignore[no-any-return]
+        return from_pretrained(cls, os.fspath(name), revision, token, api, changes)
 
     def push_to_hub(
         self,

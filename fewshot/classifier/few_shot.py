@@ -70,6 +70,8 @@ class FewShotClassifier(AnsweringEstimator):
     "prototypes(distance='cosine', scale=4.0)"
     """
 
+    encoder_: Any
+
     saved_parameters: ClassVar[tuple[str, ...]] = (*LearnerEstimator.saved_parameters, "strategy")
 
     _seen: str | None = None  # the kind of items that were fitted, where that is known
@@ -321,8 +323,10 @@ class FewShotClassifier(AnsweringEstimator):
         from fewshot.classifier.fine_tuned import from_tensors
         from fewshot.transfer import load_tuned
 
-        if self._tuned_at is None or not self._tuned_at.is_dir():
-            raise ValueError("the folder of the tuned encoder, 'tuned', is missing; copy the whole folder.")
+        for name in ("tuned.json", "delta.safetensors"):
+            if self._tuned_at is None or not (self._tuned_at / name).is_file():
+                raise ValueError(f"'tuned/{name}', of the tuned encoder, is missing; copy the whole folder.")
+        assert self._tuned_at is not None
         self.encoder_ = load_tuned(self._tuned_at, self.encoder_)
         self._held_out = from_tensors(tensors, classes, examples) if self.calibrated else None
 

@@ -115,7 +115,7 @@ def content_digest(item: Any) -> str:
 
 def warn_of_tuned_rows(examples: Examples, encoder: Any) -> None:
     """Say that an estimate on examples that the encoder was tuned on is too good."""
-    known = getattr(encoder, "rows", frozenset())
+    known: frozenset[str] = getattr(encoder, "rows", frozenset())
     seen = sum(content_digest(item) in known for item in examples.items) if known else 0
     if seen:
         print(
