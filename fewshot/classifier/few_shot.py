@@ -248,7 +248,7 @@ class FewShotClassifier(AnsweringEstimator):
         super()._check()
         if self.strategy is not None and self.encoder is None:
             raise ValueError(
-                f"strategy={self.strategy!r} fine-tunes an encoder, and encoder=None has none; name one, such as "
+                f"strategy={str(self.strategy)[:60]!r} fine-tunes an encoder, and encoder=None has none; name one, such as "
                 "encoder='timm:mobilenetv2_100'."
             )
 
