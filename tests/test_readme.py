@@ -74,7 +74,7 @@ def drawn_photos(folder: Path) -> None:
 
     from episodes import load_dataset
 
-    scenes = load_dataset("scenes:shape", count=60, seed=3)
+    scenes = load_dataset("scenes:shape", count=120, seed=3)
     pictures = scenes.features.permute(0, 2, 3, 1).numpy()
     for name in scenes.class_names[:2]:
         own = pictures[(scenes.labels == scenes.class_names.index(name)).numpy()]

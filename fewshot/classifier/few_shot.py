@@ -248,8 +248,8 @@ class FewShotClassifier(AnsweringEstimator):
         super()._check()
         if self.strategy is not None and self.encoder is None:
             raise ValueError(
-                f"strategy={str(self.strategy)[:60]!r} fine-tunes an encoder, and encoder=None has none; name one, such as "
-                "encoder='timm:mobilenetv2_100'."
+                f"strategy={str(self.strategy)[:60]!r} fine-tunes an encoder, and encoder=None has none; name one, "
+                "such as encoder='timm:mobilenetv2_100'."
             )
 
     def _start(self) -> None:
