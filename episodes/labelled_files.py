@@ -44,12 +44,15 @@ def pictures_by_folder(root: str | os.PathLike[str]) -> tuple[list[Path], list[i
         listed = ", ".join(map(repr, empty[:3])) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
         raise ValueError(
             f"class folders without pictures in {os.fspath(root)!r}: {listed}; fill or delete them. "
-            f"Pictures end in {', '.join(PICTURES)}."
+            f"Pictures end in {', '.join(PICTURES)}.{_phones(other)}"
         )
     if not found:
-        raise ValueError(f"{os.fspath(root)!r} is empty; it must hold a sub-folder of pictures per class.")
+        raise ValueError(
+            f"{os.fspath(root)!r} is empty; it must hold a sub-folder of pictures per class.{_phones(other)}"
+        )
     if other:
-        _LOG.warning("ignored %d files in %s that are no pictures: %s", len(other), top.name, ", ".join(other[:3]))
+        shown = ", ".join(other[:3])
+        _LOG.warning("ignored %d files in %s that are no pictures: %s.%s", len(other), top.name, shown, _phones(other))
     classes = sorted(found)
     paths = [path for name in classes for path in found[name]]
     return paths, [number for number, name in enumerate(classes) for _ in found[name]], classes
@@ -131,9 +134,10 @@ def read_table(
     shown = os.fspath(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no table {shown!r}; give a CSV file of {what} and label.")
-    delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
+            delimiter = delimiter_of(path, file.readline())
+            file.seek(0)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except UnicodeDecodeError as error:
@@ -163,6 +167,17 @@ def read_table(
     return rows
 
 
+def delimiter_of(path: str | os.PathLike[str], first: str) -> str:
+    r"""What separates the cells of a table, by its name and first line; spreadsheets of some countries use semicolons.
+
+    >>> delimiter_of("a.csv", "path;label"), delimiter_of("a.csv", "path,label"), delimiter_of("a.tsv", "x")
+    (';', ',', '\t')
+    """
+    if Path(path).suffix.lower() == ".tsv":
+        return "\t"
+    return ";" if ";" in first and "," not in first else ","
+
+
 def numbers_if_all(labels: Sequence[str]) -> list[str] | list[int]:
     """Labels as integers where every one is written like one, so that class 10 does not come before 9.
 
@@ -172,6 +187,12 @@ def numbers_if_all(labels: Sequence[str]) -> list[str] | list[int]:
     if all(_INTEGER.fullmatch(label) for label in labels):
         return [int(label) for label in labels]
     return list(labels)
+
+
+def _phones(files: Sequence[str]) -> str:
+    """A hint where files are photos of telephones in a format that is not read."""
+    found = [file for file in files if file.lower().endswith((".heic", ".heif"))]
+    return f" {found[0]!r} is a HEIC photo: export such photos as JPEG." if found else ""
 
 
 def _walk(top: Path) -> tuple[dict[str, list[Path]], list[str], list[str], list[str]]:

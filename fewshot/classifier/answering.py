@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor
 
+from fewshot.classifier.adapted import HeldOut
 from fewshot.classifier.calibration import fit_temperature, own_temperature
 from fewshot.classifier.conformal import PromisingEstimator
 from fewshot.classifier.labels import as_labels, reject_label
@@ -119,6 +120,10 @@ class AnsweringEstimator(PromisingEstimator):
 
     def _softmax(self, logits: Tensor) -> Tensor:
         return (logits / self.temperature_).softmax(1)
+
+    def _answers_held_out(self) -> HeldOut:
+        """Every example, asked of a classifier that has not seen it."""
+        return self._adapted.held_out(whole=True)
 
     def _own_temperature(self) -> float:
         return own_temperature(self._adapted)

@@ -95,6 +95,72 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "_adapted")
         return export(self, path, inputs=inputs, opset=opset)
 
+    def save_pretrained(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted classifier as `save` does, and a model card, ``README.md``."""
+        from fewshot.classifier.hub import save_with_card
+
+        check_is_fitted(self, "_adapted")
+        return save_with_card(self, Path(path))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        api: Any = None,
+        **changes: Any,
+    ) -> Self:
+        """Read a classifier from a folder, or from a repository of the Hugging Face hub.
+
+        Args:
+            name: the folder, or ``"OWNER/NAME"``.
+            revision: branch, tag or commit of the repository.
+            token: of the hub, where it is private.
+            api: what downloads, in place of `huggingface_hub`; it has ``snapshot_download``.
+            changes: as in `load`.
+
+        Raises:
+            ConnectionError: the hub does not answer, and no copy is here.
+            FileNotFoundError: no such folder or repository.
+            ValueError: what is there is no such classifier, or damaged.
+        """
+        from fewshot.classifier.hub import from_pretrained
+
+        return from_pretrained(cls, os.fspath(name), revision, token, api, changes)
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool = False,
+        token: str | bool | None = None,
+        message: str = "Classifier of fewshot",
+        api: Any = None,
+    ) -> str:
+        """Upload the fitted classifier and its card to a repository of the Hugging Face hub.
+
+        The features of the examples are part of it, and the weights of an encoder's local file.
+
+        Args:
+            name: ``"OWNER/NAME"``; made where it is not there.
+            private: whether a new repository is.
+            token: of the hub; None is the one that was logged in with.
+            message: of the commit.
+            api: a `huggingface_hub.HfApi`, or what has its ``create_repo`` and ``upload_folder``.
+
+        Returns:
+            What the hub says of the commit: its address.
+
+        Raises:
+            ConnectionError: the hub does not answer.
+        """
+        from fewshot.classifier.hub import push
+
+        check_is_fitted(self, "_adapted")
+        return push(self, name, private=private, token=token, message=message, api=api)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters, with `deep` also the learner's as ``learner__name``."""
         params: dict[str, Any] = super().get_params(deep=False)

@@ -172,7 +172,7 @@ class PromisingEstimator(LearnerEstimator):
         rows, adapted = self._rows_to_ask(X), self._adapted
         if adapted.asked is None and not adapted.learner.transductive and self._plain_logits:
             return self._cross_sets(rows, coverage)
-        logits, labels = self._held_out()
+        logits, labels = self._deciding()
         scores = strangeness(logits / self.temperature_).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
         asked = torch.cat(list(self._answer(rows)))
         found = split_sets(scores, strangeness(asked / self.temperature_), coverage)
@@ -191,7 +191,7 @@ class PromisingEstimator(LearnerEstimator):
         if not 0 < error < 1:
             raise ValueError(f"error={error!r}; it must lie between 0 and 1, such as 0.05.")
         self._check_labelled("reject_for_error")
-        logits, labels = self._held_out()
+        logits, labels = self._deciding()
         chance, best = (logits / self.temperature_).softmax(-1).max(-1)
         found = threshold_for(chance, best == labels, error)
         if found is None:
@@ -245,7 +245,7 @@ class PromisingEstimator(LearnerEstimator):
             found.append(_not_empty(sets, logits.softmax(-1).mean(0)))
         return np.concatenate(found)
 
-    def _held_out(self) -> tuple[Tensor, Tensor]:
+    def _deciding(self) -> tuple[Tensor, Tensor]:
         """Logits ``[M, N]`` and classes of rows that were not fitted, or that were held out."""
         if self._adapted.asked is not None:
             return self._adapted.asked

@@ -95,7 +95,7 @@ def estimate(classifier: AnsweringEstimator) -> Estimate:
     adapted = classifier._adapted
     if not adapted.episode.labels.numel() or getattr(classifier, "multi_label", False):
         raise ValueError("an estimate needs fitted examples with one label each; score labelled rows instead.")
-    found = adapted.held_out(whole=True)
+    found = classifier._answers_held_out()
     labels = found.labels.numpy()
     chances = (found.logits / classifier.temperature_).softmax(1).numpy()  # [R, N]
     guesses = chances.argmax(1)

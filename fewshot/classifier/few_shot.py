@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from torch import Tensor
 
 from episodes.source import tower_of
-from fewshot.classifier.adapted import Adapted, task
+from fewshot.classifier.adapted import Adapted, HeldOut, task
 from fewshot.classifier.answering import AnsweringEstimator
-from fewshot.classifier.base import warn_uncalibrated
+from fewshot.classifier.base import LearnerEstimator, warn_uncalibrated
 from fewshot.classifier.calibration import own_temperature
 from fewshot.classifier.explanation import Explanation, Neighbour, nearest
 from fewshot.classifier.labels import as_labels, merge_labels, reject_label
@@ -39,6 +40,9 @@ class FewShotClassifier(AnsweringEstimator):
         learner: a spec string (``"l2 | ridge(alpha=0.1)"``) or a `Learner`. The default held best over many sets
             of features that it was not chosen on (``benchmarks/defaults.py``). Its hyper-parameters are
             parameters here: ``learner__C``, and ``learner__power__beta`` for a transform before it.
+        strategy: how much of the encoder `fit` fine-tunes on the examples first, as in `fewshot.fine_tune`:
+            ``"last(1)"``, ``"full"``, ``"lora(8)"``. None: the encoder stays frozen. Calibration and `estimate` then
+            fine-tune three times more, each time without a third of the examples, which they ask about.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
         cache: of embeddings, as in `fewshot.embed`: None is the default one, False none.
         batch_size: rows per step of `predict`; ``"auto"`` bounds a step to about 64 MB.
@@ -56,7 +60,7 @@ class FewShotClassifier(AnsweringEstimator):
         weights_: of the examples ``[S]``, or None. Examples of weight 0 are not among them.
         temperature_: what logits are divided by in `predict_proba`.
         learner_: the learner used (a copy).
-        encoder_: the encoder used, or None.
+        encoder_: the encoder used (a `fewshot.transfer.TunedEncoder` with `strategy`), or None.
         n_features_in_: D, where X is features.
 
     >>> X, y = [[0.0, 0.1], [0.2, 0.0], [1.0, 0.9], [0.8, 1.0]], ["cat", "cat", "dog", "dog"]
@@ -67,13 +71,20 @@ class FewShotClassifier(AnsweringEstimator):
     "prototypes(distance='cosine', scale=4.0)"
     """
 
+    encoder_: Any
+
+    saved_parameters: ClassVar[tuple[str, ...]] = (*LearnerEstimator.saved_parameters, "strategy")
+
     _seen: str | None = None  # the kind of items that were fitted, where that is known
+    _held_out: HeldOut | None = None  # with a strategy: answers of encoders that were tuned without the rows
+    _tuned_at: Path | None = None  # where `load` finds the tuned encoder
 
     def __init__(
         self,
         encoder: Any = None,
         learner: str | Learner = "l2 | logistic",
         *,
+        strategy: str | None = None,
         device: torch.device | str = "auto",
         cache: Any = None,
         batch_size: int | str = "auto",
@@ -83,6 +94,7 @@ class FewShotClassifier(AnsweringEstimator):
     ) -> None:
         self.encoder = encoder
         self.learner = learner
+        self.strategy = strategy
         self.device = device
         self.cache = cache
         self.batch_size = batch_size
@@ -103,8 +115,11 @@ class FewShotClassifier(AnsweringEstimator):
                 for a learner that has no use for them.
         """
         self._start()
+        if self.strategy is not None:
+            return self._fit_tuned(X, y, sample_weight)
         rows, y, names = self._read(X, y, reset=True)
         classes, labels = np.unique(y, return_inverse=True)
+        self._held_out = None
         return self._adapt(rows, labels, classes, names, self._weights(sample_weight, rows))
 
     def partial_fit(
@@ -124,6 +139,11 @@ class FewShotClassifier(AnsweringEstimator):
         Raises:
             ValueError: as `fit`; or some labels are numbers and some are names.
         """
+        if self.strategy is not None:
+            raise ValueError(
+                f"strategy={self.strategy!r} fine-tunes the encoder on all examples; fit it anew with all "
+                "of them, earlier and further, or leave strategy out."
+            )
         first = not hasattr(self, "_adapted")
         if first:
             self._start()
@@ -182,6 +202,68 @@ class FewShotClassifier(AnsweringEstimator):
             raise ValueError(f"X is {list(rows.shape)}, but rows of shape {list(self.support_.shape[1:])} were fitted.")
         return rows, y, [None] * len(rows)
 
+    def _fit_tuned(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
+        """Fine-tune the encoder on the examples, and adapt to what it then makes of them."""
+        from fewshot.classifier.fine_tuned import fine_tuned, held_out_of_tuning, temperature_of
+
+        if sample_weight is not None:
+            raise ValueError("strategy fine-tunes on examples that all count the same; leave sample_weight or it out.")
+        X = list(X) if isinstance(X, tuple) else X
+        answers = as_labels(y)
+        check_consistent_length(as_items(X, self.encoder_), answers)
+        classes, labels = np.unique(answers, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y holds one class, {classes.tolist()[0]!r}; fine-tuning needs at least two.")
+        frozen, names, device = self.encoder_, [str(name) for name in classes.tolist()], self._chosen_device()
+        tuned = fine_tuned(frozen, X, labels, names, str(self.strategy), self.cache, device)
+        held_out = None
+        if self.calibrated:
+            held_out = held_out_of_tuning(
+                frozen, X, labels, names, str(self.strategy), self._own_learner(), self.cache, device
+            )
+        self.encoder_ = tuned
+        rows, _, shown = self._read(X, answers, reset=True)
+        self._adapt(rows, labels, classes, shown, None, 1.0)
+        self._held_out = held_out
+        if held_out is not None:
+            self.temperature_ = temperature_of(held_out, self._adapted)
+        return self
+
+    def _answers_held_out(self) -> HeldOut:
+        if self.strategy is None:
+            return super()._answers_held_out()
+        if self._held_out is None:
+            raise ValueError(
+                "calibrated=False held no examples out, and the encoder has seen them all; fit with calibrated=True."
+            )
+        return self._held_out
+
+    @property
+    def _plain_logits(self) -> bool:
+        # The encoder has seen all examples, so copies of the learner without some of them prove nothing.
+        return self.strategy is None
+
+    def _deciding(self) -> tuple[Tensor, Tensor]:
+        if self.strategy is None or self._adapted.asked is not None:
+            return super()._deciding()
+        held_out = self._answers_held_out()
+        return held_out.logits, held_out.labels
+
+    def _own_temperature(self) -> float:
+        if self.strategy is None:
+            return super()._own_temperature()
+        from fewshot.classifier.fine_tuned import temperature_of
+
+        return temperature_of(self._answers_held_out(), self._adapted)
+
+    def _check(self) -> None:
+        super()._check()
+        if self.strategy is not None and self.encoder is None:
+            raise ValueError(
+                f"strategy={str(self.strategy)[:60]!r} fine-tunes an encoder, and encoder=None has none; name one, "
+                "such as encoder='timm:mobilenetv2_100'."
+            )
+
     def _start(self) -> None:
         """Check the parameters, and make the learner and the encoder of them."""
         self._check()
@@ -239,6 +321,8 @@ class FewShotClassifier(AnsweringEstimator):
         """Become what was saved, by adapting to the same examples once more."""
         self._start()
         rows, labels = tensors["support"].numpy(), tensors["labels"].numpy()
+        if self.strategy is not None:
+            self._restore_tuned(tensors, len(classes), len(rows))
         weights = tensors["weights"].numpy() if "weights" in tensors else None
         self._adapt(rows, labels, classes, [None] * len(rows), weights, temperature)
         if self.encoder is None:
@@ -247,11 +331,27 @@ class FewShotClassifier(AnsweringEstimator):
             self.feature_names_in_ = np.array(columns, dtype=object)
         return self
 
+    def _restore_tuned(self, tensors: Mapping[str, Tensor], classes: int, examples: int) -> None:
+        from fewshot.classifier.fine_tuned import from_tensors
+        from fewshot.transfer import load_tuned
+
+        for name in ("tuned.json", "delta.safetensors"):
+            if self._tuned_at is None or not (self._tuned_at / name).is_file():
+                raise ValueError(f"'tuned/{name}', of the tuned encoder, is missing; copy the whole folder.")
+        assert self._tuned_at is not None
+        self.encoder_ = load_tuned(self._tuned_at, self.encoder_)
+        self._held_out = from_tensors(tensors, classes, examples) if self.calibrated else None
+
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors = {"support": self.support_, "labels": self.support_labels_}
         if self.weights_ is not None:
             tensors["weights"] = self.weights_
-        return {}, {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
+        held = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
+        if self._held_out is not None:
+            from fewshot.classifier.fine_tuned import as_tensors
+
+            held |= as_tensors(self._held_out)
+        return {}, held
 
     def _explanation(
         self, chance: np.ndarray, order: np.ndarray, similarity: list[float], index: list[int]

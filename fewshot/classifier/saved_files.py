@@ -60,7 +60,9 @@ def read_config(folder: Path, kind: str = KINDS[0]) -> dict[str, Any]:
         "feature_names": field(config, "feature_names", list, where, each=str),
         "model_sha256": field(config, "model_sha256", str, where),
     }
-    return found if kind == KINDS[0] else {**found, **_words(config, where, len(found["classes"]))}
+    if kind == KINDS[0]:
+        return {**found, "strategy": field(config, "strategy", (str, null), where, default=None)}
+    return {**found, **_words(config, where, len(found["classes"]))}
 
 
 def _words(config: dict[str, Any], where: str, classes: int) -> dict[str, Any]:

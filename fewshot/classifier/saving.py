@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from fewshot.classifier.packing import pack, unpack
 from fewshot.classifier.saved_files import FORMAT, KINDS, read_config, read_model, refuse_local
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
+
+TUNED = "tuned"  # folder of what fine-tuning changed in the encoder
 
 if TYPE_CHECKING:
     from fewshot.classifier.base import LearnerEstimator
@@ -44,6 +47,7 @@ def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) ->
     from fewshot import __version__
 
     learner, encoder = classifier.learner_, classifier.encoder
+    encoder = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
     tensors = {f"learner.{name}": value.cpu().contiguous() for name, value in learner.state_dict().items()}
     more, own = classifier._saved_state()
     tensors |= own
@@ -51,6 +55,8 @@ def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) ->
         logits, labels = classifier._adapted.asked
         tensors |= dict(zip(_ASKED, (logits.clamp(min=_IMPOSSIBLE).contiguous(), labels.contiguous()), strict=True))
     model = to_bytes(tensors)
+    if getattr(classifier, "strategy", None) is not None:
+        classifier.encoder_.save(folder / TUNED)
     packed = None
     if weights:
         encoder, packed = pack(encoder, folder)
@@ -111,6 +117,8 @@ def load(cls: type[Any], folder: Path, changes: Mapping[str, Any]) -> Any:
     given = {**saved, "learner": learner if weights else config["learner"], **changes, "encoder": encoder}
     with _naming(folder, "learner, encoder or another parameter"):
         classifier = cls(**given)
+        if given.get("strategy") is not None:
+            classifier._tuned_at = folder / TUNED
         classifier._restore(
             tensors, config["classes"], temperature=config["temperature"], columns=config["feature_names"], more=config
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from importlib import import_module
 VERBS = {
     "fit": "a folder of photos, a table of texts or class names into a saved classifier",
     "predict": "ask a saved classifier about new pictures or texts, into a CSV file",
+    "finetune": "fine-tune an encoder on labelled pictures or texts, for use as --encoder",
     "evaluate": "evaluate learners on N-way K-shot episodes and print a table with intervals",
     "classify": "images or texts into classes named in words, with or without a task description",
     "advise": "which encoder, how much of it to train, or not to transfer at all: evidence within minutes",
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except KeyboardInterrupt:
-        print("\nfewshot: interrupted; the same command resumes.", file=sys.stderr)
+        print(f"\nfewshot: interrupted; {_kept(given)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,9 +57,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ValueError) else 1
 
 
+def _kept(given: list[str]) -> str:
+    """What an interrupted command leaves behind, and no more."""
+    verb = next((word for word in given if not word.startswith("-")), "")
+    written = any(word.split("=")[0] in ("--out", "--csv") for word in given)
+    if verb in ("train", "finetune") or (verb in ("evaluate", "predict") and written):
+        return "what was finished is kept, and the same command resumes there."
+    if verb in ("fit", "embed", "evaluate", "predict", "classify"):
+        more = "; with --out it would keep results too" if verb == "evaluate" else ""
+        return f"embeddings that were stored are kept, all else starts anew{more}."
+    return "nothing was kept."
+
+
 def _run(given: list[str]) -> int:
+    if given[:1] == ["help"]:
+        given = [*given[1:2], "--help"]
     # Only the chosen verb's module is imported, so that `fewshot --help` stays fast.
     verb = next((word for word in given if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS and verb == given[0]:
+        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        _parser(None).error(f"unknown command {verb!r}; {hint}Known: {', '.join(VERBS)}.")
     parser = _parser(verb)
     options = parser.parse_args(given)
     if options.verb is None:

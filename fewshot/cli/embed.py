@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from fewshot.cli.options import add_dataset, add_device, read_dataset
+from fewshot.cli.options import add_dataset, add_device, default_encoder, read_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,9 @@ def run(options: argparse.Namespace) -> int:
     from fewshot import EmbeddingCache, embed
 
     engine = int(options.engine) if options.engine and options.engine.isdigit() else options.engine
+    source = read_dataset(options)
     source = embed(
-        read_dataset(options), options.encoder or "pixels",
+        source, options.encoder or default_encoder(source),
         cache=EmbeddingCache(options.cache) if options.cache else None, device=options.device, engine=engine,
         batch_size=options.batch_size or "auto", precision=options.precision, storage=options.storage,
         on_error="skip" if options.skip_damaged else "raise", progress=not options.quiet,

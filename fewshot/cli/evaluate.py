@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from fewshot.cli.options import (
@@ -88,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("class text is not carried to an engine; leave --engine out.")
     if options.keep_predictions and not options.out:
         raise ValueError("--keep-predictions needs --out FILE: predictions are kept in a folder beside that file.")
+    _refuse_too_few(options)
     source, rows = sources(options)
     learners = fit_learners(options) if options.base else options.learner
     if options.weights:
@@ -129,6 +131,32 @@ def run(options: argparse.Namespace) -> int:
     if options.out and show:
         print(f"results are in {options.out}", file=sys.stderr)
     return 0
+
+
+def _refuse_too_few(options: argparse.Namespace) -> None:
+    """Say before hours of embedding that classes of one's own are too small for --shot and --query."""
+    from collections import Counter
+
+    if options.disjoint or options.sampler != "fixed" or options.base or options.skip_damaged:
+        return
+    if not options.data.startswith(("folder:", "csv:", "text-csv:")) and not Path(options.data).exists():
+        return
+    source = read_dataset(options)
+    counts = Counter(source.labels.tolist())
+    way, shot = max(options.way), max(options.shot)
+    need = shot + options.query
+    able = sum(count >= need for count in counts.values())
+    if able >= way:
+        return
+    small = sorted((count, source.class_names[label]) for label, count in counts.items() if count < need)
+    listed = ", ".join(f"{name} ({count})" for count, name in small[:6]) + (", ..." if len(small) > 6 else "")
+    fits = sorted(counts.values())[-min(way, len(counts))] - shot
+    hint = f"--query {fits} would do" if len(counts) >= way and fits > 0 else "lower --shot, --query or --way"
+    raise ValueError(
+        f"{options.data}: --way {way} --shot {shot} --query {options.query} needs {way} "
+        f"classes of {need} rows, and there are {able}. Too small: {listed or 'none, but there are too few classes'}; "
+        f"{hint}. To classify photos of your own rather than compare learners: fewshot fit."
+    )
 
 
 def sources(options: argparse.Namespace) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from episodes.labelled_files import (
     PATH_NAMES,
     TEXT_NAMES,
+    delimiter_of,
     is_picture,
     numbers_if_all,
     pictures_below,
@@ -94,18 +95,34 @@ def read_items(places: list[str], texts: str | None, column: str | None) -> tupl
 
 def warn_of_twins(examples: Examples) -> None:
     """Say which items stand in two classes with the very same content."""
-    from episodes.identity import digest
-
     classes: dict[str, dict[Any, str]] = defaultdict(dict)
     for item, label, name in zip(examples.items, examples.labels, examples.names, strict=True):
-        content = item.read_bytes() if isinstance(item, Path) else str(item).encode()
-        classes[digest(content)].setdefault(label, name)
+        classes[content_digest(item)].setdefault(label, name)
     twins = [found for found in classes.values() if len(found) > 1]
     for found in twins[:3]:
         shown = " and ".join(f"{label!r} ({name})" for label, name in found.items())
         print(f"warning: the same content is labelled {shown}", file=sys.stderr)
     if len(twins) > 3:
         print(f"warning: and {len(twins) - 3} more are in two classes", file=sys.stderr)
+
+
+def content_digest(item: Any) -> str:
+    """Tells the content of a file or a text from any other."""
+    from episodes.identity import digest
+
+    return digest(item.read_bytes() if isinstance(item, Path) else str(item).encode())
+
+
+def warn_of_tuned_rows(examples: Examples, encoder: Any) -> None:
+    """Say that an estimate on examples that the encoder was tuned on is too good."""
+    known: frozenset[str] = getattr(encoder, "rows", frozenset())
+    seen = sum(content_digest(item) in known for item in examples.items) if known else 0
+    if seen:
+        print(
+            f"warning: the encoder was fine-tuned on {seen} of these {len(examples.items)} examples, so the estimate "
+            "is too high; fewshot fit --strategy estimates honestly",
+            file=sys.stderr,
+        )
 
 
 def _lines(path: Path, column: str | None) -> Iterator[str]:
@@ -115,7 +132,9 @@ def _lines(path: Path, column: str | None) -> Iterator[str]:
         import csv
 
         with open(_as_csv(path), encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            delimiter = delimiter_of(path, file.readline())
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
             known = list(reader.fieldnames or [])
             chosen = column or next((name for name in known if name.lower() in TEXT_NAMES), None)
             if chosen not in known:
@@ -131,7 +150,7 @@ def _holds_texts(table: Path) -> bool:
     """Whether the header names a column of texts and none of files, or the first cell is neither a file's name."""
     with open(table, encoding="utf-8-sig", newline="") as file:
         first = file.readline().strip()
-    cells = [cell.strip().strip('"').lower() for cell in first.replace("\t", ",").split(",")]
+    cells = [cell.strip().strip('"').lower() for cell in first.split(delimiter_of(table, first))]
     if any(cell in PATH_NAMES for cell in cells):
         return False
     return any(cell in TEXT_NAMES for cell in cells) or not is_picture(cells[0])

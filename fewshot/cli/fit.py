@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "text:minilm for texts, open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
     )  # fmt: skip
     parser.add_argument("--learner", metavar="SPEC", help="default 'l2 | logistic', or 'zero-shot' without examples")
+    parser.add_argument(
+        "--strategy", metavar="S", help='fine-tune the encoder first: "last(1)", "full", "lora(8)" (default: frozen)'
+    )
     parser.add_argument("--add", action="store_true", help="learn these examples on top of those of MODEL")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names, in place of examples or besides")
     add_prompts(parser)
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fit, say how good it will be, save."""
-    from fewshot.cli.examples import read_examples, warn_of_twins
+    from fewshot.cli.examples import read_examples, warn_of_tuned_rows, warn_of_twins
 
     out = Path(options.out)
     if options.data is None:
@@ -72,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         given: dict[str, Any] = {"class_names": options.classes} if options.classes else {}
         classifier.fit(examples.items, examples.labels, **given)
         names = examples.names
+    warn_of_tuned_rows(examples, classifier.encoder_)
     estimate = classifier.estimate()
     _say(options, estimate, names)
     _save(options, classifier, out, names)
@@ -83,6 +87,8 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
 
     learner = options.learner or "l2 | logistic"
     default = "timm:mobilenetv2_100" if kind == "images" else "text:minilm"
+    if options.strategy and "text" in load_learner(learner).needs:
+        raise ValueError(f"--strategy fine-tunes for learners on examples alone, and {learner!r} uses words as well.")
     shared = {"cache": options.cache, "device": options.device, "reject": options.reject}
     if "text" in load_learner(learner).needs:
         return ZeroShotClassifier(
@@ -94,7 +100,7 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
             f"--classes, --task, --templates and --descriptions are words for the classes, which {learner!r} does not "
             "use; take a learner that does, such as --learner tip-adapter, or leave them out."
         )
-    return FewShotClassifier(options.encoder or default, learner, **shared)
+    return FewShotClassifier(options.encoder or default, learner, strategy=options.strategy, **shared)
 
 
 def _without_examples(options: argparse.Namespace, out: Path) -> int:
@@ -117,7 +123,7 @@ def _more(options: argparse.Namespace, out: Path, examples: Any) -> tuple[Any, l
     from fewshot import FewShotClassifier
     from fewshot.cli.predict import load_classifier, read_names
 
-    refused = [name for name in ("learner", "classes", "task") if getattr(options, name)]
+    refused = [name for name in ("learner", "classes", "task", "strategy") if getattr(options, name)]
     if refused:
         raise ValueError(f"--add keeps the classifier of {options.out!r} as it is; leave out --{refused[0]}.")
     classifier = load_classifier(out, options)

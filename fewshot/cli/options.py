@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from typing import Any
@@ -52,7 +53,13 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """``--device``: where tensors are."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
+    parser.add_argument("--device", default="auto", type=_device, help="auto, cpu, cuda, cuda:1, mps (default auto)")
+
+
+def _device(name: str) -> str:
+    if name.lower() in ("gpu", "nvidia", "apple", "metal"):
+        raise argparse.ArgumentTypeError(f"{name!r} is no device; write cuda (NVIDIA), mps (Apple), cpu or auto")
+    return name
 
 
 def add_prompts(parser: argparse.ArgumentParser, where: str = "") -> None:
@@ -82,6 +89,29 @@ def read_dataset(options: argparse.Namespace) -> Any:
     return load_dataset(options.data, **wanted)
 
 
+def default_encoder(source: Any) -> str:
+    """Pixels; of pictures of several sizes, scaled to one, which is said."""
+    from PIL import Image, UnidentifiedImageError
+
+    sizes = set()
+    for item in getattr(source, "items", ()):
+        if not isinstance(item, str | os.PathLike):
+            return "pixels"
+        try:
+            with Image.open(item) as picture:  # the header alone
+                sizes.add(picture.size)
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            continue  # embedding will name it
+        if len(sizes) > 1:
+            print(
+                f"{source.name}: the pictures have several sizes, and no --encoder is named: their pixels at 32 x 32 "
+                "are compared. A pretrained network does far better: --encoder timm:mobilenetv2_100",
+                file=sys.stderr,
+            )
+            return "pixels(size=32)"
+    return "pixels"
+
+
 def load_source(options: argparse.Namespace) -> Any:
     """The rows that the options name, embedded if they are not features yet."""
     source = read_dataset(options)
@@ -90,7 +120,7 @@ def load_source(options: argparse.Namespace) -> Any:
     from fewshot import EmbeddingCache, embed
 
     cache = EmbeddingCache(options.cache) if options.cache else None
-    encoder = options.encoder or "pixels"
+    encoder = options.encoder or default_encoder(source)
     embedded = embed(
         source, encoder, cache=cache, device=options.device, progress=not options.quiet,
         on_error="skip" if options.skip_damaged else "raise",

@@ -13,12 +13,16 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     torchvision:resnet18
     timm:mobilenetv2_100@weights/mobilenetv2.safetensors(pad_type='same', mean=0.5, std=0.5)
     timm:vit_small_patch16_224(layer='blocks.8', pool='cls')
+    tuned:TUNED/
+
+The last, or the folder alone, is what ``fewshot finetune`` wrote.
 
 ``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from fewshot.registry import Registry, build, parse_spec
@@ -39,8 +43,22 @@ ENTRIES = {
     "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
     "transformers": "fewshot.encoders.transformer_models:TransformersEncoder",
     "vectors": "fewshot.encoders.word_vectors:WordVectors",
+    "tuned": "fewshot.transfer.tuned_folder:tuned",
 }
 ENCODERS = Registry("encoder", ENTRIES, "fewshot.encoders")
+KNOWN_MODELS = {  # what people type, and what they mean; also the beginning of longer names
+    "mobilenet": "'timm:mobilenetv2_100' or 'torchvision:mobilenet_v2'",
+    "resnet": "'timm:resnet18' or 'torchvision:resnet18' (likewise resnet50)",
+    "efficientnet": "'timm:efficientnet_b0'",
+    "convnext": "'timm:convnext_tiny'",
+    "dinov2": "'timm:vit_small_patch14_dinov2.lvd142m'",
+    "dino": "'timm:vit_small_patch16_224.dino' or, newer, 'timm:vit_small_patch14_dinov2.lvd142m'",
+    "vit": "'timm:vit_small_patch16_224', or for CLIP 'open_clip:ViT-B-32/laion2b_s34b_b79k'",
+    "siglip": "'open_clip:ViT-B-16-SigLIP/webli'",
+    "clip": "'open_clip:ViT-B-32/laion2b_s34b_b79k'",
+    "minilm": "'text:minilm'",
+    "all-minilm": "'text:minilm'",
+}
 _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
     "ModuleEncoder": "fewshot.encoders.module",
@@ -48,7 +66,7 @@ _CLASSES = {
     **{
         entry.partition(":")[2]: entry.partition(":")[0]
         for entry in ENTRIES.values()
-        if entry.partition(":")[2] != "bundled"
+        if entry.partition(":")[2][0].isupper()
     },
 }
 
@@ -58,7 +76,7 @@ def list_encoders() -> list[str]:
     return ENCODERS.names()
 
 
-def load_encoder(spec: str | Encoder) -> Encoder:
+def load_encoder(spec: str | os.PathLike[str] | Encoder) -> Encoder:
     """Make an encoder from its spec string; an `Encoder` is returned as it is.
 
     Raises:
@@ -69,8 +87,12 @@ def load_encoder(spec: str | Encoder) -> Encoder:
     >>> load_encoder("pixels(size=28)")
     Pixels('pixels(size=28)', dim=2352, cpu)
     """
+    if isinstance(spec, os.PathLike):
+        spec = os.fspath(spec)
     if not isinstance(spec, str):
         return _checked(spec)
+    if os.path.isfile(os.path.join(spec, "tuned.json")):
+        spec = f"tuned:{spec}"
     name, options = parse_spec(spec)
     family, colon, model = name.partition(":")
     model, at, checkpoint = model.partition("@")
@@ -79,7 +101,7 @@ def load_encoder(spec: str | Encoder) -> Encoder:
     arguments: dict[str, Any] = {"model": model} if colon else {}
     if at:
         arguments["checkpoint"] = checkpoint
-    factory = ENCODERS.get(family.strip())
+    factory = _factory(spec, family.strip(), colon)
     try:
         encoder: Encoder = build(factory, family, {**arguments, **options})
     except TypeError as error:
@@ -87,6 +109,23 @@ def load_encoder(spec: str | Encoder) -> Encoder:
             raise ValueError(f'{spec!r} names no model; write "{family}:MODEL".') from None
         raise
     return encoder
+
+
+def _factory(spec: str, family: str, colon: str) -> Any:
+    try:
+        return ENCODERS.get(family)
+    except ValueError as error:
+        known = KNOWN_MODELS.get(family.lower()) or next(
+            (full for start, full in KNOWN_MODELS.items() if family.lower().startswith(start)), None
+        )
+        if os.path.isdir(spec):
+            raise ValueError(
+                f"{spec!r} is a folder, but holds no tuned encoder (tuned.json); give a model such as "
+                "'timm:mobilenetv2_100', or a folder that `fewshot finetune` wrote."
+            ) from None
+        if colon or known is None:
+            raise
+        raise ValueError(f"{spec!r} is a model without its family; write {known}.") from error
 
 
 def _checked(encoder: Any) -> Encoder:

@@ -37,6 +37,8 @@ class TunedEncoder(Encoder):
         history: reports of the training, one list per phase.
     """
 
+    rows: frozenset[str] = frozenset()  # digests of what it was tuned on, where a folder says so
+
     def __init__(
         self,
         encoder: Encoder,

@@ -1,0 +1,86 @@
+"""``fewshot finetune``: train some of an encoder on labelled pictures or texts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from fewshot.cli.examples import Examples, content_digest, read_examples
+from fewshot.cli.options import add_device, add_seed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verb's options."""
+    parser.epilog = (
+        "example:\n"
+        '  fewshot finetune photos/ --encoder timm:mobilenetv2_100 --strategy "last(1)" --out tuned/\n'
+        "  fewshot evaluate --data folder:other-photos/ --encoder tuned/\n\n"
+        "What trains is shown before it starts. Interrupted, the same command resumes after the last whole epoch.\n"
+        "A classifier with an estimate of its accuracy: fewshot fit --strategy."
+    )
+    parser.add_argument("data", metavar="DATA", help="folder with a sub-folder per class, or a table")
+    parser.add_argument("--encoder", required=True, metavar="SPEC", help="what to begin with (fewshot list encoders)")
+    parser.add_argument(
+        "--strategy", default="last(1)", metavar="S",
+        help="what trains: linear-probe, last(k), full, norm, bias, lora(rank), lp-ft, gradual, scratch, or some in "
+        'sequence: "linear-probe | last(2)" (default last(1))',
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="TUNED", help="folder of the tuned encoder")
+    parser.add_argument(
+        "--validation", metavar="DATA", help="labelled rows of the same classes: the best epoch is kept"
+    )
+    parser.add_argument("--epochs", type=int, help="passes over the rows (default: 10,000 rows in all, 5 to 50 passes)")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows of an update (default 32)")
+    parser.add_argument("--lr", type=float, help="learning rate of the network (default: the strategy's own)")
+    parser.add_argument("--path-column", metavar="NAME", help="of a table: the files")
+    parser.add_argument("--text-column", metavar="NAME", help="of a table: the texts")
+    parser.add_argument("--label-column", metavar="NAME", help="of a table: the classes")
+    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+    add_seed(parser)
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fine-tune, and save what changed."""
+    from fewshot.encoders import load_encoder
+    from fewshot.transfer import fine_tune
+    from fewshot.transfer.tuned_folder import save_with_encoder
+
+    out = Path(options.out)
+    encoder = load_encoder(options.encoder)
+    examples = _examples(options.data, options, encoder)
+    held_out = None if options.validation is None else _examples(options.validation, options, encoder)
+    tuned = fine_tune(
+        encoder, _rows(examples, encoder), options.strategy, epochs=options.epochs,
+        batch_size=options.batch_size, lr=options.lr,
+        validation=None if held_out is None else _rows(held_out, encoder),
+        out=out / "training", cache=options.cache, device=options.device, seed=options.seed,
+        callbacks=[] if options.quiet else [_show], progress=not options.quiet,
+    )  # fmt: skip
+    save_with_encoder(tuned, options.encoder, out, map(content_digest, examples.items))
+    if not options.quiet:
+        print(f"saved in {out}; any command takes it: --encoder {out}", file=sys.stderr)
+    return 0
+
+
+def _examples(place: str, options: argparse.Namespace, encoder: Any) -> Examples:
+    examples = read_examples(place, options.path_column, options.text_column, options.label_column)
+    if not encoder.encodes(examples.kind):
+        raise ValueError(f"{place!r} holds {examples.kind}, which {encoder.name!r} does not encode.")
+    return examples
+
+
+def _rows(examples: Examples, encoder: Any) -> Any:
+    from episodes.any_source import as_source
+
+    names = sorted(set(examples.labels), key=lambda label: (isinstance(label, str), label))
+    numbers = [names.index(label) for label in examples.labels]
+    return as_source(examples.items, encoder, numbers, [str(name) for name in names])
+
+
+def _show(report: dict[str, Any]) -> None:
+    wanted = ("epoch", "step", "loss", "accuracy", "validation")
+    shown = [f"{name} {report[name]:.4g}" for name in wanted if isinstance(report.get(name), int | float)]
+    print("  ".join(shown), file=sys.stderr)

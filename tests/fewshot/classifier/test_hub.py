@@ -1,0 +1,91 @@
+"""Sharing: a generated card, a stand-in for the hub, and clear errors without a network."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewshot import FewShotClassifier, ZeroShotClassifier
+
+X = np.random.default_rng(0).normal(size=(12, 4)) + 5 * np.repeat(np.eye(4)[:3], 4, axis=0)
+Y = np.repeat(["ant", "bee", "<b>fly`"], 4)
+
+
+class LocalHub:
+    """What `huggingface_hub.HfApi` is asked for, as folders."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.made = root, {}
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+        assert exist_ok
+        self.made[repo_id] = private
+
+    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> str:
+        assert repo_id in self.made
+        shutil.copytree(folder_path, self.root / repo_id)
+        return f"hub/{repo_id}: {commit_message}"
+
+    def snapshot_download(self, *, repo_id: str, revision: Any, token: Any, allow_patterns: list[str]) -> str:
+        return str(self.root / repo_id)
+
+
+def test_push_and_fetch(tmp_path: Path) -> None:
+    hub, fitted = LocalHub(tmp_path), FewShotClassifier(reject=0.3).fit(X, Y)
+    assert fitted.push_to_hub("me/insects", private=True, message="first", api=hub) == "hub/me/insects: first"
+    assert hub.made == {"me/insects": True}
+    assert {file.name for file in (tmp_path / "me/insects").iterdir()} == {
+        "README.md", "config.json", "model.safetensors",
+    }  # fmt: skip
+    again = FewShotClassifier.from_pretrained("me/insects", api=hub)
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_the_card_says_what_it_is(tmp_path: Path) -> None:
+    card = (FewShotClassifier(reject=0.3).fit(X, Y).save_pretrained(tmp_path / "insects") / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: fewshot\n")
+    assert "- ant\n" in card and "<b>" not in card.replace("\\<b\\>", "")
+    assert "- learner: `l2 | logistic`" in card and "less probable than 0.3" in card
+    assert "100.0 % of 12 held-out examples were classified right (95 % interval 75.8 to 100.0)" in card
+    assert "fewer than five examples" in card and 'from_pretrained("insects")' in card
+    code = card.split("```python\n")[1].split("```")[0].replace('"insects"', repr(str(tmp_path / "insects")))
+    exec(code, {"features": X})
+
+
+def test_the_card_of_words(tmp_path: Path) -> None:
+    zero = ZeroShotClassifier("fewshot:tiny-clip", "the colour of the background").fit(None, ["red", "green"])
+    card = (zero.save_pretrained(tmp_path / "colours") / "README.md").read_text()
+    assert "## Prompts\n\n- " in card and "task: the colour of the background" in card and "Not known" in card
+    assert "`fewshot:tiny-clip`" in card and "features of the examples" not in card
+
+
+def test_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fitted = FewShotClassifier().fit(X, Y)
+    with pytest.raises(ConnectionError, match="no folder 'nobody/nothing', and no copy"):
+        FewShotClassifier.from_pretrained("nobody/nothing")
+    with pytest.raises(ConnectionError, match=r"save it with save_pretrained\(folder\)"):
+        fitted.push_to_hub("me/insects")
+    with pytest.raises(ValueError, match="OWNER/NAME"):
+        fitted.push_to_hub("insects")
+    with pytest.raises(FileNotFoundError, match="OWNER/NAME"):
+        FewShotClassifier.from_pretrained(tmp_path / "nothing")
+
+
+def test_foreign_and_damaged(tmp_path: Path) -> None:
+    hub, fitted = LocalHub(tmp_path), FewShotClassifier().fit(X, Y)
+    fitted.push_to_hub("me/insects", api=hub)
+    with pytest.raises(ValueError, match=r"use FewShotClassifier\.load"):
+        ZeroShotClassifier.from_pretrained("me/insects", api=hub)
+    model = tmp_path / "me/insects/model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="damaged"):
+        FewShotClassifier.from_pretrained("me/insects", api=hub)
+    (tmp_path / "me/bert").mkdir()
+    (tmp_path / "me/bert/config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="is not that of a FewShotClassifier"):
+        FewShotClassifier.from_pretrained("me/bert", api=hub)

@@ -1,0 +1,93 @@
+"""Words at the right moment: what people type, and what they have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from episodes.labelled_files import pictures_by_folder, read_table
+from fewshot.cli import _kept, main
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes of four photos of several sizes."""
+    random = np.random.default_rng(0)
+    for name in ("crow", "owl"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(4):
+            picture = random.integers(0, 256, (20 + number, 24, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / "photos" / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "photos"
+
+
+def test_photos_of_several_sizes_without_an_encoder(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["evaluate", "--data", "photos", "--way", "2", "--shot", "1", "--query", "3", "--episodes", "5"]
+    assert main([*line, "--learner", "prototypes"]) == 0
+    said = capsys.readouterr()
+    assert "several sizes" in said.err and "--encoder timm:mobilenetv2_100" in said.err and "2-way 1-shot" in said.out
+    assert main(["embed", "--data", "folder:photos"]) == 0
+    assert "several sizes" in capsys.readouterr().err
+
+
+def test_too_few_photos_is_said_before_embedding(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--data", "folder:photos", "--way", "2", "--shot", "1", "--encoder", "timm:nothing"]) == 2
+    said = capsys.readouterr().err
+    assert "needs 2 classes of 16 rows, and there are 0. Too small: crow (4), owl (4); --query 3 would do" in said
+    assert main(["evaluate", "--data", "folder:photos", "--encoder", "timm:nothing"]) == 2
+    assert "lower --shot, --query or --way" in capsys.readouterr().err
+
+
+def test_help_and_misspelt_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, shown in ((["help"], "VERB"), (["help", "fit"], "--strategy")):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0 and shown in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["evalute", "--data", "digits"])
+    assert stop.value.code == 2 and "did you mean 'evaluate'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoder", "meant"),
+    [("resnet18", "timm:resnet18"), ("dinov2", "timm:vit_small_patch14_dinov2"), ("mobilenet", "timm:mobilenetv2_100"),
+     ("CLIP", "open_clip:ViT-B-32")],
+)  # fmt: skip
+def test_a_model_without_its_family(encoder: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["embed", "--data", "digits", "--encoder", encoder]) == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_a_device_of_another_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--device", "gpu"])
+    assert "write cuda (NVIDIA)" in capsys.readouterr().err
+
+
+def test_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path;label\nb, c.jpg;owl\n")
+    assert [row[1:] for row in read_table(tmp_path / "a.csv", None, None, "path", ("path",))] == [("b, c.jpg", "owl")]
+
+
+def test_photos_of_telephones(tmp_path: Path) -> None:
+    (tmp_path / "owl").mkdir()
+    (tmp_path / "owl" / "IMG_1.HEIC").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"'IMG_1\.HEIC' is a HEIC photo: export such photos as JPEG"):
+        pictures_by_folder(tmp_path)
+
+
+def test_an_empty_results_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs.jsonl").touch()
+    assert main(["compare", str(tmp_path / "runs.jsonl")]) == 2
+    assert "no results" in capsys.readouterr().err
+
+
+def test_an_interruption_promises_what_is_kept() -> None:
+    assert "resumes" in _kept(["train", "--out", "x"]) and "resumes" in _kept(["evaluate", "--out=x"])
+    assert "with --out it would keep" in _kept(["evaluate"]) and "resumes" not in _kept(["fit", "a", "--out", "b"])
+    assert _kept(["compare", "a"]) == "nothing was kept."
