@@ -30,9 +30,9 @@ $(PEERS): $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/python -m fewshot.demo
 
-# One thread: the tests are thousands of tiny products, for which threads only wait for one another.
+# One thread in each worker: the tests are thousands of tiny products, for which threads only wait for one another.
 test: lint types $(PEERS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -40,8 +40,9 @@ class _TargetSampler(EpisodeSampler):
     def _numbers(self, first: int, count: int, shot: int, more: int = 0) -> NDArray[np.float64]:
         numbers = super()._numbers(first, count, shot, more)
         for number in range(self.shot, shot):
-            stream = shot_stream(number + self._beyond)
-            numbers[self.query + number] = uniforms(self.seed, stream, first, count, self.way)
+            numbers[self.query + number] = uniforms(
+                self.seed, shot_stream(number + self._beyond), first, count, self.way
+            )
         return numbers
 
     def _block(self, first: int, count: int) -> Draw:

@@ -35,8 +35,8 @@ def load_augmentation(augment: Any) -> Augment | None:
         ValueError: an unknown operation or argument (the message suggests near ones), or one out of range.
         TypeError: it is nothing of all this.
 
-    >>> load_augmentation("flip | crop(0.8) | color(0.2)")
-    flip | crop(scale=0.8) | color(strength=0.2)
+    >>> load_augmentation("flip | crop(0.5) | color(0.4)")
+    flip | crop(scale=0.5) | color(strength=0.4)
     """
     if isinstance(augment, str):
         return Augmentation([_operation(part) for part in augment.split("|")])

@@ -69,7 +69,7 @@ def unpack(encoder: Any, digest: str | None, folder: Path) -> Any:
 
 def _tuned(encoder: Any) -> Path | None:
     """The folder of a tuned encoder that a spec, or its path alone, names."""
-    from fewshot.transfer.tuned_folder import is_tuned_folder
+    from fewshot.transfer.tuned_files import is_tuned_folder
 
     if not isinstance(encoder, str | os.PathLike):
         return None
@@ -79,7 +79,7 @@ def _tuned(encoder: Any) -> Path | None:
 
 def _parts(folder: Path) -> list[str]:
     """Files of a tuned encoder, and of the tuned encoder that it began with, if any."""
-    from fewshot.transfer.tuned_folder import FILES
+    from fewshot.transfer.tuned_files import FILES
 
     own = [name for name in FILES if (folder / name).is_file()]
     inner = _parts(folder / TUNED) if (folder / TUNED).is_dir() else []

@@ -33,7 +33,7 @@ class TfidfEncoder(Encoder):
 
     >>> encoder = TfidfEncoder(["a good film", "a bad film", "good sound"])
     >>> encoder.encode_texts(["good good film", "unknown"]).shape
-    torch.Size([2, 8])
+    torch.Size([2, 10])
     """
 
     def __init__(self, model: str | Iterable[str], *, words: int = 20_000, pairs: bool = True) -> None:

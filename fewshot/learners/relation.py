@@ -33,7 +33,7 @@ class Relation(Learner):
     """
 
     name: ClassVar[str] = "relation"
-    expected_failures: ClassVar[dict[str, str]] = {
+    untrained: ClassVar[dict[str, str]] = {
         name: "Untrained comparisons say nothing about classes."
         for name in ("learns_separable_classes", "one_shot", "unequal_shots", "unlabelled_rows_are_accepted")
     }

@@ -14,8 +14,6 @@ from episodes.schema import field, read_json
 if TYPE_CHECKING:
     from fewshot.transfer.tuned_encoder import TunedEncoder
 
-FILES = ("delta.safetensors", "tuned.json", "encoder.json", "encoder.safetensors")  # the last is not always there
-
 
 def save_with_encoder(
     tuned: TunedEncoder, encoder: str, folder: str | os.PathLike[str], rows: Iterable[str] = ()
@@ -35,11 +33,6 @@ def save_with_encoder(
     note = {"encoder": spec, "sha256": digest, "rows": sorted(set(rows))}
     write_atomically(place / "encoder.json", (json.dumps(note, indent=1) + "\n").encode())
     return place
-
-
-def is_tuned_folder(place: str) -> bool:
-    """Whether a folder holds a tuned encoder that says what it was tuned from."""
-    return all(os.path.isfile(os.path.join(place, name)) for name in ("tuned.json", "encoder.json"))
 
 
 def tuned(model: str) -> TunedEncoder:

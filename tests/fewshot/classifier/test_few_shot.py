@@ -212,7 +212,7 @@ class Weighted(Prototypes):
         self.weight = nn.Parameter(torch.ones(features))
 
     def adapt(self, episode: Episode) -> Any:
-        return super().adapt(episode.replace(support=episode.support * self.weight, query=episode.query))
+        return super().adapt(episode.replace(support=episode.support * self.weight))
 
     def predict(self, state: Any, query: Tensor) -> Tensor:
         return super().predict(state, query * self.weight)
@@ -399,7 +399,7 @@ class FlatImages(Learner):
         super().__init__()
 
     def adapt(self, episode: Episode) -> Any:
-        return Prototypes().adapt(episode.replace(support=episode.support.flatten(2), query=episode.query.flatten(2)))
+        return Prototypes().adapt(episode.replace(support=episode.support.flatten(2)))
 
     def predict(self, state: Any, query: Tensor) -> Tensor:
         return Prototypes().predict(state, query.flatten(2))

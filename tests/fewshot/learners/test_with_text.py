@@ -76,7 +76,7 @@ def test_equals_the_reference(spec: str, shots: list[int]) -> None:
     "spec", ["tip-adapter(", "tip-adapter-f(", "zs-lp(steps=9, ", "clap(steps=9, ", "taskres(steps=9, "]
 )
 def test_an_auto_scale_is_the_likeliest_of_the_support(spec: str) -> None:
-    episode = make([4, 3, 5, 4])
+    episode = with_text([4, 3, 5, 4])
     assert episode.text is not None
     cosine = cosine_similarity(episode.support.unsqueeze(2), episode.text.unsqueeze(1), dim=-1)  # [E, S, N]
     for number in range(len(episode)):

@@ -18,7 +18,7 @@ from episodes.text_source import TextSource
 from fewshot import EmbeddingCache, embed
 from fewshot.encoders import Encoder
 
-RECORDED = Path(__file__).parent / "files" / "recorded-cache"
+RECORDED = Path(__file__).parents[1] / "files" / "recorded-cache"
 PICTURES = [np.arange(12 * shade, 12 * shade + 48, dtype=np.uint8).reshape(4, 4, 3) for shade in range(3)]
 TENSORS = torch.arange(36.0).reshape(3, 3, 2, 2) / 64
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TRIP = re.findall(r"^\d+\. `(\S+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M)
 
 
