@@ -25,8 +25,8 @@ LEARNER = "l2 | logistic"
 
 def sentences(data: Path, name: str) -> tuple[list[str], torch.Tensor]:
     lines = (data / "transfer" / "sentiment_sentences" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [line.rsplit("\t", 1) for line in lines if line.strip()]
-    pairs = [(text, label) for text, label in pairs if label in ("0", "1")]  # one file has a line of names
+    # The line of column names has no number, and a sentence may hold the tab.
+    pairs = [(text, label) for text, _, label in (line.rpartition("\t") for line in lines) if label in ("0", "1")]
     return [text for text, _ in pairs], torch.tensor([int(label) for _, label in pairs])
 
 
