@@ -87,6 +87,20 @@ def test_the_reader_in_the_docs_needs_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == repr(classifier.predict(X).tolist())
 
 
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fewshot.cli import main
+
+    X, y = features()
+    classifier = FewShotClassifier(learner="prototypes").fit(X, y)
+    classifier.save(tmp_path / "model")
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "model.onnx")]) == 0
+    assert "opset 18" in capsys.readouterr().err
+    read = ExportedClassifier(str(tmp_path / "model.onnx"))
+    assert read.predict(X).tolist() == classifier.predict(X).tolist()
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "m.onnx"), "--inputs", "pixels"]) == 2
+    assert "has no encoder" in capsys.readouterr().err
+
+
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     X, y = features()
     path = FewShotClassifier(reject=0.4).fit(X, y).export(tmp_path / "model.onnx")
