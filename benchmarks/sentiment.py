@@ -73,7 +73,7 @@ def main() -> None:
             few[title, name] = result[title]
     print("\n8 sentences a class:")
     for title in encoders:
-        print(f"{title:36s} " + "   ".join(few[title, name].written for name in SETS))
+        print(f"{title:36s} " + "   ".join(few[title, name].written() for name in SETS))
     for name in SETS:
         gap = few["MiniLM", name].scores - few["GloVe 25, mean", name].scores
         width = 196 * float(np.std(gap)) / len(gap) ** 0.5

@@ -67,9 +67,11 @@ class OptimalTransport(DomainAdapter):
         """The plan in units of one target row, so that columns sum to 1 ``[E, S, U]``, and a start for the next."""
         rows, others = cost.shape[1:]
         remedy = "raise reg"
+        # In float32 the masses of a side would not sum to those of the other, to within the tolerance.
+        exact = torch.float32 if cost.device.type == "mps" else torch.float64
         if others < rows and bool(known.all()):  # the solver's work grows with the cube of the one side: the smaller
-            mass = torch.full_like(cost[:, 0], rows / others)  # [E, U]
+            mass = torch.full(cost[:, 0].shape, rows / others, dtype=exact, device=cost.device)  # [E, U]
             plan, start = transport(cost.mT, mass, 1 / self.reg, _TOLERANCE, start, what=self.name, remedy=remedy)
             return plan.mT * (others / rows), start
-        mass = known.to(cost.dtype) * others / known.sum(1, keepdim=True).clamp(min=1)  # [E, S]
+        mass = known.to(exact) * others / known.sum(1, keepdim=True).clamp(min=1)  # [E, S]
         return transport(cost, mass, 1 / self.reg, _TOLERANCE, start, what=self.name, remedy=remedy)

@@ -106,6 +106,14 @@ class TestAgainstNumPy:
             expected = reference.optimal_transport(xs, labels, xt, 0.2, group, WAY)
             np.testing.assert_allclose(learned.support[e].numpy(), expected, atol=2e-4 if group else 1e-6)
 
+    def test_optimal_transport_in_single_precision(self, wide: bool) -> None:
+        """Masses of a hundred and tenth add up on both sides, so that the plan converges (warnings are errors)."""
+        episode = domains(s=50, u=44, d=50 if wide else 6)[0]
+        single = episode.replace(support=episode.support.float(), query=episode.query.float())
+        found = aligned("optimal-transport(reg=0.2)", single)[0].support
+        expected = aligned("optimal-transport(reg=0.2)", episode)[0].support
+        torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
+
     def test_kmm(self, wide: bool) -> None:
         episode = self.episode(wide)
         weights = load_transform("kmm").weigh(episode.support, episode.labels >= 0, episode.query)  # type: ignore
