@@ -35,6 +35,7 @@ ENTRIES = {
     "metasgd": "fewshot.learners.maml_family.metasgd:MetaSGD",
     "metaoptnet": "fewshot.learners.metaoptnet:MetaOptNet",
     "nearest": "fewshot.learners.nearest:Nearest",
+    "pmf": "fewshot.transfer.pmf:PMF",
     "proker": "fewshot.learners.proker:ProKeR",
     "proto-maml": "fewshot.learners.maml_family.proto_maml:ProtoMAML",
     "prototypes": "fewshot.learners.prototypes:Prototypes",
