@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from episodes.pixels import channels_at
 from episodes.precision import is_sparse, refuse_unusual
 from episodes.source import StoredSource, as_float, tower_of
 from fewshot.learner import Learner
+
+_LOG = logging.getLogger("fewshot")
+_OUTSIDE = 0.05  # of the pictures: one in a hundred that an encoder does know is taken for a stranger
 
 
 def check_array(X: Any, learner: Learner) -> Any:
@@ -101,7 +105,22 @@ def embed_items(items: StoredSource, encoder: Any, cache: Any, device: torch.dev
         source = embed(items, encoder, cache=cache, device=device)
     except UnreadableItemError as error:  # every row of X needs an answer, so none is skipped here
         raise ValueError(f"{error.reason} Repair it, or leave it out of X.") from error
-    return as_float(source.features).cpu().numpy()
+    features = as_float(source.features).cpu()
+    if encoder.domain is not None and tower_of(items) == "images":
+        _say_what_is_outside(features, encoder)
+    rows: np.ndarray = features.numpy()
+    return rows
+
+
+def _say_what_is_outside(features: Tensor, encoder: Any) -> None:
+    outside = encoder.domain.outside(features)
+    if float(outside.double().mean()) > _OUTSIDE:
+        _LOG.warning(
+            "%d of %d pictures are unlike all that %s was trained on (see its model card), so answers about them mean "
+            "little, however sure they are; for photographs take an encoder such as "
+            "'open_clip:ViT-B-32/laion2b_s34b_b79k'.",
+            int(outside.sum()), len(outside), encoder.name,
+        )  # fmt: skip
 
 
 def refuse_missing(X: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fewshot.encoders.domain import Domain
+
 
 class Encoder:
     """Turns images, texts or both into feature rows.
@@ -22,6 +24,8 @@ class Encoder:
         transform: PIL image (RGB) -> tensor ``[3, H, W]``, as `encode_images` takes it. None: images are
             given as float pixels 0..1, and rows that are tensors already are given as they are.
         dim: features D of a row, or None where it depends on the data.
+        domain: what its pictures looked like (`fewshot.encoders.domain.Domain`), where that is known; classifiers say
+            when they are asked about others.
         logit_scale: factor on cosines with class text under which they were trained, or None.
         source_head: classifier of the classes that it was trained on, features ``[M, D]`` -> logits ``[M, Z]``, or
             None; features do not depend on it.
@@ -32,6 +36,7 @@ class Encoder:
     transform: Callable[[Any], Tensor] | None = None
     dim: int | None = None
     logit_scale: float | None = None
+    domain: Domain | None = None
     source_head: nn.Module | None = None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fewshot.encoders.domain import read_domain
 from fewshot.encoders.encoder import Encoder
 from fewshot.registry import unknown
 
@@ -34,6 +35,7 @@ def bundled(model: str, *, long_text: str = "warn") -> Encoder:
 
     encoder = OpenClipEncoder(f"local-dir:{FOLDER / model}", long_text=long_text)
     encoder.name = f"fewshot:{model}"
+    encoder.domain = read_domain(FOLDER / model)
     return encoder
 
 
