@@ -53,8 +53,8 @@ class PMF(Learner):
         FloatingPointError: tuning diverged.
 
     Reference: Hu, Li, Stühmer, Kim, Hospedales, "Pushing the limits of simple pipelines for few-shot learning:
-    external data and fine-tuning make a difference", CVPR 2022, arXiv:2204.07305. The paper leaves one shot untuned
-    where nothing is held out, and averages features before it normalises them.
+    external data and fine-tuning make a difference", CVPR 2022, arXiv:2204.07305. Their code leaves one shot untuned,
+    as nothing is held out, and averages features before it normalises them.
 
     >>> PMF(steps=20)
     pmf(steps=20)
