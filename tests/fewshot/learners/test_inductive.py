@@ -28,17 +28,17 @@ LEARNERS: dict[str, Callable[..., Any]] = {
     "matching(scale=1.0, centred=False)": partial(references.matching, scale=1.0),
     "matching": partial(references.rescaled, references.matching, size=False, scale=5.0),
     "fine-tune(steps=5)": partial(references.rescaled, references.fine_tune, steps=5, rate=3.0),
-    "fine-tune(steps=5, rate=0.1)": partial(references.fine_tune, steps=5, rate=0.1),
-    "fine-tune(steps=4, rate=0.1, optimizer='adam', weight_decay=0.0)": partial(
+    "fine-tune(steps=5, lr=0.1)": partial(references.fine_tune, steps=5, rate=0.1),
+    "fine-tune(steps=4, lr=0.1, optimizer='adam', weight_decay=0.0)": partial(
         references.fine_tune, steps=4, rate=0.1, optimiser="adam", decay=0.0
     ),
-    "fine-tune(head='cosine', steps=4, rate=0.01, scale=2.0)": partial(
+    "fine-tune(head='cosine', steps=4, lr=0.01, scale=2.0)": partial(
         references.fine_tune, head="cosine", steps=4, scale=2.0
     ),
-    "fine-tune(head='squared', steps=4, rate=0.01, scale=0.5)": partial(
+    "fine-tune(head='squared', steps=4, lr=0.01, scale=0.5)": partial(
         references.fine_tune, head="squared", steps=4, scale=0.5
     ),
-    "baseline++(steps=4, rate=0.01, scale=10.0)": partial(references.baseline_plus_plus, steps=4),
+    "baseline++(steps=4, lr=0.01, scale=10.0)": partial(references.baseline_plus_plus, steps=4),
     "lda": partial(references.lda, shrinkage="auto"),
     "lda(shrinkage='ledoit-wolf')": references.lda,
     "lda(shrinkage='oas', prior='empirical')": partial(references.lda, shrinkage="oas", prior="empirical"),
@@ -112,7 +112,7 @@ def test_degenerate_episodes_give_no_nan(spec: str, case: str, shots: list[int])
 @pytest.mark.parametrize(
     "spec",
     ["matching(scale=0)", "fine-tune(head='mlp')", "fine-tune(optimizer='lbfgs')", "fine-tune(steps=0)",
-     "baseline++(rate=0)", "lda(shrinkage=0)", "lda(shrinkage='best')", "lda(prior='flat')", "subspace(dimensions=0)",
+     "baseline++(lr=0)", "lda(shrinkage=0)", "lda(shrinkage='best')", "lda(prior='flat')", "subspace(dimensions=0)",
      "mahalanobis(regularisation=0)", "svm(C=0)", "simpleshot(normalisation='l2')", "logistic(C='best')",
      "logistic(folds=1)"],
 )  # fmt: skip
@@ -258,8 +258,8 @@ def real(shared_data: Path) -> Episode:
 @pytest.mark.parametrize(
     ("spec", "peer", "options", "transform"),
     [
-        ("fine-tune(head='cosine', steps=200, rate=1e-4, optimizer='adam', weight_decay=0.0, scale=1.0)", "Finetune", {}, None),
-        ("fine-tune(head='cosine', steps=30, rate=0.01, optimizer='adam', weight_decay=0.0, scale=10.0)", "Finetune",
+        ("fine-tune(head='cosine', steps=200, lr=1e-4, optimizer='adam', weight_decay=0.0, scale=1.0)", "Finetune", {}, None),
+        ("fine-tune(head='cosine', steps=30, lr=0.01, optimizer='adam', weight_decay=0.0, scale=10.0)", "Finetune",
          {"fine_tuning_steps": 30, "fine_tuning_lr": 0.01, "temperature": 10.0}, None),
         # Its SimpleShot compares by the cosine, the paper's by the distance.
         ("prototypes(distance='cosine')", "SimpleShot", {}, "l2"),

@@ -42,7 +42,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
         references.soft_kmeans, distractors=True, scale=0.1, steps=2
     ),
     "soft-kmeans(queries=False, scale=1.0)": partial(references.soft_kmeans, queries=False),
-    "tim(steps=3, rate=0.02)": partial(
+    "tim(steps=3, lr=0.02)": partial(
         references.rescaled, references.tuned, **TIM, steps=3, rate=0.02, scale=10.0, metric="squared"
     ),
     "transductive-finetune(steps=3)": partial(
@@ -56,13 +56,13 @@ LEARNERS: dict[str, Callable[..., Any]] = {
         metric="cosine",
     ),
     "tim-adm(steps=2)": partial(references.rescaled, references.tim_adm, steps=2, scale=10.0),
-    "tim(steps=3, rate=0.05, scale=2.0)": partial(TUNED, **TIM, metric="squared"),
-    "tim(steps=3, rate=0.05, scale=2.0, metric='cosine')": partial(TUNED, **TIM, metric="cosine"),
-    "tim(steps=3, rate=0.05, scale=2.0, metric='euclidean')": partial(TUNED, **TIM, metric="euclidean"),
-    "alpha-tim(steps=3, rate=0.05, scale=2.0, alpha=3.0)": partial(
+    "tim(steps=3, lr=0.05, scale=2.0)": partial(TUNED, **TIM, metric="squared"),
+    "tim(steps=3, lr=0.05, scale=2.0, metric='cosine')": partial(TUNED, **TIM, metric="cosine"),
+    "tim(steps=3, lr=0.05, scale=2.0, metric='euclidean')": partial(TUNED, **TIM, metric="euclidean"),
+    "alpha-tim(steps=3, lr=0.05, scale=2.0, alpha=3.0)": partial(
         TUNED, weights=(1.0, 1.0, 1.0), alpha=3.0, metric="squared"
     ),
-    "transductive-finetune(steps=3, rate=0.05, scale=2.0, entropy=1.0)": partial(
+    "transductive-finetune(steps=3, lr=0.05, scale=2.0, entropy=1.0)": partial(
         TUNED, weights=(1.0, 0.0, 1.0), alpha=None, metric="cosine"
     ),
     "tim-adm(steps=12, scale=1.0, momentum=1.0)": partial(references.tim_adm, steps=12, scale=1.0, momentum=1.0),
@@ -155,7 +155,7 @@ def test_degenerate_episodes_give_no_nan(spec: str, case: str, shots: list[int])
     "spec",
     ["laplacian-shot(steps=0)", "label-propagation(spread=1.0)", "soft-kmeans(steps=0)", "tim(metric='l2')",
      "alpha-tim(alpha=1.0)", "alpha-tim(alpha='few')", "tim-adm(momentum=0.0)", "pt-map(query_prior='balanced')",
-     "pt-map(rate=2.0)", "transductive-finetune(steps=0)", "tim(steps=0)"],
+     "pt-map(lr=2.0)", "transductive-finetune(steps=0)", "tim(steps=0)"],
 )  # fmt: skip
 def test_wrong_arguments_are_named(spec: str) -> None:
     with pytest.raises(ValueError, match="must be"):
@@ -165,7 +165,7 @@ def test_wrong_arguments_are_named(spec: str) -> None:
 def test_alpha_follows_the_shots_of_each_episode() -> None:
     few, _ = make([4, 4, 4], dtype=torch.float32, episodes=2)
     many, _ = make([5, 5, 5], dtype=torch.float32, episodes=2)
-    arguments = "steps=5, rate=0.01, scale=1.0"
+    arguments = "steps=5, lr=0.01, scale=1.0"
     for episode, alpha in ((few, 2.0), (many, 7.0)):
         automatic = load_learner(f"alpha-tim(alpha='auto', {arguments})")(episode)
         torch.testing.assert_close(automatic, load_learner(f"alpha-tim(alpha={alpha}, {arguments})")(episode))
@@ -222,11 +222,11 @@ def easyfsl(name: str, episode: Episode, **options: Any) -> Tensor:
         ("laplacian-shot(sharpness=1.0, neighbours=2, regularisation=0.7, rectify=True)", "LaplacianShot", {"knn": 3}, True),
         ("laplacian-shot(sharpness=1.0, neighbours=2, regularisation=0.1, rectify=True)", "LaplacianShot",
          {"knn": 3, "lambda_regularization": 0.1}, True),
-        ("tim(steps=50, rate=1e-4, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM", {}, False),
-        ("tim(steps=50, rate=0.01, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM",
+        ("tim(steps=50, lr=1e-4, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM", {}, False),
+        ("tim(steps=50, lr=0.01, scale=10.0, cross_entropy=1.0, metric='cosine')", "TIM",
          {"fine_tuning_lr": 0.01}, True),
-        ("transductive-finetune(steps=25, rate=5e-5, scale=1.0, entropy=1.0, metric='euclidean')", "TransductiveFinetuning", {}, False),
-        ("transductive-finetune(steps=25, rate=0.01, scale=5.0, entropy=1.0, metric='euclidean')", "TransductiveFinetuning",
+        ("transductive-finetune(steps=25, lr=5e-5, scale=1.0, entropy=1.0, metric='euclidean')", "TransductiveFinetuning", {}, False),
+        ("transductive-finetune(steps=25, lr=0.01, scale=5.0, entropy=1.0, metric='euclidean')", "TransductiveFinetuning",
          {"fine_tuning_lr": 0.01, "temperature": 5.0}, True),
         # At its sharpness of 10, exp(-10 d²) of these features is below what its float32 can hold.
         ("pt-map(steps=10, normalise=False, sharpness=1.0)", "PTMAP", {"lambda_regularization": 1.0}, True),

@@ -34,7 +34,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "zs-lp(steps=25, scale=100.0)": partial(references.descend, steps=25, rate=0.1),
     "zs-lp(steps=25, wise=0.4, scale=100.0)": partial(references.descend, steps=25, rate=0.1, wise=0.4),
     "clap(steps=25, strength=0.3, scale=100.0)": partial(references.descend, steps=25, rate=0.1, anchor=0.3),
-    "taskres(steps=25, rate=0.02, scale=100.0)": partial(references.descend, steps=25, rate=0.02, adam=True, reach=0.5),
+    "taskres(steps=25, lr=0.02, scale=100.0)": partial(references.descend, steps=25, rate=0.02, adam=True, reach=0.5),
     "lp++(steps=35, start=250.0)": partial(references.lp_plus_plus, steps=35),
     "zlap": references.zlap,
     "transclip": references.transclip,
@@ -222,7 +222,7 @@ def test_autoclip_keeps_the_entropy_asked_for_and_leans_to_agreement() -> None:
 
 
 def test_bad_numbers_are_refused() -> None:
-    for spec, words in (("zero-shot(combine='mean')", "vectors"), ("tip-adapter(beta=0)", "beta=0"), ("clap(rate=0)", "rate"),
+    for spec, words in (("zero-shot(combine='mean')", "vectors"), ("tip-adapter(beta=0)", "beta=0"), ("clap(lr=0)", "lr=0"),
                         ("cross-modal(solver='svm')", "'ridge' or 'sgd'"), ("zs-lp(wise=2)", "wise=2")):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             load_learner(spec)
