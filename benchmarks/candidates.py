@@ -23,8 +23,8 @@ WORDED = [
 # What the defaults were; steps of TIM in a tenth of the number and ten times the length.
 BEFORE = {
     "alpha-tim": "alpha-tim(alpha='auto', scale=15.0)",
-    "baseline++": "baseline++(rate=0.01, scale=10.0)",
-    "fine-tune": "fine-tune(rate=0.01)",
+    "baseline++": "baseline++(lr=0.01, scale=10.0)",
+    "fine-tune": "fine-tune(lr=0.01)",
     "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False)",
     "laplacian-shot": "laplacian-shot(regularisation=0.7, rectify=True)",
     "lda": "lda(shrinkage='ledoit-wolf')",
@@ -39,7 +39,7 @@ BEFORE = {
     "tim-adm": "tim-adm(scale=15.0)",
     "taskres": "taskres(scale=100.0)",
     "tip-adapter": "tip-adapter(alpha=1.0, beta=5.5)",
-    "transductive-finetune": "transductive-finetune(rate=1e-3, entropy=1.0)",
+    "transductive-finetune": "transductive-finetune(lr=1e-3, entropy=1.0)",
 }
 
 CANDIDATES = {
@@ -47,8 +47,8 @@ CANDIDATES = {
         *_grid("l2 | rescale | alpha-tim(scale={})", 10.0, 15.0, 30.0),
         "l2 | rescale | alpha-tim(alpha='auto', scale=15.0)",
     ],
-    "baseline++": [*_grid("l2 | baseline++(rate={})", 0.01, 0.1), "l2 | baseline++(scale=10.0)"],
-    "fine-tune": _grid("l2 | rescale | fine-tune(rate={})", 0.3, 1.0, 3.0, 10.0),
+    "baseline++": [*_grid("l2 | baseline++(lr={})", 0.01, 0.1), "l2 | baseline++(scale=10.0)"],
+    "fine-tune": _grid("l2 | rescale | fine-tune(lr={})", 0.3, 1.0, 3.0, 10.0),
     "label-propagation": [
         *_grid("l2 | label-propagation(neighbours={}, power=1.0)", 5, 10, 20),
         *_grid("l2 | label-propagation(neighbours={}, power=3.0)", 5, 10),
@@ -68,8 +68,8 @@ CANDIDATES = {
     "tim": _grid("l2 | rescale | tim(scale={})", 5.0, 10.0, 15.0),
     "tim-adm": _grid("l2 | rescale | tim-adm(scale={})", 5.0, 10.0, 15.0),
     "transductive-finetune": [
-        *_grid("l2 | rescale | transductive-finetune(rate={})", 1e-4, 3e-4, 1e-3),
-        "l2 | rescale | transductive-finetune(rate=3e-4, entropy=1.0)",
+        *_grid("l2 | rescale | transductive-finetune(lr={})", 1e-4, 3e-4, 1e-3),
+        "l2 | rescale | transductive-finetune(lr=3e-4, entropy=1.0)",
     ],
     "of a classifier": [
         "l2 | logistic", "l2 | logistic(C=10.0)", "power | cl2n | lda", "l2 | ridge(alpha=0.1)", "l2 | lda",

@@ -66,7 +66,7 @@ def contestants(learner: MAML, episode: Episode, targets: torch.Tensor) -> list[
             (loss * size / TASKS).backward()
 
     def peer(net: nn.Module) -> None:
-        theirs = learn2learn.algorithms.MAML(net, lr=learner.rate, first_order=learner.first_order)
+        theirs = learn2learn.algorithms.MAML(net, lr=learner.lr, first_order=learner.first_order)
         theirs.zero_grad()
         for e in range(TASKS):
             clone = theirs.clone()

@@ -28,8 +28,8 @@ LEARNERS = {
     ),
     "PT-MAP": ("pt-map", "pt-map"),
     "TIM-ADM": 2 * ("tim-adm(scale=15.0)",),
-    "TIM-GD": 2 * ("tim(steps=1000, rate=1e-4, scale=15.0)",),
-    "α-TIM": 2 * ("alpha-tim(alpha='auto', steps=1000, rate=1e-4, scale=15.0)",),
+    "TIM-GD": 2 * ("tim(steps=1000, lr=1e-4, scale=15.0)",),
+    "α-TIM": 2 * ("alpha-tim(alpha='auto', steps=1000, lr=1e-4, scale=15.0)",),
 }
 QUERY = 15
 

@@ -72,3 +72,23 @@ def up_to_a_constant(logits: Tensor) -> Tensor:
     finite = logits.isfinite()
     mean = logits.where(finite, 0).sum(-1, keepdim=True) / finite.sum(-1, keepdim=True)
     return logits - mean
+
+
+def with_text(shots: list[int], *, dtype: torch.dtype = torch.float64, query: int = 5) -> Episode:
+    """Episodes with text near the class means."""
+    episode, _ = make(shots, dim=16, dtype=dtype, query=query)
+    generator = torch.Generator().manual_seed(5)
+    centres = episode.query.view(len(episode), len(shots), query, 16).mean(2)
+    text = centres + 0.5 * torch.randn(centres.shape, generator=generator, dtype=dtype)
+    return episode.replace(text=text)
+
+
+def expected(reference: Callable[..., Any], episode: Episode) -> Tensor:
+    """The logits of a reference that reads text, of each episode; padding rows are left out."""
+    assert episode.text is not None
+    found = []
+    for e in range(len(episode)):
+        known = episode.labels[e] >= 0
+        arrays = (episode.support[e, known], episode.labels[e, known], episode.query[e], episode.text[e])
+        found.append(torch.from_numpy(reference(*(array.numpy() for array in arrays))))
+    return torch.stack(found)

@@ -204,12 +204,12 @@ def _latex(table: Grid) -> str:
 
 def _caption(table: Grid) -> str:
     """What is in the cells, which interval, and what bold and underlined mean."""
-    told = [
+    parts = [
         f"{table.metric.heading[0].upper()}{table.metric.heading[1:]}",
         *table.notes,
         *table.legend("bold:", "underlined:"),
     ]
-    return escape_latex(". ".join(told) + ".").replace("±", r"$\pm$")
+    return escape_latex(". ".join(parts) + ".").replace("±", r"$\pm$")
 
 
 def escape_latex(text: str) -> str:

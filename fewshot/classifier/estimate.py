@@ -1,4 +1,4 @@
-"""How often a fitted classifier will be right, told from its own examples: each is held out and asked."""
+"""How often a fitted classifier will be right, estimated on its own examples: each is held out and predicted."""
 
 from __future__ import annotations
 

@@ -46,6 +46,6 @@ def fit_of(rows: Tensor, text: Tensor, anything: Tensor) -> Tensor:
 
 
 def least_fit(typical: Tensor) -> tuple[float, float]:
-    """What all but 2 % of typical rows reach in each of both, told from theirs ``[M, 2]``."""
+    """What all but 2 % of typical rows reach in each of both, estimated from theirs ``[M, 2]``."""
     best, better = torch.quantile(typical.double(), _SHARE, dim=0).tolist()
     return best, better

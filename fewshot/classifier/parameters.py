@@ -77,8 +77,8 @@ def _changed(part: Any, changes: Mapping[str, Any], keep_weights: bool) -> Any:
         try:
             new.load_state_dict(part.state_dict())
         except RuntimeError:
-            told = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+            given = ", ".join(f"{name}={value!r}" for name, value in changes.items())
             raise ValueError(
-                f"the weights of {part!r} do not fit {told}; give a spec string to start afresh."
+                f"the weights of {part!r} do not fit {given}; give a spec string to start afresh."
             ) from None
     return new

@@ -31,14 +31,14 @@ class BaselinePlusPlus(Learner):
 
     Args:
         steps: of SGD with momentum 0.9.
-        rate: of SGD.
+        lr: of SGD.
         scale: factor on the logits.
         weight_decay: of the weights.
 
     Raises:
         ValueError: an argument out of range.
 
-    The released code's setting: ``baseline++(rate=0.01, scale=2.0)``.
+    The released code's setting: ``baseline++(lr=0.01, scale=2.0)``.
 
     Reference: Chen, Liu, Kira, Wang, Huang, "A closer look at few-shot classification", ICLR 2019,
     arXiv:1904.04232.
@@ -47,19 +47,19 @@ class BaselinePlusPlus(Learner):
     name: ClassVar[str] = "baseline++"
     invariant = ("scale",)
 
-    @renamed(decay="weight_decay")
-    def __init__(self, steps: int = 100, rate: float = 0.1, scale: float = 20.0, weight_decay: float = 1e-3) -> None:
+    @renamed(rate="lr", decay="weight_decay")
+    def __init__(self, steps: int = 100, lr: float = 0.1, scale: float = 20.0, weight_decay: float = 1e-3) -> None:
         super().__init__()
-        Descent("sgd", steps, rate, weight_decay).check()
+        Descent("sgd", steps, lr, weight_decay).check()
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.scale = scale
         self.weight_decay = weight_decay
 
     def adapt(self, support: Support) -> CosineState:
         """Descend from the means of the support rows, each of length one."""
         known = keep_support(support.replace(support=normalize(support.support, dim=-1)))
-        how = Descent("sgd", self.steps, self.rate, self.weight_decay)
+        how = Descent("sgd", self.steps, self.lr, self.weight_decay)
         start = normalize(known.prototypes, dim=-1)
         weight = tune_prototypes(start, known.support, known.one_hot, known.absent, "cosine", self.scale, how)
         return CosineState(normalize(weight, dim=-1), known.absent)

@@ -11,6 +11,7 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
+from fewshot.renamed import renamed
 
 
 class CLAP(Learner):
@@ -26,7 +27,7 @@ class CLAP(Learner):
     Args:
         strength: of the penalty; the paper's is 1.
         steps: of the descent.
-        rate: of the descent, for class vectors of length 10.
+        lr: of the descent, for class vectors of length 10.
         scale: factor on cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
             the support likeliest under the words, as encoders of sentences have none.
 
@@ -41,20 +42,21 @@ class CLAP(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, strength: float = 1.0, steps: int = 300, rate: float = 0.1, scale: float | str = 100.0) -> None:
+    @renamed(rate="lr")
+    def __init__(self, strength: float = 1.0, steps: int = 300, lr: float = 0.1, scale: float | str = 100.0) -> None:
         super().__init__()
         check_auto("scale", scale)
         if strength < 0:
             raise ValueError(f"strength={strength}; it must be at least 0.")
-        TextDescent(steps, rate).check()
+        TextDescent(steps, lr).check()
         self.strength = strength
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.scale = scale
 
     def adapt(self, episode: Support) -> TextWeights:
         """Weigh the classes, then descend from the text vectors."""
-        known, how = read_text(episode), TextDescent(self.steps, self.rate)
+        known, how = read_text(episode), TextDescent(self.steps, self.lr)
         scale = scale_of(self.scale, known)  # [E, 1, 1]
         prior = without(scale * product(known.support, known.text.mT), known.absent).softmax(-1)  # [E, S, N]
         shots = known.one_hot.sum(1)  # [E, N]

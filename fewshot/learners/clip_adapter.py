@@ -14,6 +14,7 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.prototype_head import cross_entropy_gradient
 from fewshot.maths.text_head import Stepper, TextDescent, read_text, without
+from fewshot.renamed import renamed
 
 _BOTTLENECK = 4  # the hidden layer is narrower by this factor
 
@@ -38,7 +39,7 @@ class CLIPAdapter(Learner):
     Args:
         share: of the bent features (the paper's residual ratio).
         steps: of Adam.
-        rate: of Adam.
+        lr: of Adam.
         scale: factor on cosines; that of the model.
 
     Raises:
@@ -52,14 +53,15 @@ class CLIPAdapter(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, share: float = 0.2, steps: int = 100, rate: float = 1e-3, scale: float = 100.0) -> None:
+    @renamed(rate="lr")
+    def __init__(self, share: float = 0.2, steps: int = 100, lr: float = 1e-3, scale: float = 100.0) -> None:
         super().__init__()
         if not 0 <= share <= 1 or scale <= 0:
             raise ValueError(f"share={share}, scale={scale}; the share must lie in 0..1, the scale must be positive.")
-        TextDescent(steps, rate, "adam").check()
+        TextDescent(steps, lr, "adam").check()
         self.share = share
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.scale = scale
 
     @torch.no_grad()
@@ -71,7 +73,7 @@ class CLIPAdapter(Learner):
         hidden = max(1, width // _BOTTLENECK)
         down = self._start(0, width, hidden).to(rows).repeat(len(rows), 1, 1)  # [E, D, H]
         up = self._start(1, hidden, width).to(rows).repeat(len(rows), 1, 1)  # [E, H, D]
-        how = TextDescent(self.steps, self.rate, "adam")
+        how = TextDescent(self.steps, self.lr, "adam")
         steppers = Stepper(down, how), Stepper(up, how)
         tuned = one_hot.any(-1).any(-1)  # [E]
         for _ in range(self.steps if bool(tuned.any()) else 0):

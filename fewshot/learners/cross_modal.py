@@ -12,6 +12,7 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import spread
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, read_text, scale_of, tune_text, without
+from fewshot.renamed import renamed
 
 SOLVERS = ("ridge", "sgd")
 
@@ -38,7 +39,7 @@ class CrossModal(Learner):
         alpha: penalty of the ridge; rows have a mean square of 1.
         text_weight: weight of a text against that of one image.
         steps: of the descent.
-        rate: of the descent, for class vectors of length 10.
+        lr: of the descent, for class vectors of length 10.
         scale: factor on cosines; that of the model.
 
     Raises:
@@ -52,13 +53,14 @@ class CrossModal(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
+    @renamed(rate="lr")
     def __init__(
         self,
         solver: str = "ridge",
         alpha: float = 10.0,
         text_weight: float = 3.0,
         steps: int = 300,
-        rate: float = 0.1,
+        lr: float = 0.1,
         scale: float = 100.0,
     ) -> None:
         super().__init__()
@@ -66,12 +68,12 @@ class CrossModal(Learner):
             raise ValueError(f"solver={solver!r}; it must be 'ridge' or 'sgd'.")
         if min(alpha, text_weight, scale) <= 0:
             raise ValueError(f"alpha={alpha}, text_weight={text_weight}, scale={scale}; all must be positive.")
-        TextDescent(steps, rate).check()
+        TextDescent(steps, lr).check()
         self.solver = solver
         self.alpha = alpha
         self.text_weight = text_weight
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.scale = scale
 
     def adapt(self, episode: Support) -> CrossModalState:
@@ -82,7 +84,7 @@ class CrossModal(Learner):
         if self.solver == "sgd":
             rows = torch.cat([known.support, known.text], 1)  # [E, S + N, D]
             one_hot = torch.cat([known.one_hot, ways], 1)
-            how = TextDescent(self.steps, self.rate)
+            how = TextDescent(self.steps, self.lr)
             weight = tune_text(LENGTH * known.text, rows, one_hot, known.absent, self.scale, how)
             centre = torch.zeros_like(known.text[:, :1])
             return CrossModalState(

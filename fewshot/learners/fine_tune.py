@@ -38,7 +38,7 @@ class FineTune(Learner):
     Args:
         head: ``"linear"``, ``"cosine"``, ``"squared"`` or ``"euclidean"``.
         steps: of the optimiser.
-        rate: of the optimiser; ``"auto"``: one that suits features of mean square 1, and rows are first brought to
+        lr: of the optimiser; ``"auto"``: one that suits features of mean square 1, and rows are first brought to
             that, around the mean of the support, so that neither offset nor size of the features matters.
         optimizer: ``"sgd"`` (with momentum 0.9, as in the paper) or ``"adam"``, whose steps have the size of the rate
             however small a gradient is, so that rounding shows in features that say nothing.
@@ -48,7 +48,7 @@ class FineTune(Learner):
     Raises:
         ValueError: an unknown name, or an argument out of range.
 
-    The released code's setting: ``fine-tune(rate=0.01)``.
+    The released code's setting: ``fine-tune(lr=0.01)``.
 
     Reference: Chen, Liu, Kira, Wang, Huang, "A closer look at few-shot classification", ICLR 2019,
     arXiv:1904.04232.
@@ -56,12 +56,12 @@ class FineTune(Learner):
 
     name: ClassVar[str] = "fine-tune"
 
-    @renamed(optimiser="optimizer", decay="weight_decay")
+    @renamed(rate="lr", optimiser="optimizer", decay="weight_decay")
     def __init__(
         self,
         head: str = "linear",
         steps: int = 100,
-        rate: float | str = AUTO,
+        lr: float | str = AUTO,
         optimizer: str = "sgd",
         weight_decay: float = 1e-3,
         scale: float = 10.0,
@@ -69,10 +69,10 @@ class FineTune(Learner):
         super().__init__()
         if head != "linear" and head not in METRICS:
             raise ValueError(f"head={head!r}; it must be one of linear, {', '.join(METRICS)}.")
-        check_auto("rate", rate)
-        if rate == AUTO and optimizer == "adam":
-            raise ValueError("rate='auto' is a rate of SGD; with optimizer='adam' it must be a number, such as 0.001.")
-        self.rate = rate
+        check_auto("lr", lr)
+        if lr == AUTO and optimizer == "adam":
+            raise ValueError("lr='auto' is a rate of SGD; with optimizer='adam' it must be a number, such as 0.001.")
+        self.lr = lr
         self.head = head
         Descent(optimizer, steps, self._rate(), weight_decay).check()
         self.steps = steps
@@ -83,7 +83,7 @@ class FineTune(Learner):
     @torch.no_grad()
     def adapt(self, support: Support) -> FineTuneState:
         """Descend."""
-        spread = spread_of_support(support).where(self.rate == AUTO)
+        spread = spread_of_support(support).where(self.lr == AUTO)
         known = keep_support(support.replace(support=spread.rescale(support.support)))
         how = Descent(self.optimizer, self.steps, self._rate(), self.weight_decay)
         if self.head == "linear":
@@ -104,4 +104,4 @@ class FineTune(Learner):
         return PrototypeHead(self.head, self.scale, query, absent).logits(state.weight)
 
     def _rate(self) -> float:
-        return _AUTO[self.head] if isinstance(self.rate, str) else self.rate
+        return _AUTO[self.head] if isinstance(self.lr, str) else self.lr

@@ -28,7 +28,7 @@ class Matching(Learner):
     logarithm of the upper sum. That is the paper's classifier without its "full context embeddings".
 
     Cosines are those around the mean of the support: around zero, features that share a large part are all alike, and
-    classes would be told apart by how long their rows' mean is. With many shots this is near the nearest neighbour's
+    classes would differ by how long their rows' mean is. With many shots this is near the nearest neighbour's
     answer, and cannot reach that of class means where classes overlap.
 
     Args:

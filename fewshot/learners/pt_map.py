@@ -12,6 +12,7 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.transduction import SupportState, keep_support
 from fewshot.maths.transport import transport
+from fewshot.renamed import renamed
 
 _OFFSET = 1e-6
 
@@ -22,7 +23,7 @@ class PTMAP(Learner):
     Features become ``sign(x) (|x| + 1e-6)^power`` (of non-negative features that is the paper's transform), then
     support and queries are each brought to length one, centred by their own mean, and to length one again.
     `steps` times: the plan P minimises ``Σ P_qn |q - w_n|² - H(P) / sharpness`` among plans whose rows sum to 1 and
-    whose columns follow the prior, and ``w_n += rate (mean of the support of n and the queries, weighted - w_n)``.
+    whose columns follow the prior, and ``w_n += lr (mean of the support of n and the queries, weighted - w_n)``.
     The logits are ``log P`` of the last plan.
 
     With the uniform prior it *assumes balanced queries*, Q / N of each class: where that is not so, it is
@@ -32,7 +33,7 @@ class PTMAP(Learner):
         query_prior: ``"uniform"``: every class has as many queries, as in the paper; ``"free"``: nothing is
             assumed of the columns, and assignments are a softmax.
         steps: moves of the class means.
-        rate: share of the way that a move goes.
+        lr: share of the way that a move goes.
         sharpness: of the transport (λ).
         power: of the transform (β).
         normalise: bring to length one and centre, as described; False: only the power.
@@ -48,11 +49,12 @@ class PTMAP(Learner):
     name: ClassVar[str] = "pt-map"
     transductive = True
 
+    @renamed(rate="lr")
     def __init__(
         self,
         query_prior: str = "uniform",
         steps: int = 20,
-        rate: float = 0.2,
+        lr: float = 0.2,
         sharpness: float = 10.0,
         power: float = 0.5,
         normalise: bool = True,
@@ -64,14 +66,14 @@ class PTMAP(Learner):
                 f"query_prior={query_prior!r}; it must be 'uniform' (as many queries of each class) or 'free' "
                 "(nothing is assumed)."
             )
-        if steps < 1 or not 0 < rate <= 1 or power <= 0 or marginal_tolerance <= 0:
+        if steps < 1 or not 0 < lr <= 1 or power <= 0 or marginal_tolerance <= 0:
             raise ValueError(
-                f"steps={steps}, rate={rate}, power={power}, "
-                f"marginal_tolerance={marginal_tolerance}; steps must be at least 1, rate in 0..1, the others positive."
+                f"steps={steps}, lr={lr}, power={power}, "
+                f"marginal_tolerance={marginal_tolerance}; steps must be at least 1, lr in 0..1, the others positive."
             )
         self.query_prior = query_prior
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.sharpness = sharpness
         self.power = power
         self.normalise = normalise
@@ -106,7 +108,7 @@ class PTMAP(Learner):
         for _ in range(self.steps):
             plan, scaling = self._plan(weight, inner, lengths, state.absent, scaling)
             means = torch.cat([labelled, plan], -1) / (shots + plan.sum(-1, keepdim=True)).clamp(min=_OFFSET)
-            weight = torch.lerp(weight, means, self.rate)
+            weight = torch.lerp(weight, means, self.lr)
         plan, _ = self._plan(weight, inner, lengths, state.absent, scaling)
         plan = plan.clamp(min=torch.finfo(rows.dtype).tiny)
         return plan.log().masked_fill(state.absent.unsqueeze(-1), -torch.inf).mT

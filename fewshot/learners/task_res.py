@@ -11,6 +11,7 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
 from fewshot.maths.spread import AUTO, check_auto
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
+from fewshot.renamed import renamed
 
 
 class TaskRes(Learner):
@@ -25,7 +26,7 @@ class TaskRes(Learner):
     Args:
         alpha: factor on the residual.
         steps: of Adam.
-        rate: of Adam, for text vectors of length 10.
+        lr: of Adam, for text vectors of length 10.
         scale: factor on cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
             the support likeliest under the words, as encoders of sentences have none.
 
@@ -42,20 +43,21 @@ class TaskRes(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, alpha: float = 0.5, steps: int = 100, rate: float = 2e-3, scale: float | str = AUTO) -> None:
+    @renamed(rate="lr")
+    def __init__(self, alpha: float = 0.5, steps: int = 100, lr: float = 2e-3, scale: float | str = AUTO) -> None:
         super().__init__()
         check_auto("scale", scale)
         if alpha <= 0:
             raise ValueError(f"alpha={alpha}; it must be positive.")
-        TextDescent(steps, rate, "adam").check()
+        TextDescent(steps, lr, "adam").check()
         self.alpha = alpha
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.scale = scale
 
     def adapt(self, episode: Support) -> TextWeights:
         """Learn the residuals."""
-        known, how = read_text(episode), TextDescent(self.steps, self.rate, "adam")
+        known, how = read_text(episode), TextDescent(self.steps, self.lr, "adam")
         start = LENGTH * known.text
         scale = scale_of(self.scale, known)  # [E, 1, 1]
         weight = tune_text(start, known.support, known.one_hot, known.absent, scale, how, reach=self.alpha)

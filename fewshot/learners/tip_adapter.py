@@ -37,7 +37,7 @@ class TipAdapter(Learner):
     Args:
         alpha: weight of the support; ``"auto"``: what brings votes and text logits to the same spread over the classes,
             on the support, times 0.7 K / (K + 2) for a mean of K shots.
-        beta: how near a row must be to be heard; ``"auto"``: 2 divided by the mean square distance of the support rows,
+        beta: how near a row must be to count; ``"auto"``: 2 divided by the mean square distance of the support rows,
             of length one, from their mean.
         scale: factor on text cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
             the support likeliest under the words, as encoders of sentences have none.

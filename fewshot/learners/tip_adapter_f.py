@@ -13,6 +13,7 @@ from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import cross_entropy_gradient
 from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import Stepper, TextDescent, TextState, cosines, read_text, scale_of, without
+from fewshot.renamed import renamed
 
 
 class TipAdapterFState(NamedTuple):
@@ -30,9 +31,9 @@ class TipAdapterF(Learner):
 
     Args:
         alpha: weight of the support.
-        beta: how near a row must be to be heard.
+        beta: how near a row must be to count.
         steps: over the whole support.
-        rate: of Adam.
+        lr: of Adam.
         scale: factor on text cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
             the support likeliest under the words, as encoders of sentences have none.
 
@@ -47,18 +48,19 @@ class TipAdapterF(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
+    @renamed(rate="lr")
     def __init__(
-        self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, rate: float = 1e-3, scale: float | str = 100.0
+        self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, lr: float = 1e-3, scale: float | str = 100.0
     ) -> None:
         super().__init__()
         check_auto("scale", scale)
         if alpha < 0 or beta <= 0:
             raise ValueError(f"alpha={alpha}, beta={beta}; alpha must be at least 0, beta positive.")
-        TextDescent(steps, rate, "adam").check()
+        TextDescent(steps, lr, "adam").check()
         self.alpha = alpha
         self.beta = beta
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.scale = scale
 
     @torch.no_grad()
@@ -73,7 +75,7 @@ class TipAdapterF(Learner):
         # With one label a row, the way back through the votes is a look-up, not a product.
         own = episode.labels.clamp(min=0).unsqueeze(1).expand(-1, rows.shape[1], -1)  # [E, S, S]
         labelled = (self.alpha * self.beta) * one_hot.any(-1).to(rows.dtype).unsqueeze(1)  # [E, 1, S]
-        stepper = Stepper(keys, TextDescent(self.steps, self.rate, "adam"))
+        stepper = Stepper(keys, TextDescent(self.steps, self.lr, "adam"))
         for _ in range(self.steps):
             near = self._near(product(rows, keys.mT))  # [E, S, S]
             error = cross_entropy_gradient((fixed + self.alpha * product(near, one_hot)).softmax(-1), one_hot)

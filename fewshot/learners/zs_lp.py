@@ -12,6 +12,7 @@ from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize
 from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
+from fewshot.renamed import renamed
 
 
 class ZSLP(Learner):
@@ -26,7 +27,7 @@ class ZSLP(Learner):
 
     Args:
         steps: of the descent.
-        rate: of the descent, for class vectors of length 10.
+        lr: of the descent, for class vectors of length 10.
         wise: share of the text vectors in the average, 0..1.
         scale: factor on cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
             the support likeliest under the words, as encoders of sentences have none.
@@ -43,21 +44,22 @@ class ZSLP(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, steps: int = 300, rate: float = 0.1, wise: float = 0.0, scale: float | str = 100.0) -> None:
+    @renamed(rate="lr")
+    def __init__(self, steps: int = 300, lr: float = 0.1, wise: float = 0.0, scale: float | str = 100.0) -> None:
         super().__init__()
         check_auto("scale", scale)
         if not 0 <= wise <= 1:
             raise ValueError(f"wise={wise}; it must lie in 0..1.")
-        TextDescent(steps, rate).check()
+        TextDescent(steps, lr).check()
         self.steps = steps
-        self.rate = rate
+        self.lr = lr
         self.wise = wise
         self.scale = scale
 
     @torch.no_grad()
     def adapt(self, episode: Support) -> TextWeights:
         """Descend from the text vectors."""
-        known, how = read_text(episode), TextDescent(self.steps, self.rate)
+        known, how = read_text(episode), TextDescent(self.steps, self.lr)
         scale = scale_of(self.scale, known)  # [E, 1, 1]
         weight = tune_text(LENGTH * known.text, known.support, known.one_hot, known.absent, scale, how)
         weight = (1 - self.wise) * normalize(weight, dim=-1) + self.wise * known.text

@@ -23,7 +23,7 @@ def tune(
     weights: tuple[float, float, float],
     alpha: Tensor | None,
     steps: int,
-    rate: float,
+    lr: float,
     relative: bool = False,
 ) -> Tensor:
     """Logits of the queries ``[E, Q, N]`` after a descent from the class means.
@@ -39,7 +39,7 @@ def tune(
         alpha: order of the Tsallis entropy ``H(p) = (1 - Σ p^alpha) / (alpha - 1)`` of each episode ``[E, 1, 1]``;
             None: Shannon's.
         steps: of Adam.
-        rate: of Adam.
+        lr: of Adam.
         relative: bring rows to mean square 1 around the mean of the support first.
     """
     with torch.no_grad():
@@ -55,7 +55,7 @@ def tune(
         unlabelled = PrototypeHead(metric, scale, query, state.absent)
         known = PrototypeHead(metric, scale, state.support, state.absent)
         weight = state.prototypes.clone()
-        adam: Any = Adam(weight, rate)
+        adam: Any = Adam(weight, lr)
         for _ in range(steps):
             supported = cross_entropy_gradient(known.logits(weight).softmax(-1), state.one_hot)
             gradient = known.gradient(weight, a * supported)

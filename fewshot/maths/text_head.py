@@ -92,9 +92,9 @@ def spread_of_rows(known: TextState) -> Tensor:
     return spread(known.support, known.one_hot.any(-1)).root.square()
 
 
-def TextDescent(steps: int, rate: float, optimizer: str = "sgd") -> Descent:
+def TextDescent(steps: int, lr: float, optimizer: str = "sgd") -> Descent:
     """How a head is tuned: ``"adam"`` or ``"sgd"`` (momentum 0.9), the rate falling to zero along a cosine."""
-    return Descent(optimizer, steps, rate, falling=True)
+    return Descent(optimizer, steps, lr, falling=True)
 
 
 @torch.no_grad()

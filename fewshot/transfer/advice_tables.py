@@ -37,7 +37,7 @@ def options_table(options: tuple[Option, ...]) -> str:
 
 
 def scores_table(scores: tuple[EncoderScores, ...]) -> str:
-    """Scores before training; columns that nobody has are left out."""
+    """Scores before training; columns that no candidate has are left out."""
     head = ["encoder", "features", "LogME", "LEEP", "NCE", "H-score", "mean", "ridge", "purity", "A-distance", "MMD"]
     body = [
         [printable(one.encoder), f"{one.width:,}", *(_number(value) for value in (one.logme, one.leep, one.nce,

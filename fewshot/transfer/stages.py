@@ -40,7 +40,7 @@ def stages(network: nn.Module) -> list[Stage]:
         network: any module; a classification head of its own is the last stage.
 
     Raises:
-        ValueError: fewer than two stages can be told apart.
+        ValueError: fewer than two stages can be distinguished.
     """
     parts = _timm(network) or _clip_tower(network) or _trunk(network)
     found = [stage for stage in _joined(network, parts) if stage.count]

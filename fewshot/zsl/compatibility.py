@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fewshot.maths.linalg import normalize
+from fewshot.renamed import renamed
 
 
 class _Bilinear:
@@ -74,15 +75,16 @@ class DeViSE(_Bilinear):
     Args:
         margin: of the hinge.
         steps: of the descent.
-        rate: of the descent.
+        lr: of the descent.
 
     Reference: Frome et al., "DeViSE: a deep visual-semantic embedding model", NIPS 2013.
     """
 
-    def __init__(self, margin: float = 0.1, steps: int = 300, rate: float = 0.1) -> None:
-        if margin <= 0 or steps < 1 or rate <= 0:
-            raise ValueError(f"margin={margin}, steps={steps}, rate={rate}; positive, at least 1, positive.")
-        self.margin, self.steps, self.rate = margin, steps, rate
+    @renamed(rate="lr")
+    def __init__(self, margin: float = 0.1, steps: int = 300, lr: float = 0.1) -> None:
+        if margin <= 0 or steps < 1 or lr <= 0:
+            raise ValueError(f"margin={margin}, steps={steps}, lr={lr}; positive, at least 1, positive.")
+        self.margin, self.steps, self.lr = margin, steps, lr
 
     def fit(self, features: Tensor, labels: Tensor, classes: Tensor) -> DeViSE:
         """Descend on rows of seen classes; arguments as for `ESZSL.fit`."""
@@ -96,7 +98,7 @@ class DeViSE(_Bilinear):
             wrong = ((self.margin - (scores * own).sum(1, keepdim=True) + scores) > 0).double() * (1 - own)
             pull = wrong - own * wrong.sum(1, keepdim=True)
             velocity = 0.9 * velocity + x.T @ (pull @ e) / len(x)
-            matrix = matrix - self.rate * velocity
+            matrix = matrix - self.lr * velocity
         self.matrix_ = matrix
         return self
 

@@ -22,14 +22,14 @@ AUTO = {
     "logistic": "logistic(C=3.0)",
     "ridge": "ridge(alpha=3.0)",  # three shots
     "svm": "svm(C=1.0)",
-    "fine-tune": "fine-tune(rate=3.0)",
-    "fine-tune(head='cosine')": "fine-tune(head='cosine', rate=0.1)",
+    "fine-tune": "fine-tune(lr=3.0)",
+    "fine-tune(head='cosine')": "fine-tune(head='cosine', lr=0.1)",
     "mahalanobis": "mahalanobis(regularisation=0.3)",
     "soft-kmeans": "soft-kmeans(scale=10.0)",
     "tim": "tim(scale=10.0)",
     "alpha-tim": "alpha-tim(scale=15.0)",
     "tim-adm(steps=20)": "tim-adm(steps=20, scale=10.0)",
-    "transductive-finetune": "transductive-finetune(rate=1e-4)",
+    "transductive-finetune": "transductive-finetune(lr=1e-4)",
 }
 
 
@@ -51,7 +51,7 @@ def test_size_and_offset_of_the_features_change_no_prediction(spec: str, size: f
 
 
 @pytest.mark.parametrize("value", ["'best'", "0", "-1.0", "inf"])
-@pytest.mark.parametrize("spec", ["ridge(alpha={})", "svm(C={})", "fine-tune(rate={})", "soft-kmeans(scale={})",
+@pytest.mark.parametrize("spec", ["ridge(alpha={})", "svm(C={})", "fine-tune(lr={})", "soft-kmeans(scale={})",
                                   "tim(scale={})", "mahalanobis(regularisation={})", "proker(beta={})"])  # fmt: skip
 def test_what_is_neither_auto_nor_positive_is_refused(spec: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"must be 'auto' .* or positive and finite"):

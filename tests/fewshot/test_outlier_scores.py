@@ -1,4 +1,4 @@
-"""Outlier scores: open-set queries are told from the others by every inductive learner about as well as by distance."""
+"""Outlier scores: open-set queries are separated from the others by every inductive learner about as well as by distance."""
 
 from __future__ import annotations
 

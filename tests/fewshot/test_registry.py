@@ -198,7 +198,10 @@ def test_aliases_take_arguments_stand_behind_transforms_and_are_suggested() -> N
     [("maml(net='linear', item_shape=(4,), rate=0.3, test_rate=0.2)",
       "maml(net='linear', item_shape=(4,), lr=0.3, test_lr=0.2)"),
      ("anil(net='linear', item_shape=(4,), rate=0.3)", "anil(net='linear', item_shape=(4,), lr=0.3)"),
-     ("fine-tune(rate=0.1, optimiser='adam', decay=0.5)", "fine-tune(rate=0.1, optimizer='adam', weight_decay=0.5)"),
+     ("fine-tune(rate=0.1, optimiser='adam', decay=0.5)", "fine-tune(lr=0.1, optimizer='adam', weight_decay=0.5)"),
+     *((f"{name}(rate=0.25)", f"{name}(lr=0.25)") for name in (
+         "baseline++", "tim", "alpha-tim", "transductive-finetune", "pt-map", "clap", "clip-adapter", "cross-modal",
+         "taskres", "tip-adapter-f", "zs-lp")),
      ("l2 | baseline++(decay=0.5)", "l2 | baseline++(weight_decay=0.5)")],
 )  # fmt: skip
 def test_recorded_specs_with_old_names_of_arguments_are_the_same_learner(old: str, new: str) -> None:

@@ -23,7 +23,7 @@ def world(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return (attributes @ mixing)[labels] + 0.5 * torch.randn(300, 20, generator=generator), labels, attributes
 
 
-@pytest.mark.parametrize("model", [ESZSL(), DeViSE(rate=0.01)], ids=["eszsl", "devise"])
+@pytest.mark.parametrize("model", [ESZSL(), DeViSE(lr=0.01)], ids=["eszsl", "devise"])
 def test_unseen_classes_are_recognised_by_their_attributes(model: ESZSL) -> None:
     rows, labels, attributes = world()
     seen = labels < 9

@@ -187,8 +187,8 @@ def feat(support: Array, labels: Labels, query: Array, way: int, maps: dict[str,
     for n, own in prototypes.items():
         agreement = [(maps["query"] @ own) @ (maps["key"] @ other) for other in prototypes.values()]
         shares = softmax(np.array(agreement) / np.sqrt(len(own)))
-        heard = sum(share * (maps["value"] @ other) for share, other in zip(shares, prototypes.values(), strict=True))
-        changed = own + maps["out"] @ heard
+        mixed = sum(share * (maps["value"] @ other) for share, other in zip(shares, prototypes.values(), strict=True))
+        changed = own + maps["out"] @ mixed
         changed = changed / np.linalg.norm(changed) * np.linalg.norm(own)
         found[n] = np.array([-scale * (((q - changed) ** 2).sum() - (q**2).sum()) for q in query])
     return fill(found, way, len(query))

@@ -12,6 +12,7 @@ from episodes.episode import Support
 from fewshot.learners.tim_family.entropy_descent import EntropyDescent
 from fewshot.maths.spread import AUTO
 from fewshot.maths.transduction import SupportState
+from fewshot.renamed import renamed
 
 _FEW, _MANY, _MANY_SHOTS = 2.0, 7.0, 5
 
@@ -33,7 +34,7 @@ class AlphaTIM(EntropyDescent):
         alpha: order of the entropies; ``"auto"``: 2 below five shots, 7 from there on, as in the paper (7 collapses at
             one shot, and where classes overlap).
         steps: of Adam.
-        rate: of Adam.
+        lr: of Adam.
         scale: factor on the logits (the paper's τ); ``"auto"``: 15, and rows are first brought to a mean square
             distance of 1 from the mean of the support, so that neither offset nor size of the features matters.
         cross_entropy: weight of the support's loss, which stays Shannon's.
@@ -44,7 +45,7 @@ class AlphaTIM(EntropyDescent):
     Raises:
         ValueError: alpha is neither "auto" nor a number above 1, an unknown metric, or steps is below 1.
 
-    The paper's setting: ``cl2n | alpha-tim(alpha='auto', steps=1000, rate=1e-4, scale=15.0)``, with base data
+    The paper's setting: ``cl2n | alpha-tim(alpha='auto', steps=1000, lr=1e-4, scale=15.0)``, with base data
     for `cl2n`; the default takes a tenth of the steps.
 
     Reference: Veilleux, Boudiaf, Piantanida, Ben Ayed, "Realistic evaluation of transductive few-shot
@@ -54,11 +55,12 @@ class AlphaTIM(EntropyDescent):
     name: ClassVar[str] = "alpha-tim"
     automatic: ClassVar[Mapping[str, float]] = {"scale": 15.0}  # chosen by benchmarks/defaults.py
 
+    @renamed(rate="lr")
     def __init__(
         self,
         alpha: float | str = 2.0,
         steps: int = 100,
-        rate: float = 1e-3,
+        lr: float = 1e-3,
         scale: float | str = AUTO,
         cross_entropy: float = 1.0,
         marginal: float = 1.0,
@@ -69,7 +71,7 @@ class AlphaTIM(EntropyDescent):
         if alpha != "auto" and (isinstance(alpha, str) or alpha <= 1):
             raise ValueError(f"alpha={alpha!r}; it must be 'auto' or above 1 (towards 1 it becomes 'tim').")
         self.alpha = alpha
-        self.steps, self.rate, self.scale, self.metric = steps, rate, scale, metric
+        self.steps, self.lr, self.scale, self.metric = steps, lr, scale, metric
         self.cross_entropy, self.marginal, self.conditional = cross_entropy, marginal, conditional
         self._settle()
 

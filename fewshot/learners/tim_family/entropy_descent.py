@@ -19,7 +19,7 @@ from fewshot.maths.transduction import SupportState, keep_support
 class EntropyDescent(Learner):
     """Tunes one vector per class, from the class means: ``a CE(support) - b H(mean_q p_q) + c mean_q H(p_q)`` falls.
 
-    A subclass has `steps`, `rate`, `scale` and `metric` among its arguments, and says in `_weights` what a, b and c
+    A subclass has `steps`, `lr`, `scale` and `metric` among its arguments, and says in `_weights` what a, b and c
     are. Gradients are written out, so no graph is built.
 
     Class attributes:
@@ -34,7 +34,7 @@ class EntropyDescent(Learner):
     automatic: ClassVar[Mapping[str, float]] = {}
 
     steps: int
-    rate: float | str
+    lr: float | str
     scale: float | str
     metric: str
 
@@ -62,7 +62,7 @@ class EntropyDescent(Learner):
     def _tuned(self, known: SupportState, query: Tensor, alpha: Tensor | None) -> Tensor:
         return tune(
             known, shifted(query, known.offset), metric=self.metric, scale=self._number("scale"), alpha=alpha,
-            steps=self.steps, rate=self._number("rate"), weights=self._weights(),
+            steps=self.steps, lr=self._number("lr"), weights=self._weights(),
             relative=any(getattr(self, name) == AUTO for name in self.automatic),
         )  # fmt: skip
 

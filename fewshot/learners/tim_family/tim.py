@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fewshot.learners.tim_family.entropy_descent import EntropyDescent
 from fewshot.maths.spread import AUTO
+from fewshot.renamed import renamed
 
 
 class TIM(EntropyDescent):
@@ -19,7 +20,7 @@ class TIM(EntropyDescent):
 
     Args:
         steps: of Adam.
-        rate: of Adam.
+        lr: of Adam.
         scale: factor on the logits (the paper's τ); ``"auto"``: 10, and rows are first brought to a mean square
             distance of 1 from the mean of the support, so that neither offset nor size of the features matters.
         cross_entropy: weight of the support's loss (λ).
@@ -30,7 +31,7 @@ class TIM(EntropyDescent):
     Raises:
         ValueError: an unknown metric, or steps is below 1.
 
-    The paper's setting: ``cl2n | tim(steps=1000, rate=1e-4, scale=15.0)``, with base data for `cl2n`; the
+    The paper's setting: ``cl2n | tim(steps=1000, lr=1e-4, scale=15.0)``, with base data for `cl2n`; the
     default takes a tenth of the steps.
 
     Reference: Boudiaf, Masud, Rony, Dolz, Piantanida, Ben Ayed, "Transductive information maximization for
@@ -40,10 +41,11 @@ class TIM(EntropyDescent):
     name: ClassVar[str] = "tim"
     automatic: ClassVar[Mapping[str, float]] = {"scale": 10.0}  # chosen by benchmarks/defaults.py
 
+    @renamed(rate="lr")
     def __init__(
         self,
         steps: int = 100,
-        rate: float = 1e-3,
+        lr: float = 1e-3,
         scale: float | str = AUTO,
         cross_entropy: float = 0.1,
         marginal: float = 1.0,
@@ -51,7 +53,7 @@ class TIM(EntropyDescent):
         metric: str = "squared",
     ) -> None:
         super().__init__()
-        self.steps, self.rate, self.scale, self.metric = steps, rate, scale, metric
+        self.steps, self.lr, self.scale, self.metric = steps, lr, scale, metric
         self.cross_entropy, self.marginal, self.conditional = cross_entropy, marginal, conditional
         self._settle()
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fewshot.learners.tim_family.entropy_descent import EntropyDescent
 from fewshot.maths.spread import AUTO
+from fewshot.renamed import renamed
 
 
 class TransductiveFineTune(EntropyDescent):
@@ -17,34 +18,35 @@ class TransductiveFineTune(EntropyDescent):
 
     Args:
         steps: of Adam.
-        rate: of Adam; ``"auto"``: 1e-4, and rows are first brought to a mean square distance of 1 from the mean of the
+        lr: of Adam; ``"auto"``: 1e-4, and rows are first brought to a mean square distance of 1 from the mean of the
             support, so that neither offset nor size of the features matters.
         scale: factor on the logits.
         entropy: weight of the mean entropy of predictions.
         metric: ``"cosine"``; or ``"squared"``, ``"euclidean"``.
 
     Raises:
-        ValueError: an unknown metric, a rate that is neither "auto" nor positive, or steps is below 1.
+        ValueError: an unknown metric, an lr that is neither "auto" nor positive, or steps is below 1.
 
-    The paper's setting (its rate is that of a backbone): ``transductive-finetune(rate=5e-5, entropy=1.0)``.
+    The paper's setting (its rate is that of a backbone): ``transductive-finetune(lr=5e-5, entropy=1.0)``.
 
     Reference: Dhillon, Chaudhari, Ravichandran, Soatto, "A baseline for few-shot image classification",
     ICLR 2020, arXiv:1909.02729.
     """
 
     name: ClassVar[str] = "transductive-finetune"
-    automatic: ClassVar[Mapping[str, float]] = {"rate": 1e-4}  # chosen by benchmarks/defaults.py
+    automatic: ClassVar[Mapping[str, float]] = {"lr": 1e-4}  # chosen by benchmarks/defaults.py
 
+    @renamed(rate="lr")
     def __init__(
         self,
         steps: int = 25,
-        rate: float | str = AUTO,
+        lr: float | str = AUTO,
         scale: float = 10.0,
         entropy: float = 0.1,
         metric: str = "cosine",
     ) -> None:
         super().__init__()
-        self.steps, self.rate, self.scale, self.metric = steps, rate, scale, metric
+        self.steps, self.lr, self.scale, self.metric = steps, lr, scale, metric
         self.entropy = entropy
         self._settle()
 

@@ -223,7 +223,7 @@ def check_same_origin(encoder: Encoder, after: Encoder | None) -> None:
         return
     try:
         known = digest(encoder.fingerprint)
-    except (UnknownIdentityError, TypeError):  # then nobody can tell
+    except (UnknownIdentityError, TypeError):  # then it is unknown
         return
     if after.base != known:
         raise ValueError(

@@ -507,13 +507,13 @@ def test_explanation(digits: tuple[np.ndarray, ...]) -> None:
     classifier = FewShotClassifier(reject=0.5).fit(X, y)
     chance, answers = classifier.predict_proba(X_new), classifier.predict(X_new)
     cosine = (X_new / np.linalg.norm(X_new, axis=1, keepdims=True)) @ (X / np.linalg.norm(X, axis=1, keepdims=True)).T
-    for i, told in enumerate(classifier.explain(X_new, neighbours=4)):
+    for i, answer in enumerate(classifier.explain(X_new, neighbours=4)):
         first, second = np.sort(chance[i])[::-1][:2]
-        assert (told.probability, told.margin) == (pytest.approx(first), pytest.approx(first - second))
-        assert told.label == classifier.classes_[chance[i].argmax()]
-        assert (answers[i] == -1) == told.rejected
-        assert [near.similarity for near in told.nearest] == pytest.approx(np.sort(cosine[i])[::-1][:4])
-        assert [near.label for near in told.nearest] == [y[near.index] for near in told.nearest]
+        assert (answer.probability, answer.margin) == (pytest.approx(first), pytest.approx(first - second))
+        assert answer.label == classifier.classes_[chance[i].argmax()]
+        assert (answers[i] == -1) == answer.rejected
+        assert [near.similarity for near in answer.nearest] == pytest.approx(np.sort(cosine[i])[::-1][:4])
+        assert [near.label for near in answer.nearest] == [y[near.index] for near in answer.nearest]
     assert len(classifier.explain(X_new[:1], neighbours=1000)[0].nearest) == 50
 
 

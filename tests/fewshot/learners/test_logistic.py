@@ -9,8 +9,9 @@ import torch
 from learner_episodes import expect, make, up_to_a_constant
 
 from episodes import Episode
-from fewshot import ConvergenceWarning
+from fewshot import ConvergenceWarning, load_learner
 from fewshot.learners import Logistic
+from fewshot.learners.logistic import _GRID, _folds
 
 
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
@@ -81,3 +82,29 @@ def test_logistic_without_information_knows_the_class_frequencies(
     episode = Episode(torch.zeros(1, sum(shots), 8), labels, torch.zeros(1, 1, 8), way=len(shots))
     shares = torch.tensor(shots) / sum(shots)
     torch.testing.assert_close(Logistic()(episode)[0, 0].softmax(-1), shares)
+
+
+def test_cross_validation_takes_what_scikit_learn_takes() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    episode, _ = make([6, 6, 6], dim=8, episodes=6, spread=0.5)
+    folds = _folds(episode, 3)
+    assert all(
+        sorted(folds[e][episode.labels[e] == n].tolist()) == [0, 0, 1, 1, 2, 2] for e in range(6) for n in range(3)
+    )
+    learner = load_learner("logistic(C='cv', folds=3)")
+    chosen = learner._cross_validated(episode)
+    for e in range(len(episode)):
+        rows, labels, fold = episode.support[e].numpy(), episode.labels[e].numpy(), folds[e].numpy()
+        totals = []
+        for C in _GRID:
+            total = 0.0
+            for number in range(3):
+                out = fold == number
+                model = LogisticRegression(C=C, tol=1e-8, max_iter=10_000).fit(rows[~out], labels[~out])
+                total += np.log(model.predict_proba(rows[out])[np.arange(out.sum()), labels[out]]).sum()
+            totals.append(total)
+        assert chosen[e] == pytest.approx(_GRID[int(np.argmax(totals))])
+        same = load_learner(f"logistic(C={float(chosen[e])})")(episode[e])
+        torch.testing.assert_close(learner(episode[e]), same, rtol=1e-6, atol=1e-6)
+    assert len(chosen.unique()) > 1, "the episodes do not tell one C from another"

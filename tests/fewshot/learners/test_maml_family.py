@@ -104,7 +104,7 @@ def test_metasgd_equals_learn2learn() -> None:
         torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-6)
 
 
-def test_their_algorithms_sit_our_exams() -> None:
+def test_their_algorithms_solve_our_tasks() -> None:
     library = l2l()
     torch.manual_seed(0)
     ours = MAML(TransductiveNet(), way=3, item_shape=(1, 16, 16), steps=2, lr=0.3)
@@ -135,7 +135,7 @@ def test_their_algorithms_sit_our_exams() -> None:
 
 
 @pytest.mark.parametrize("name", ["MetaSGD", "GBML"])
-def test_their_other_algorithms_sit_our_exams_and_train(name: str) -> None:
+def test_their_other_algorithms_solve_our_tasks_and_train(name: str) -> None:
     library = l2l()
     torch.manual_seed(0)
     with warnings.catch_warnings():

@@ -1,11 +1,12 @@
-"""Lengths wherever the precision holds the row."""
+"""Lengths wherever the precision holds the row; rows sorted by class."""
 
 from __future__ import annotations
 
 import torch
+from learner_episodes import make, padded
 from torch.nn.functional import normalize as usual
 
-from fewshot.maths.linalg import normalize
+from fewshot.maths.linalg import normalize, rows_of_classes
 
 
 def test_normalize_is_right_wherever_the_precision_holds_the_row() -> None:
@@ -20,3 +21,13 @@ def test_normalize_is_right_wherever_the_precision_holds_the_row() -> None:
     found.sum().backward()
     assert mixed.grad is not None
     assert mixed.grad[:2].isfinite().all()
+
+
+def test_rows_are_sorted_by_class() -> None:
+    episode, _ = make([2, 3, 0, 1])
+    rows, real = rows_of_classes(padded(episode))
+    assert real.sum(-1).tolist() == [[2, 3, 0, 1]] * len(episode)
+    for e in range(len(episode)):
+        for n in range(4):
+            torch.testing.assert_close(rows[e, n][real[e, n]], episode.support[e][episode.labels[e] == n])
+    assert (rows[~real] == 0).all()

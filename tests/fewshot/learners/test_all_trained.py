@@ -1,4 +1,4 @@
-"""Learners with parameters of their own or with base data: distribution calibration, R2-D2, scaled prototypes."""
+"""All learners with parameters of their own: gradients, references, absent classes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,6 @@ from learner_episodes import expect, make, padded
 
 from fewshot import load_learner
 from fewshot.learners import FEAT, R2D2, Relation, ScaledPrototypes
-
-
-@pytest.mark.parametrize("shots", [(3, 3, 3), (12, 9, 11), (2, 0, 1)])
-def test_untrained_r2d2_is_ridge_without_intercept(shots: tuple[int, ...]) -> None:
-    episode = make(list(shots), dim=8)[0]
-    ours, peer = (
-        R2D2(alpha=0.5, scale=3.0)(episode),
-        load_learner("ridge(alpha=0.5, scale=3.0, fit_intercept=False)")(episode),
-    )
-    torch.testing.assert_close(ours, peer)
-
-
-def test_untrained_scaled_prototypes_are_prototypes_by_the_cosine() -> None:
-    episode = make([3, 0, 1], dim=8)[0]
-    peer = load_learner("prototypes(distance='cosine', scale=7.0)")(episode)
-    torch.testing.assert_close(ScaledPrototypes(scale=7.0)(episode), peer)
 
 
 @pytest.mark.parametrize("learner", [R2D2(), ScaledPrototypes()])

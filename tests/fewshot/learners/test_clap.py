@@ -1,0 +1,21 @@
+"""CLAP: against slow references and the claims of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import references.text as references
+from learner_checks import WITH_TEXT, equals_with_text
+
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "clap(steps=25, strength=0.3, scale=100.0)": partial(references.descend, steps=25, rate=0.1, anchor=0.3),
+}
+
+
+@pytest.mark.parametrize("spec", REFERENCES)
+@pytest.mark.parametrize("shots", WITH_TEXT, ids=str)
+def test_equals_the_reference(spec: str, shots: list[int]) -> None:
+    equals_with_text(spec, REFERENCES[spec], shots)

@@ -1,0 +1,28 @@
+"""Matching networks: against slow references and the claims of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import references.inductive as references
+from learner_checks import INDUCTIVE, equals_inductive, same_alone_and_padded
+
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "matching(scale=10.0, centred=False)": references.matching,
+    "matching(scale=1.0, centred=False)": partial(references.matching, scale=1.0),
+    "matching": partial(references.rescaled, references.matching, size=False, scale=5.0),
+}
+
+
+@pytest.mark.parametrize("spec", REFERENCES)
+@pytest.mark.parametrize(("shots", "dim"), INDUCTIVE, ids=str)
+def test_equals_the_numpy_reference(spec: str, shots: list[int], dim: int) -> None:
+    equals_inductive(spec, REFERENCES[spec], shots, dim)
+
+
+@pytest.mark.parametrize("spec", REFERENCES)
+def test_batch_and_padding_change_nothing(spec: str) -> None:
+    same_alone_and_padded(spec, 1e-6)

@@ -1,0 +1,22 @@
+"""Tip-Adapter: against slow references and the claims of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import references.text as references
+from learner_checks import WITH_TEXT, equals_with_text
+
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "tip-adapter(scale=100.0)": references.tip_adapter,
+    "tip-adapter(alpha=1.0, beta=5.5, scale=100.0)": partial(references.tip_adapter, alpha=1.0, beta=5.5),
+}
+
+
+@pytest.mark.parametrize("spec", REFERENCES)
+@pytest.mark.parametrize("shots", WITH_TEXT, ids=str)
+def test_equals_the_reference(spec: str, shots: list[int]) -> None:
+    equals_with_text(spec, REFERENCES[spec], shots)
