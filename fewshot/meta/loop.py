@@ -31,6 +31,7 @@ def train(
     device: torch.device,
     identity: Callable[[], dict[str, Any]],
     groups: Sequence[dict[str, Any]] | None = None,
+    hold: int | None = None,
 ) -> Training:
     """Run a plan from its beginning, or resume it.
 
@@ -47,12 +48,14 @@ def train(
         identity: of the training, in JSON; a resumed run must have the same. Computed only where there are checkpoints.
         groups: of parameters, each with its ``lr`` and ``weight_decay``, which follow the plan's schedule; by default
             all parameters with the plan's.
+        hold: step from which on the rates stay as they are, warm-up aside; None: none.
     """
     options: dict[str, Any] = {"momentum": 0.9} if plan.optimizer == "sgd" else {}
     updates = OPTIMIZERS[plan.optimizer](
         groups or trained.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, **options
     )
     rates = [group["lr"] for group in updates.param_groups]
+    last = plan.steps if hold is None else max(hold, plan.warm_up)  # step whose rates are those of all after it
     scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "float16")
     training, stale, best = Training(learner), 0, {}
     files = Checkpoints(Path(monitoring.out)) if monitoring.out is not None else None
@@ -64,7 +67,7 @@ def train(
     with progress_bar(plan.steps, training.step, "steps", show=monitoring.progress) as bar:
         while training.step < plan.steps and (monitoring.patience is None or stale < monitoring.patience):
             for group, lr in zip(updates.param_groups, rates, strict=True):
-                group["lr"] = rate_at(training.step, plan.steps, lr, plan.schedule, plan.warm_up)
+                group["lr"] = rate_at(min(training.step, last), plan.steps, lr, plan.schedule, plan.warm_up)
             trained.train()
             seed_layers(trained, plan.seed, training.step)
             updates.zero_grad(set_to_none=True)

@@ -57,6 +57,7 @@ def fine_tune(
     mixup: float = 0.0,
     augment: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
     wise: float | None = None,
+    swa: float | None = None,
     prefix: str | bool = "auto",
     validation: Any = None,
     patience: int | None = None,
@@ -102,6 +103,10 @@ def fine_tune(
             pixels; or a function (inputs ``[B, *x]``, generator seeded by the step) -> inputs, after the encoder's
             transform.
         wise: a of ``(1 - a) theta_0 + a theta`` of network and head in the end; None: 1.
+        swa: share of the epochs of each phase, the last ones, at whose ends the weights are averaged (at least one
+            epoch); the rates stay from there on what the schedule has then. Trained batch norms that use statistics of
+            the batch take their running ones anew over all rows, as they are without `augment`. Of LoRA the factors
+            are averaged. Not with `validation`, which keeps the weights of one epoch. None: the last weights.
         prefix: ``"auto"``: activations are kept up to 4 GB; True: whatever their size; False: never.
         validation: rows of the same classes that are not trained on; the best weights on them are kept.
         patience: epochs without a better validation after which a phase ends, or None.
@@ -119,7 +124,8 @@ def fine_tune(
 
     References: Li, Grandvalet, Davoine, "Explicit inductive bias for transfer learning with convolutional networks",
     ICML 2018, arXiv:1802.01483 (L2-SP); Zhang, Cisse, Dauphin, Lopez-Paz, "mixup", ICLR 2018, arXiv:1710.09412;
-    those of the strategies are in `fewshot.transfer.strategies`.
+    Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, "Averaging weights leads to wider optima and better generalization",
+    UAI 2018, arXiv:1803.05407 (SWA); those of the strategies are in `fewshot.transfer.strategies`.
     """
     from episodes import load_dataset
     from episodes.any_source import as_source
@@ -133,9 +139,14 @@ def fine_tune(
     change = for_inputs(load_augmentation(augment), given.transform, given.name)
     how = Settings(
         epochs, batch_size, lr, head_lr, optimizer, weight_decay, schedule, warm_up, clip, head, batch_norm,
-        layer_decay, l2_sp, label_smoothing, mixup, change, wise, prefix, precision, seed,
+        layer_decay, l2_sp, label_smoothing, mixup, change, wise, swa, prefix, precision, seed,
     )  # fmt: skip
     how.check(phases)
+    if swa is not None and validation is not None:
+        raise ValueError(
+            f"swa={swa!r} with validation: validation keeps the weights of the best epoch, swa the mean over several; "
+            "leave one of them out."
+        )
     source = load_dataset(source) if isinstance(source, str) else source
     items = as_source(source, given)
     if tower_of(items) == "texts" and (how.augment is not None or mixup):

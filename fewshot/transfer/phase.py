@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan
+from fewshot.transfer.averaging import Averaged, renew_statistics
 from fewshot.transfer.body import Anatomy
 from fewshot.transfer.objective import classification_loss, l2_sp_penalty
 from fewshot.transfer.settings import Settings
@@ -60,14 +61,22 @@ def train_phase(
     """
     per_epoch = plan.steps // plan.epochs
     answers = labels.to(device)
+    average = Averaged(tuning) if plan.averaged else None
+    first = plan.epochs - plan.averaged  # epoch at whose end the first weights are averaged
     order: dict[int, tuple[Tensor, ...]] = {}  # of the present epoch: its rows, in parts of nearly equal size
+
+    def parts_of(epoch: int) -> tuple[Tensor, ...]:
+        random = np.random.Generator(np.random.Philox(key=[how.seed, epoch]))
+        return torch.from_numpy(random.permutation(len(labels))).tensor_split(per_epoch)
 
     def compute_loss(step: int, turn: int) -> tuple[Tensor, Tensor]:
         epoch, part = divmod(step, per_epoch)
         if epoch not in order:
             order.clear()
-            random = np.random.Generator(np.random.Philox(key=[how.seed, epoch]))
-            order[epoch] = torch.from_numpy(random.permutation(len(labels))).tensor_split(per_epoch)
+            order[epoch] = parts_of(epoch)
+            # Checkpoints are written where an epoch ends, so a resumed run comes by here with the very same weights.
+            if average is not None and epoch > first:
+                average.add()
             if tuning.body is not None:
                 tuning.choose(phase.trained(tuning.body.network, anatomy.parts, epoch))
         chosen = order[epoch][part]
@@ -88,6 +97,14 @@ def train_phase(
     groups = tuning.groups(plan.rates, head_rate, 0.0 if how.penalty is not None else how.weight_decay)
     watch = Monitoring(per_epoch, check, 1, patience, out, callbacks, progress, "rows")
     watch.check()
-    return train(
-        tuning, tuning, compute_loss, updates, watch, device, lambda: {**identity(), "plan": asdict(updates)}, groups
-    ).history
+    training = train(
+        tuning if average is None else average, tuning, compute_loss, updates, watch, device,
+        lambda: {**identity(), "plan": asdict(updates)}, groups, first * per_epoch if plan.averaged else None,
+    )  # fmt: skip
+    if average is not None:
+        average.add()
+        average.put()
+        if tuning.body is not None:  # a run that was complete has not come to its last epoch here
+            tuning.choose(phase.trained(tuning.body.network, anatomy.parts, plan.epochs - 1))
+        renew_statistics(tuning, (rows.take(part, device) for part in parts_of(plan.epochs)))
+    return training.history

@@ -58,7 +58,7 @@ def plan_phase(
         lines = (*stage_lines(anatomy, network, names, rates), head)
     mode = batch_norm_mode(how.batch_norm, rows, how.batch_size, pretrained)
     steps = epochs * -(-rows // how.batch_size)
-    return PhasePlan(repr(phase), epochs, steps, lines, names, rates, mode, None)
+    return PhasePlan(repr(phase), epochs, steps, lines, names, rates, mode, None, how.averaged(epochs))
 
 
 def find_cut(plan: PhasePlan, body: Body, anatomy: Anatomy, example: Any, rows: int, how: Settings) -> Cut | None:

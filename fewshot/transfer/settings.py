@@ -37,6 +37,7 @@ class Settings:
     mixup: float
     augment: Callable[[Tensor, torch.Generator], Tensor] | None
     wise: float | None
+    swa: float | None
     prefix: str | bool
     precision: str
     seed: int
@@ -60,6 +61,7 @@ class Settings:
             "label_smoothing": (0 <= self.label_smoothing < 1, "in 0..1, without 1"),
             "mixup": (self.mixup >= 0, "not negative"),
             "wise": (self.wise is None or 0 <= self.wise <= 1, "in 0..1, or None"),
+            "swa": (self.swa is None or 0 < self.swa <= 1, "in 0..1 without 0, or None"),
             "prefix": (self.prefix in ("auto", True, False), "'auto', True or False"),
         }
         for name, (fine, allowed) in ranges.items():
@@ -89,6 +91,10 @@ class Settings:
         """Epochs of a phase."""
         return phase.epochs or self.epochs or min(_MOST, max(_FEWEST, _ROWS_SEEN // rows))
 
+    def averaged(self, epochs: int) -> int:
+        """How many epochs, the last ones of a phase, are averaged: at least one; 0 where none is."""
+        return 0 if self.swa is None else max(1, round(self.swa * epochs))
+
     def rates(self, phase: Strategy) -> tuple[float, float]:
         """Rates of network and head: of the strategy as written, else as given here, else its own."""
         return phase.lr or self.lr or phase.rates[0], phase.head_lr or self.head_lr or phase.rates[1]
@@ -96,4 +102,6 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have the same, in JSON."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("augment", "prefix")}
+        if self.swa is None:  # so that what began before there was averaging can go on
+            del own["swa"]
         return {**own, "augment": None if self.augment is None else digest(self.augment)}

@@ -79,14 +79,17 @@ class Tuning(nn.Module):
         network = {} if self.body is None else dict(self.body.network.named_parameters())
         return {name: network[name] for name in sorted(self._now)}
 
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Parameters that train at any time, by name: those of the head first."""
+        named = {f"head.{name}": value for name, value in self.head.named_parameters()}
+        network = [] if self.body is None else self.body.network.named_parameters()
+        return named | {name: value for name, value in network if name in self._names}
+
     def groups(self, rates: Mapping[str, float], head_rate: float, decay: float) -> list[dict[str, Any]]:
         """Parameters by rate; vectors (biases, scales and shifts) do not decay."""
-        named = {"head.weight": (self.head.weight, head_rate), "head.bias": (self.head.bias, head_rate)}
-        if self.body is not None:
-            named |= {name: (value, rates[name]) for name, value in self.body.network.named_parameters()
-                      if name in self._names}  # fmt: skip
         made: dict[tuple[float, float], list[Tensor]] = {}
-        for value, rate in named.values():
+        for name, value in self.weights().items():
+            rate = rates[name] if name in self._names else head_rate
             made.setdefault((rate, decay if value.ndim > 1 else 0.0), []).append(value)
         return [{"params": held, "lr": rate, "weight_decay": own} for (rate, own), held in made.items()]
 

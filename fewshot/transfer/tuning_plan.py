@@ -35,6 +35,7 @@ class PhasePlan:
         rates: of each of them, at the peak of the schedule.
         batch_norm: ``"frozen"``: batch norms use their running statistics; ``"train"``: those of the batch.
         cut: number of the first trained stage where the stages before it are computed once, or None.
+        averaged: epochs, the last ones, whose weights are averaged.
     """
 
     strategy: str
@@ -45,6 +46,7 @@ class PhasePlan:
     rates: dict[str, float]
     batch_norm: str
     cut: int | None
+    averaged: int = 0
 
     @property
     def first(self) -> int:
@@ -71,7 +73,8 @@ class PhasePlan:
         ]  # fmt: skip
         norms = "running statistics" if self.batch_norm == "frozen" else "statistics of the batch"
         cut = "" if self.cut is None else f"; stages before {self.lines[self.cut].name!r} are computed once"
-        title = f"{self.strategy}: {self.epochs} epochs, {self.steps} steps; batch norms: {norms}{cut}"
+        mean = f"; weights: mean of the last {self.averaged} epochs" if self.averaged else ""
+        title = f"{self.strategy}: {self.epochs} epochs, {self.steps} steps; batch norms: {norms}{cut}{mean}"
         return "\n".join([title, *table])
 
 
