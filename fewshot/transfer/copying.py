@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewshot.encoders.encoder import Encoder
 
@@ -20,6 +20,11 @@ def copied(encoder: Encoder) -> Encoder:
     if encoder.module is not None:
         other.module = copy.deepcopy(encoder.module)
     return other
+
+
+def clones(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of all its tensors."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def interpolate(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Any]:

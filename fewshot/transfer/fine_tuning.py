@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from episodes.device import choose_device, processors
-from episodes.identity import UnknownIdentityError, digest
-from episodes.source import StoredSource, tower_of
+from episodes.device import choose_device
+from episodes.source import tower_of
 from fewshot.encoders.encoder import Encoder
-from fewshot.transfer.body import Anatomy, Body, examine
-from fewshot.transfer.copying import copied, interpolate
-from fewshot.transfer.cut import Cut
-from fewshot.transfer.heads import first_head, linear
-from fewshot.transfer.inputs import Activations, Inputs
-from fewshot.transfer.phase import train_phase
-from fewshot.transfer.planning import find_cut, plan_phase
-from fewshot.transfer.prefix import PrefixEncoder
+from fewshot.transfer.labelled_rows import read_rows
 from fewshot.transfer.settings import Settings
-from fewshot.transfer.strategies import LinearProbe, Strategy, load_strategies
+from fewshot.transfer.strategies import Strategy, load_strategies
 from fewshot.transfer.tuned_encoder import TunedEncoder
-from fewshot.transfer.tuning import Tuning, accuracy
-from fewshot.transfer.tuning_plan import TuningPlan
-
-_LOG = logging.getLogger("fewshot")
+from fewshot.transfer.tuning_run import run
 
 
 def fine_tune(
@@ -127,8 +111,6 @@ def fine_tune(
     Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, "Averaging weights leads to wider optima and better generalization",
     UAI 2018, arXiv:1803.05407 (SWA); those of the strategies are in `fewshot.transfer.strategies`.
     """
-    from episodes import load_dataset
-    from episodes.any_source import as_source
     from fewshot.augmentation import load_augmentation
     from fewshot.augmentation.in_pixels import for_inputs
     from fewshot.encoders import load_encoder
@@ -147,186 +129,10 @@ def fine_tune(
             f"swa={swa!r} with validation: validation keeps the weights of the best epoch, swa the mean over several; "
             "leave one of them out."
         )
-    source = load_dataset(source) if isinstance(source, str) else source
-    items = as_source(source, given)
-    if tower_of(items) == "texts" and (how.augment is not None or mixup):
-        raise ValueError(f"{items.name!r} holds texts; augment and mixup are of images, so leave them out.")
-    labels, names = checked_classes(items)
-    held_out = None if validation is None else as_source(validation, given)
-    wanted = None if held_out is None else validation_labels(held_out, names)
-
-    # A probe needs features alone: not even a network that could be trained.
-    probed = how.still and all(isinstance(phase, LinearProbe) for phase in phases)
-    body = None if probed else Body(given, tower_of(items))
-    model = (copied(given) if body is None else body.encoder).to(place)
-    learned = [] if model.module is None else [value.requires_grad for value in model.module.parameters()]
-    before = {} if model.module is None else clones(model.module)
-    origin = {} if body is None else {name: value.detach().clone() for name, value in body.network.named_parameters()}
-    options: dict[str, Any] = {
-        "cache": cache, "device": place, "storage": "float32", "precision": precision, "progress": progress,
-    }  # fmt: skip
-    inputs = None if body is None else Inputs(items, model, progress)
-    anatomy = Anatomy([], [])
-    example = None if inputs is None else inputs.first(2, place)
-    if body is not None:
-        anatomy = examine(body, example)
-        if anatomy.problem and any(phase.blocks for phase in phases):
-            raise ValueError(anatomy.problem)
-    start = "zero" if not phases[0].pretrained else head
-    top = first_linear(start, source, model, labels, len(names), options).to(place)
-    begun = clones(top)
-
-    planned = []
-    for phase in phases:
-        part = plan_phase(
-            phase, body, anatomy, how, len(labels), top.in_features, len(names), phases[0].pretrained, model
-        )  # fmt: skip
-        cut = None if body is None else find_cut(part, body, anatomy, example, len(labels), how)
-        kept = cut is not None or (not part.names and how.still and len(part.lines) > 1)
-        planned.append((phase, replace(part, cut=part.first if kept else None), cut))
-    plan = TuningPlan(tuple(part for _, part, _ in planned))
-    _LOG.info("fine-tuning %r on %d rows of %d classes\n%s", given.name, len(labels), len(names), plan)
-
-    base = identity_of(given, required=out is not None)
-
-    def identity(number: int) -> dict[str, Any]:
-        contents = [None if part is None else content_of(part) for part in (items, held_out)]
-        return {"encoder": base, "rows": contents, "strategy": written, "settings": how.identity(), "phase": number}
-
-    history = []
-    for number, (phase, part, cut) in enumerate(planned):
-        if body is not None:
-            phase.prepare(body.network, seed)
-        tuning = Tuning(
-            body, top, anatomy.parts, part.names, part.batch_norm, cut, features=not part.names and how.still
-        ).to(place)
-
-        rows_of = partial(_phase_rows, body, cut, tuning.alone, model, batch_size, options)
-        check = None
-        if held_out is not None and wanted is not None:
-            check = partial(
-                accuracy, tuning, rows_of(validation, Inputs(held_out, model, progress)), wanted, batch_size, place
-            )
-        history.append(
-            train_phase(
-                tuning, phase, part, anatomy, how, rows_of(source, inputs), labels, origin,
-                partial(identity, number), check=check, patience=patience,
-                out=None if out is None else Path(out) / f"{number}-{phase.name}", device=place,
-                callbacks=callbacks, progress=progress,
-            )
-        )  # fmt: skip
-        if body is not None:
-            phase.finish(body.network)
-
-    if wise is not None:
-        top.load_state_dict(interpolate(begun, top.state_dict(), wise))
-    changed = _finished(model, before, learned, wise)
-    return TunedEncoder(
-        model, top.requires_grad_(False), names, base=base, changed=changed, strategy=written, plan=plan,
-        history=history,
+    rows = read_rows(source, validation, given)
+    if tower_of(rows.items) == "texts" and (how.augment is not None or mixup):
+        raise ValueError(f"{rows.items.name!r} holds texts; augment and mixup are of images, so leave them out.")
+    return run(
+        given, rows, phases, written, how, device=place, cache=cache, patience=patience, out=out, callbacks=callbacks,
+        progress=progress,
     )  # fmt: skip
-
-
-def _phase_rows(
-    body: Body | None,
-    cut: Cut | None,
-    alone: bool,
-    model: Encoder,
-    batch_size: int,
-    options: dict[str, Any],
-    data: Any,
-    inputs: Any,
-) -> Any:
-    """What a phase runs on: features, activations at the cut, or the inputs themselves."""
-    from fewshot.embedding import embed
-
-    if alone:
-        features = embed(data, model, **options).features
-        return Activations(features, features.shape[1:])
-    if cut is not None and body is not None:
-        # In batches of the size that training has: some kernels sum in another order for batches of another size.
-        kept = embed(data, PrefixEncoder(body, cut), batch_size=batch_size, **options)
-        return Activations(kept.features, cut.shape)
-    return inputs
-
-
-def _finished(model: Encoder, before: dict[str, Tensor], learned: list[bool], wise: float | None) -> list[str]:
-    """Interpolate, and put modes back; returns the names of the tensors that are not as before."""
-    network = model.module
-    if network is None:
-        return []
-    if wise is not None:
-        network.load_state_dict(interpolate(before, network.state_dict(), wise))
-    network.eval()
-    for value, mode in zip(network.parameters(), learned, strict=True):
-        value.requires_grad_(mode)
-    return [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
-
-
-def checked_classes(items: StoredSource) -> tuple[Tensor, list[str]]:
-    """Labels ``[M]`` and names of classes.
-
-    Raises:
-        ValueError: fewer than two classes, or one without rows.
-    """
-    labels, names = items.labels, list(items.class_names)
-    counts = torch.bincount(labels, minlength=len(names))
-    if len(names) < 2:
-        raise ValueError(f"{items.name!r} has {len(names)} class; a classifier needs at least two (give labels).")
-    if not counts.all():
-        empty = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
-        raise ValueError(
-            f"{items.name!r} has {len(labels)} rows for {len(names)} classes, and none of {empty[0]!r}"
-            f"{f' and {len(empty) - 1} others' if len(empty) > 1 else ''}; give at least one row of each class."
-        )
-    return labels, names
-
-
-def validation_labels(items: StoredSource, names: list[str]) -> Tensor:
-    """Labels of held-out rows as numbers of the classes that are trained.
-
-    Raises:
-        ValueError: a class is not trained.
-    """
-    found = [items.class_names[label] for label in items.labels.unique().tolist()]
-    stray = [name for name in found if name not in names]
-    if stray:
-        raise ValueError(f"validation rows are of class {stray[0]!r}, which is not trained; there are {names[:5]}.")
-    number = {name: place for place, name in enumerate(names)}
-    return torch.tensor([number[items.class_names[label]] for label in items.labels.tolist()])
-
-
-def first_linear(
-    kind: str, source: Any, model: Encoder, labels: Tensor, classes: int, options: dict[str, Any]
-) -> nn.Linear:
-    """The head before training."""
-    from fewshot.embedding import embed
-
-    if kind == "zero" and model.dim is not None:
-        weight, bias = torch.zeros(classes, model.dim), torch.zeros(classes)
-    else:
-        features = embed(source, model, **options).features.float().cpu()  # [M, D]
-        weight, bias = first_head(kind, features, labels, classes)
-    return linear(weight, bias)
-
-
-def identity_of(encoder: Encoder, required: bool) -> str:
-    """A digest of an encoder's identity; of one that has none, a name that no other has."""
-    try:
-        return digest(encoder.fingerprint)
-    except (UnknownIdentityError, TypeError):
-        if required:
-            raise
-        return uuid.uuid4().hex
-
-
-def content_of(items: StoredSource) -> str:
-    """A digest of rows and labels."""
-    from fewshot.embedding.plan import Plan as Contents
-
-    return digest([Contents(items, 0, None, 0, processors()).keys, items.labels, items.class_names])
-
-
-def clones(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of all its tensors."""
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}

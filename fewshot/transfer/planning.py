@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fewshot.encoders.encoder import Encoder
@@ -73,3 +75,17 @@ def find_cut(plan: PhasePlan, body: Body, anatomy: Anatomy, example: Any, rows: 
             raise
         return None
     return cut if how.prefix is True or 4 * math.prod(cut.shape) * rows <= _PREFIX_BYTES else None
+
+
+def plan_phases(
+    phases: Sequence[Strategy], body: Body | None, anatomy: Anatomy, how: Settings, rows: int, width: int, classes: int,
+    model: Encoder, example: Any,
+) -> list[tuple[PhasePlan, Cut | None]]:  # fmt: skip
+    """What each strategy of a sequence will train, and the cut before it where there is one; as `plan_phase`."""
+    planned = []
+    for phase in phases:
+        part = plan_phase(phase, body, anatomy, how, rows, width, classes, phases[0].pretrained, model)
+        cut = None if body is None else find_cut(part, body, anatomy, example, rows, how)
+        kept = cut is not None or (not part.names and how.still and len(part.lines) > 1)
+        planned.append((replace(part, cut=part.first if kept else None), cut))
+    return planned

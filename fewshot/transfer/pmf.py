@@ -21,8 +21,7 @@ from fewshot.encoders.encoder import Encoder
 from fewshot.learner import Learner, State
 from fewshot.learners.prototypes import Prototypes, PrototypesState
 from fewshot.transfer.body import Body
-from fewshot.transfer.copying import copied
-from fewshot.transfer.fine_tuning import clones
+from fewshot.transfer.copying import clones, copied
 from fewshot.transfer.inputs import Inputs
 
 _ROWS = 64  # images in one forward pass

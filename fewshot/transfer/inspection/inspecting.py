@@ -17,7 +17,6 @@ from episodes.source import StoredSource, tower_of
 from fewshot.encoders.encoder import Encoder
 from fewshot.encoders.module import evaluation_mode
 from fewshot.transfer.body import Body
-from fewshot.transfer.fine_tuning import checked_classes
 from fewshot.transfer.heads import first_head, linear
 from fewshot.transfer.inputs import Inputs
 from fewshot.transfer.inspection.answers import Answers, changes
@@ -28,6 +27,7 @@ from fewshot.transfer.inspection.planes import PLANES, common_axes, plane
 from fewshot.transfer.inspection.result import Closeup, Inspection, View
 from fewshot.transfer.inspection.stage_rows import FEATURES, StageRows
 from fewshot.transfer.inspection.subjects import caption, drawn_rows, head_for, numbers_of, selected
+from fewshot.transfer.labelled_rows import checked_classes
 from fewshot.transfer.tuned_encoder import TunedEncoder
 
 _FOLDS = 5

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from episodes.source import StoredSource
-from fewshot.transfer.fine_tuning import checked_classes
 from fewshot.transfer.heads import linear
+from fewshot.transfer.labelled_rows import checked_classes
 from fewshot.transfer.tuned_encoder import TunedEncoder
 
 

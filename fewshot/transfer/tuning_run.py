@@ -1,0 +1,148 @@
+"""The run of a fine-tuning: its network and head, its plan, its phases one after the other, its result."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from episodes.source import tower_of
+from fewshot.encoders.encoder import Encoder
+from fewshot.transfer.body import Anatomy, Body, examine
+from fewshot.transfer.copying import clones, copied, interpolate
+from fewshot.transfer.heads import first_head, linear
+from fewshot.transfer.inputs import Inputs
+from fewshot.transfer.labelled_rows import LabelledRows, phase_rows
+from fewshot.transfer.phase import train_phase
+from fewshot.transfer.planning import plan_phases
+from fewshot.transfer.settings import Settings
+from fewshot.transfer.strategies import LinearProbe, Strategy
+from fewshot.transfer.tuned_encoder import TunedEncoder
+from fewshot.transfer.tuning import Tuning, accuracy
+from fewshot.transfer.tuning_identity import identity_of, phase_identity
+from fewshot.transfer.tuning_plan import TuningPlan
+
+_LOG = logging.getLogger("fewshot")
+
+
+def run(
+    given: Encoder,
+    rows: LabelledRows,
+    phases: Sequence[Strategy],
+    written: str,
+    how: Settings,
+    *,
+    device: torch.device,
+    cache: Any,
+    patience: int | None,
+    out: str | os.PathLike[str] | None,
+    callbacks: Sequence[Callable[[dict[str, Any]], Any]],
+    progress: bool,
+) -> TunedEncoder:
+    """Plan, train phase by phase, and put the result together.
+
+    Args:
+        given: the encoder, which is not changed.
+        rows: to train on, and held-out ones.
+        phases: the strategies.
+        written: the same as text.
+        how: the settings, checked.
+        device: of network and head.
+        cache: as in `fine_tune`, like what follows.
+        patience: epochs without a better validation after which a phase ends, or None.
+        out: folder for the state of the training.
+        callbacks: called with the report of each epoch.
+        progress: show bars.
+
+    Raises:
+        ValueError: the strategies find nothing to train in this network.
+    """
+    # A probe needs features alone: not even a network that could be trained.
+    probed = how.still and all(isinstance(phase, LinearProbe) for phase in phases)
+    body = None if probed else Body(given, tower_of(rows.items))
+    model = (copied(given) if body is None else body.encoder).to(device)
+    learned = [] if model.module is None else [value.requires_grad for value in model.module.parameters()]
+    before = {} if model.module is None else clones(model.module)
+    origin = {} if body is None else {name: value.detach().clone() for name, value in body.network.named_parameters()}
+    options: dict[str, Any] = {
+        "cache": cache, "device": device, "storage": "float32", "precision": how.precision, "progress": progress,
+    }  # fmt: skip
+    inputs = None if body is None else Inputs(rows.items, model, progress)
+    anatomy = Anatomy([], [])
+    example = None if inputs is None else inputs.first(2, device)
+    if body is not None:
+        anatomy = examine(body, example)
+        if anatomy.problem and any(phase.blocks for phase in phases):
+            raise ValueError(anatomy.problem)
+    start = "zero" if not phases[0].pretrained else how.head
+    top = first_linear(start, rows.data, model, rows.labels, len(rows.names), options).to(device)
+    begun = clones(top)
+    count, size = len(rows.labels), (top.in_features, len(rows.names))
+    planned = plan_phases(phases, body, anatomy, how, count, *size, model, example)
+    plan = TuningPlan(tuple(part for part, _ in planned))
+    _LOG.info("fine-tuning %r on %d rows of %d classes\n%s", given.name, count, len(rows.names), plan)
+
+    base = identity_of(given, required=out is not None)
+    history = []
+    for number, (phase, (part, cut)) in enumerate(zip(phases, planned, strict=True)):
+        if body is not None:
+            phase.prepare(body.network, how.seed)
+        tuning = Tuning(
+            body, top, anatomy.parts, part.names, part.batch_norm, cut, features=not part.names and how.still
+        ).to(device)
+        rows_of = partial(phase_rows, body, cut, tuning.alone, model, how.batch_size, options)
+        check = None
+        if rows.held_out is not None and rows.wanted is not None:
+            held_out = rows_of(rows.validation, Inputs(rows.held_out, model, progress))
+            check = partial(accuracy, tuning, held_out, rows.wanted, how.batch_size, device)
+        history.append(
+            train_phase(
+                tuning, phase, part, anatomy, how, rows_of(rows.data, inputs), rows.labels, origin,
+                partial(phase_identity, base, rows, written, how, number), check=check, patience=patience,
+                out=None if out is None else Path(out) / f"{number}-{phase.name}", device=device,
+                callbacks=callbacks, progress=progress,
+            )
+        )  # fmt: skip
+        if body is not None:
+            phase.finish(body.network)
+
+    if how.wise is not None:
+        top.load_state_dict(interpolate(begun, top.state_dict(), how.wise))
+    changed = finish(model, before, learned, how.wise)
+    return TunedEncoder(
+        model, top.requires_grad_(False), rows.names, base=base, changed=changed, strategy=written, plan=plan,
+        history=history,
+    )  # fmt: skip
+
+
+def first_linear(
+    kind: str, source: Any, model: Encoder, labels: Tensor, classes: int, options: dict[str, Any]
+) -> nn.Linear:
+    """The head before training."""
+    from fewshot.embedding import embed
+
+    if kind == "zero" and model.dim is not None:
+        weight, bias = torch.zeros(classes, model.dim), torch.zeros(classes)
+    else:
+        features = embed(source, model, **options).features.float().cpu()  # [M, D]
+        weight, bias = first_head(kind, features, labels, classes)
+    return linear(weight, bias)
+
+
+def finish(model: Encoder, before: dict[str, Tensor], learned: list[bool], wise: float | None) -> list[str]:
+    """Interpolate, and put modes back; returns the names of the tensors that are not as before."""
+    network = model.module
+    if network is None:
+        return []
+    if wise is not None:
+        network.load_state_dict(interpolate(before, network.state_dict(), wise))
+    network.eval()
+    for value, mode in zip(network.parameters(), learned, strict=True):
+        value.requires_grad_(mode)
+    return [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
