@@ -39,6 +39,10 @@ class Tuned(Learner):
         label_smoothing: share of the target that is spread over all classes.
         wise: share of the tuned weights in the end; None: 1.
         seed: of the order of rows and of new weights.
+        l2_sp: strength of the pull to the weights that it began with, in the place of `weight_decay`; None: none.
+        mixup: a of the Beta(a, a) by which pairs of rows and labels are mixed; 0: they are not.
+        augment: spec string of changes of the support's pixels, anew in each epoch; see `fewshot.augmentation`.
+        swa: share of the epochs, the last ones, over which weights are averaged; None: the last weights.
 
     Raises:
         ValueError: an unknown encoder or strategy, or one that finds nothing to train.
@@ -64,11 +68,16 @@ class Tuned(Learner):
         label_smoothing: float = 0.0,
         wise: float | None = None,
         seed: int = 0,
+        l2_sp: float | tuple[float, float] | None = None,
+        mixup: float = 0.0,
+        augment: str | None = None,
+        swa: float | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.strategy, self.epochs, self.lr, self.head_lr = encoder, strategy, epochs, lr, head_lr
         self.batch_size, self.head, self.layer_decay, self.weight_decay = batch_size, head, layer_decay, weight_decay
         self.label_smoothing, self.wise, self.seed = label_smoothing, wise, seed
+        self.l2_sp, self.mixup, self.augment, self.swa = l2_sp, mixup, augment, swa
         self.base = load_encoder(encoder)
         _ = self.base.dim  # found by a trial, now rather than in some episode
 
@@ -118,8 +127,9 @@ class Tuned(Learner):
             tuned = fine_tune(
                 self.base, source, self.strategy, epochs=self.epochs, batch_size=self.batch_size, lr=self.lr,
                 head_lr=self.head_lr, head=self.head, layer_decay=self.layer_decay, weight_decay=self.weight_decay,
-                label_smoothing=self.label_smoothing, wise=self.wise, seed=self.seed, cache=self._cache(),
-                device=rows.device, progress=False,
+                label_smoothing=self.label_smoothing, wise=self.wise, seed=self.seed, l2_sp=self.l2_sp,
+                mixup=self.mixup, augment=self.augment, swa=self.swa, cache=self._cache(), device=rows.device,
+                progress=False,
             )  # fmt: skip
         weight = bias.new_zeros(episode.way, tuned.head.in_features)
         weight[present], bias[present] = tuned.head.weight.to(bias), tuned.head.bias.to(bias)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from episodes import EpisodeSampler, ImageSource, TensorSource, TextSource, evaluate
-from episodes.identity import digest
+from episodes.identity import digest, digest_array
 from fewshot import embed, fine_tune, load_learner, load_tuned
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess, load_encoder
 from fewshot.nets.conv4 import Conv4
@@ -556,6 +556,31 @@ def test_as_a_learner_it_sits_the_same_episodes(tmp_path: Path, monkeypatch: pyt
     expected, found = tuned.logits(rows, cache=False), learners["full"](episode)[0]
     assert torch.equal(found.argmax(1), expected.argmax(1))  # batches of other rows are summed in another order
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augment": "flip | crop(0.8)"}, {"mixup": 0.4}, {"l2_sp": 0.5}, {"layer_decay": 0.5},
+        {"label_smoothing": 0.2}, {"wise": 0.5}, {"swa": 1.0},
+    ],
+    ids=lambda options: next(iter(options)),
+)  # fmt: skip
+def test_a_learner_tunes_as_fine_tune_does_with_the_same_options(options: dict[str, Any]) -> None:
+    source = pictures(9)
+    sampler = EpisodeSampler(source.labels, way=3, shot=2, query=1)
+    episode, _ = (drawn := sampler.draw(0, 1)).episode(source[drawn.rows])
+    shared: dict[str, Any] = {"epochs": 2, "lr": 1e-2}
+    learner = Tuned(conv4(), "last(2)", **shared, **options)
+    state = learner.adapt(episode.without_query())
+    rows = sorted(range(6), key=lambda row: digest_array(episode.support[0, row]))
+    support = TensorSource(episode.support[0, rows], episode.labels[0, rows], list("012"))
+    tuned = fine_tune(conv4(), support, "last(2)", cache=False, progress=False, **shared, **options)
+    assert torch.equal(state["weight"][0], tuned.head.weight) and sorted(state["network"]) == tuned.changed
+    plain = Tuned(conv4(), "last(2)", **shared).adapt(episode.without_query())
+    assert not torch.equal(state["weight"], plain["weight"])
+    name, value = next(iter(options.items()))
+    assert f"{name}={value!r}" in repr(learner)
 
 
 def test_learners_of_other_weights_have_other_identities() -> None:
