@@ -113,8 +113,8 @@ def known_truth(cells: Path | None, name: str, shot: int, draw: int) -> dict[str
         return found
     for line in cells.read_text().splitlines():
         cell = json.loads(line)
-        exam = cell["recipe"]["exam"]
-        if exam["dataset"]["name"] == name and exam["shot"] == shot and cell["episodes"] > draw:
+        task = cell["recipe"].get("evaluation") or cell["recipe"]["exam"]  # as version 0.1 wrote it
+        if task["dataset"]["name"] == name and task["shot"] == shot and cell["episodes"] > draw:
             own = "pixels(size=32), logistic" if cell["learner"] == "pixels" else f"MobileNetV2, {cell['learner']}"
             found[own] = cell["correct"][draw] / cell["query_count"]
     return found

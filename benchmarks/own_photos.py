@@ -96,21 +96,21 @@ def main() -> None:
         )
     features = embed(files, encoder, progress=False).features.float().numpy()
     for shots in (5, 20):
-        told, truth, inside, chance = [], [], [], []
+        said, truth, inside, chance = [], [], [], []
         for seed in range(options.draws):
             fitted, asked = draw(labels, shots, seed)
             classifier = FewShotClassifier().fit(features[fitted], labels[fitted])
             estimate = classifier.estimate()
             right = float((classifier.predict(features[asked]) == labels[asked]).mean())
             low, high = estimate.interval
-            told.append(estimate.accuracy)
+            said.append(estimate.accuracy)
             truth.append(right)
             inside.append(low <= right <= high)
             chance.append(float(classifier.predict_proba(features[asked]).max(1).mean()))
-        off = 100 * (np.array(told) - np.array(truth))
+        off = 100 * (np.array(said) - np.array(truth))
         print(
             f"10 x {shots}, {options.draws} draws: accuracy {100 * np.mean(truth):.1f} "
-            f"({100 * min(truth):.1f} to {100 * max(truth):.1f}), estimate {100 * np.mean(told):.1f}, "
+            f"({100 * min(truth):.1f} to {100 * max(truth):.1f}), estimate {100 * np.mean(said):.1f}, "
             f"off by {off.mean():+.1f} on average and {np.abs(off).mean():.1f} in a draw, "
             f"interval holds the truth in {sum(inside)} of {len(inside)}, mean probability {100 * np.mean(chance):.1f}",
             flush=True,

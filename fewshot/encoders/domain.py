@@ -1,4 +1,4 @@
-"""What an encoder knows: how unlike its training pictures a row is, told from their features."""
+"""What an encoder knows: how unlike its training pictures a row is, by their features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Tuned`: fine-tuning as a learner, so that it sits the same episodes as all others."""
+"""`Tuned`: fine-tuning as a learner, evaluated on the same episodes as all others."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from episodes.identity import digest
 from fewshot.transfer.heads import HEADS
 from fewshot.transfer.strategies import Strategy
 
-_ROWS_SEEN, _FEWEST, _MOST = 10_000, 5, 50  # passes over the rows where nobody says how many
+_ROWS_SEEN, _FEWEST, _MOST = 10_000, 5, 50  # passes over the rows by default
 
 
 @dataclass(frozen=True)

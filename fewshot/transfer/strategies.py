@@ -17,8 +17,8 @@ class Strategy:
     """What is trained, at which rates, for how long.
 
     Args:
-        epochs: passes over the rows; None: what `fine_tune` is told, or chooses.
-        lr: rate of the network; None: what `fine_tune` is told, or the strategy's own.
+        epochs: passes over the rows; None: what `fine_tune` is given, or chooses.
+        lr: rate of the network; None: what `fine_tune` is given, or the strategy's own.
         head_lr: rate of the head, likewise.
 
     Class attributes:
