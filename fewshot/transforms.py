@@ -244,10 +244,21 @@ class Pipeline(Learner):
     Args:
         transforms: applied in this order to support and queries (and to text, where that makes sense).
         learner: learns from the transformed rows.
+
+    Raises:
+        ValueError: a transform that looks at target rows (see `fewshot.adaptation`).
     """
+
+    shows_target: ClassVar[bool] = False
 
     def __init__(self, transforms: Sequence[Transform], learner: Learner) -> None:
         super().__init__()
+        stray = [transform for transform in transforms if getattr(transform, "sees_target", False)]
+        if stray and not self.shows_target:
+            raise ValueError(
+                f"{stray[0]!r} looks at rows of the target, which a Pipeline does not show it; make the learner by "
+                f'load_learner("{stray[0]!r} | {learner!r}").'
+            )
         self.transforms = nn.ModuleList(transforms)
         self.learner = learner
         self.needs, self.transductive, self.weighted = learner.needs, learner.transductive, learner.weighted

@@ -63,6 +63,7 @@ class AdaptedPipeline(Pipeline):
     """
 
     transductive = True
+    shows_target = True
 
     def __init__(self, transforms: Sequence[Transform], learner: Learner) -> None:
         super().__init__(transforms, learner)
@@ -85,15 +86,15 @@ class AdaptedPipeline(Pipeline):
             "labels": support.labels,
             "weights": torch.ones_like(support.labels, dtype=rows.dtype) if weights is None else weights,
             "unlabelled": rows[:, :0] if more is None else more,
-            "ids": torch.zeros(len(support), dtype=torch.int64) if support.ids is None else support.ids,
-            "way": torch.full((len(support), 1), support.way),
+            "ids": support.labels.new_zeros(len(support)) if support.ids is None else support.ids,
+            "way": rows.new_zeros(len(support), support.way, 0),  # its shape is the number: no value is read back
         }
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Adapt to the target rows, learn from the source, classify the queries."""
         unlabelled = state["unlabelled"]
         source = Support(
-            state["support"], state["labels"], way=int(state["way"][0]), ids=state["ids"],
+            state["support"], state["labels"], way=state["way"].shape[1], ids=state["ids"],
             weights=state["weights"] if self.weighted else None,
         )  # fmt: skip
         target = unlabelled if unlabelled.shape[1] else query

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def information(learner: Learner, episode: Episode) -> Tensor:
     def entropy(p: Tensor) -> Tensor:
         return -torch.xlogy(p, p).sum(-1)
 
-    return (entropy(chances.mean(1)) - entropy(chances).mean(1)) / torch.tensor(float(episode.way)).log().clamp(min=1)
+    return (entropy(chances.mean(1)) - entropy(chances).mean(1)) / math.log(max(episode.way, 2))
 
 
 class Choice(NamedTuple):

@@ -164,9 +164,12 @@ def _as_csv(path: Path) -> Path:
         from pyarrow import csv, parquet
     except ImportError:
         raise ImportError(f"reading {path.name!r} needs pyarrow: pip install pyarrow; or save it as CSV.") from None
+    import atexit
     import tempfile
 
-    target = Path(tempfile.mkdtemp(prefix="fewshot-")) / f"{path.stem}.csv"
+    folder = tempfile.TemporaryDirectory(prefix="fewshot-")
+    atexit.register(folder.cleanup)
+    target = Path(folder.name) / f"{path.stem}.csv"
     csv.write_csv(parquet.read_table(path), target)
     return target
 

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
                 f"{options.csv!r} holds {table.rows:,} answers, more than there are items; choose another file, or "
                 "--overwrite."
             )
-        table.check(names)
+        table.check(names, items)
         with progress_bar(len(items), table.rows, "items", show=not options.quiet and len(items) > _STEP) as bar:
             for start in range(table.rows, len(items), _STEP):
                 part = slice(start, start + _STEP)
@@ -217,11 +217,11 @@ class _Table:
         if not content.endswith(b"\n"):  # killed in the middle of a line
             with open(self.path, "r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
-        self._before = [row[0] for row in rows[1:]]
+        self._before, self._begun = [row[0] for row in rows[1:]], note.stat().st_mtime_ns
         self.rows = len(self._before)
 
-    def check(self, names: list[str]) -> None:
-        """The items answered before must be the first ones."""
+    def check(self, names: list[str], items: list[Any]) -> None:
+        """The items answered before must be the first ones, and files as they were then."""
         from episodes.printable import spreadsheet_cell
 
         for place, before in enumerate(getattr(self, "_before", [])):
@@ -229,6 +229,11 @@ class _Table:
                 raise ValueError(
                     f"{str(self.path)!r} answers {before!r} in line {place + 2}, where now {names[place]!r} is asked; "
                     "files were added or removed since: choose another file, or --overwrite."
+                )
+            if isinstance(items[place], Path) and items[place].stat().st_mtime_ns > self._begun:
+                raise ValueError(
+                    f"{names[place]!r} was changed after {str(self.path)!r} was begun, so its answer there may be of "
+                    "another picture: choose another file, or --overwrite."
                 )
 
     def write(self, rows: list[dict[str, Any]]) -> None:

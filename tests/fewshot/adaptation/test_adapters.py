@@ -13,7 +13,7 @@ from fewshot import load_learner
 from fewshot.adaptation import AdaptationWarning, DomainAdapter, effective_sample_size
 from fewshot.adaptation.adapter import AdaptedPipeline
 from fewshot.adaptation.weighting import InstanceWeights
-from fewshot.transforms import list_transforms, load_transform
+from fewshot.transforms import Pipeline, list_transforms, load_transform
 
 NAMES = [name for name in list_transforms() if isinstance(load_transform(name), DomainAdapter)]
 WAY = 3
@@ -243,6 +243,10 @@ class TestRefusals:
     def test_weights_for_a_learner_without(self) -> None:
         with pytest.raises(ValueError, match=r"kmm weighs the source rows, but nearest cannot"):
             load_learner("kmm | nearest")
+
+    def test_a_pipeline_that_does_not_show_the_target(self) -> None:
+        with pytest.raises(ValueError, match=r"coral looks at rows of the target.*load_learner"):
+            Pipeline([load_transform("coral")], load_learner("nearest"))
 
     def test_text(self) -> None:
         with pytest.raises(ValueError, match="uses class text"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -67,7 +65,12 @@ class Fixed(Learner):
 )  # fmt: skip
 def test_sure_and_varied_answers_hold_information(logits: Tensor, expected: float) -> None:
     assert information(Fixed(logits), shifted(0.0, e=1)).tolist() == pytest.approx([expected], abs=1e-6)
-    assert math.log(4) > 1
+
+
+def test_two_classes_hold_information_up_to_one_as_well() -> None:
+    labels = torch.arange(40) % 2
+    episode = Episode(torch.randn(1, 40, 3), labels.expand(1, 40), torch.randn(1, 40, 3), way=2)
+    assert information(Fixed(99 * torch.eye(2)[labels]), episode).tolist() == pytest.approx([1.0], abs=1e-6)
 
 
 def test_target_labels_cannot_be_reached() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,18 @@ def test_an_interrupted_table_is_resumed_and_no_other_one(photos: Path, capsys: 
     Image.new("RGB", (64, 64)).save("new/a.png")
     assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 2
     assert "files were added or removed" in capsys.readouterr().err
+
+
+def test_a_picture_that_changed_is_not_answered_from_the_table(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit()
+    main(["predict", "model", "new", "--csv", "answers.csv"])
+    shutil.copyfile("new/star.png", "new/circle.png")
+    os.utime("new/circle.png", (2e9, 2e9))
+    capsys.readouterr()
+    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 2
+    assert "'circle.png' was changed after" in capsys.readouterr().err
 
 
 def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
