@@ -3,11 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from fewshot.transfer.settings import Settings
+    from fewshot.transfer.tuning import Tuning
+
+
+class Objective(nn.Module):
+    """What the steps of a phase minimise; this one is the cross-entropy of labelled rows, smoothed or mixed.
+
+    Another kind overrides `forward`, and `parts` where its batches are others. Parameters of its own, such as those of
+    a domain head, train at the head's rate and are kept in checkpoints; they are dropped when the phase ends.
+
+    Args:
+        how: the settings.
+        rows: gives batches by index, with ``take(index, device)``.
+        labels: of these rows ``[M]``.
+        device: of network and head.
+    """
+
+    def __init__(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> None:
+        super().__init__()
+        self.how, self.rows, self.count, self.device = how, rows, len(labels), device
+        self._answers = labels.to(device)
+
+    def parts(self, epoch: int, batches: int) -> tuple[Tensor, ...]:
+        """The rows of an epoch, in batches of nearly equal size."""
+        random = np.random.Generator(np.random.Philox(key=[self.how.seed, epoch]))
+        return torch.from_numpy(random.permutation(self.count)).tensor_split(batches)
+
+    def forward(self, tuning: Tuning, chosen: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy of a batch.
+
+        Args:
+            tuning: network and head.
+            chosen: one of `parts`.
+            step: number of the update, from which all that is random is drawn.
+        """
+        batch, target = self.rows.take(chosen, self.device), self._answers[chosen.to(self.device)]
+        if self.how.augment is not None:
+            batch = self.how.augment(batch, torch.Generator().manual_seed(self.how.seed + step))
+        logits, loss = classification_loss(
+            tuning, batch, target, self.how.label_smoothing, self.how.mixup, (self.how.seed, step)
+        )
+        return loss, (logits.argmax(-1) == target).float().mean()
 
 
 def l2_sp_penalty(

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan
 from fewshot.transfer.averaging import Averaged, renew_statistics
 from fewshot.transfer.body import Anatomy
-from fewshot.transfer.objective import classification_loss, l2_sp_penalty
+from fewshot.transfer.objective import Objective, l2_sp_penalty
 from fewshot.transfer.settings import Settings
 from fewshot.transfer.strategies import Strategy
 from fewshot.transfer.tuning import Tuning
@@ -28,8 +27,7 @@ def train_phase(
     plan: PhasePlan,
     anatomy: Anatomy,
     how: Settings,
-    rows: Any,
-    labels: Tensor,
+    objective: Objective,
     origin: dict[str, Tensor],
     identity: Callable[[], dict[str, Any]],
     *,
@@ -48,8 +46,7 @@ def train_phase(
         plan: what it trains.
         anatomy: stages of the network.
         how: the settings.
-        rows: gives batches by index, with ``take(index, device)``.
-        labels: of these rows ``[M]``.
+        objective: of the steps, on the rows that it holds.
         origin: parameters of the network where L2-SP draws them to.
         identity: of data, encoder and settings; asked only where there is a folder.
         check: gives the accuracy on held-out rows.
@@ -60,37 +57,29 @@ def train_phase(
         progress: show a bar.
     """
     per_epoch = plan.steps // plan.epochs
-    answers = labels.to(device)
+    tuning.objective = objective.to(device)
     average = Averaged(tuning) if plan.averaged else None
     first = plan.epochs - plan.averaged  # epoch at whose end the first weights are averaged
     order: dict[int, tuple[Tensor, ...]] = {}  # of the present epoch: its rows, in parts of nearly equal size
-
-    def parts_of(epoch: int) -> tuple[Tensor, ...]:
-        random = np.random.Generator(np.random.Philox(key=[how.seed, epoch]))
-        return torch.from_numpy(random.permutation(len(labels))).tensor_split(per_epoch)
 
     def compute_loss(step: int, turn: int) -> tuple[Tensor, Tensor]:
         epoch, part = divmod(step, per_epoch)
         if epoch not in order:
             order.clear()
-            order[epoch] = parts_of(epoch)
+            order[epoch] = objective.parts(epoch, per_epoch)
             # Checkpoints are written where an epoch ends, so a resumed run comes by here with the very same weights.
             if average is not None and epoch > first:
                 average.add()
             if tuning.body is not None:
                 tuning.choose(phase.trained(tuning.body.network, anatomy.parts, epoch))
-        chosen = order[epoch][part]
-        batch, target = rows.take(chosen, device), answers[chosen.to(device)]
-        if how.augment is not None:
-            batch = how.augment(batch, torch.Generator().manual_seed(how.seed + step))
-        logits, loss = classification_loss(tuning, batch, target, how.label_smoothing, how.mixup, (how.seed, step))
+        loss, accuracy = objective(tuning, order[epoch][part], step)
         if how.penalty is not None:
             loss = loss + l2_sp_penalty(tuning.training_now(), origin, tuning.head.parameters(), *how.penalty)
-        return loss, (logits.argmax(-1) == target).float().mean()
+        return loss, accuracy
 
     head_rate = plan.lines[-1].rate
     updates = Plan(
-        plan.steps, min(how.batch_size, len(labels)), 1, how.optimizer, max(plan.rates.values(), default=head_rate),
+        plan.steps, min(how.batch_size, objective.count), 1, how.optimizer, max(plan.rates.values(), default=head_rate),
         how.weight_decay, how.schedule, round(how.warm_up * plan.steps), how.clip, how.precision, how.seed,
     )  # fmt: skip
     updates.check()
@@ -106,5 +95,8 @@ def train_phase(
         average.put()
         if tuning.body is not None:  # a run that was complete has not come to its last epoch here
             tuning.choose(phase.trained(tuning.body.network, anatomy.parts, plan.epochs - 1))
-        renew_statistics(tuning, (rows.take(part, device) for part in parts_of(plan.epochs)))
+        renew_statistics(
+            tuning, (objective.rows.take(part, device) for part in objective.parts(plan.epochs, per_epoch))
+        )
+    tuning.objective = None
     return training.history

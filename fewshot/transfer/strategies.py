@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fewshot.registry import argument_names, build, parse_call, unknown
 from fewshot.transfer.lora import add_lora, merge_lora
 from fewshot.transfer.norms import is_norm, reset_norm
+from fewshot.transfer.objective import Objective
 from fewshot.transfer.stages import Stage
+
+if TYPE_CHECKING:
+    from fewshot.transfer.settings import Settings
 
 
 class Strategy:
@@ -48,6 +53,10 @@ class Strategy:
 
     def finish(self, network: nn.Module) -> None:
         """Undo in the trained network, in place, what `prepare` added to it."""
+
+    def objective(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> Objective:
+        """What its steps minimise; arguments as `Objective` takes them."""
+        return Objective(how, rows, labels, device)
 
     def __repr__(self) -> str:
         given = [f"{name}={getattr(self, name)!r}" for name in argument_names(type(self))

@@ -33,6 +33,7 @@ class Tuning(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.head, self.body = head, body
+        self.objective: nn.Module | None = None  # of the present phase: its parameters train at the head's rate
         self._parts, self._names, self._batch_norm = list(parts), names, batch_norm
         self._cut, self.alone = cut, features or body is None  # whether the head trains alone, on features
         at = stage_of(parts)
@@ -62,6 +63,8 @@ class Tuning(nn.Module):
         """Training mode where something trains; evaluation mode everywhere else."""
         super().train(False)
         self.training = self.head.training = mode
+        if self.objective is not None:
+            self.objective.train(mode)
         if not mode or self.body is None:
             return self
         at = stage_of(self._parts)
@@ -82,6 +85,8 @@ class Tuning(nn.Module):
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters that train at any time, by name: those of the head first."""
         named = {f"head.{name}": value for name, value in self.head.named_parameters()}
+        if self.objective is not None:
+            named |= {f"objective.{name}": value for name, value in self.objective.named_parameters()}
         network = [] if self.body is None else self.body.network.named_parameters()
         return named | {name: value for name, value in network if name in self._names}
 
@@ -108,7 +113,7 @@ class Tuning(nn.Module):
         return f"tuning of {self.body!r}"
 
     def _kept(self, name: str) -> bool:
-        if name.startswith("head."):
+        if name.startswith(("head.", "objective.")):
             return True
         own = name.removeprefix("body.network.")
         names = [path for place in self._moving for path in self._parts[place].modules]

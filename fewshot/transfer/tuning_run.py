@@ -101,9 +101,10 @@ def run(
         if rows.held_out is not None and rows.wanted is not None:
             held_out = rows_of(rows.validation, Inputs(rows.held_out, model, progress))
             check = partial(accuracy, tuning, held_out, rows.wanted, how.batch_size, device)
+        objective = phase.objective(how, rows_of(rows.data, inputs), rows.labels, device)
         history.append(
             train_phase(
-                tuning, phase, part, anatomy, how, rows_of(rows.data, inputs), rows.labels, origin,
+                tuning, phase, part, anatomy, how, objective, origin,
                 partial(phase_identity, base, rows, written, how, number), check=check, patience=patience,
                 out=None if out is None else Path(out) / f"{number}-{phase.name}", device=device,
                 callbacks=callbacks, progress=progress,
