@@ -47,6 +47,7 @@ _PACKAGES = (
     "maths",
     "meta",
     "prompts",
+    "suites",
     "testing",
     "transfer",
     "zsl",

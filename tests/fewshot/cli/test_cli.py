@@ -217,7 +217,7 @@ def test_a_file_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Classifies by the nearest class mean" in run(capsys, "list", "learners")
     found = json.loads(run(capsys, "list", "--json"))
-    assert set(found) == {"learners", "encoders", "datasets", "transforms", "splits"}
+    assert set(found) == {"learners", "encoders", "datasets", "transforms", "splits", "suites"}
     assert found["splits"]["cifar-fs"] == "64 train, 16 val, 20 test"
     assert all(summary for kind in found.values() for summary in kind.values()), "something has no description"
 
