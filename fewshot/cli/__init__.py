@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, ImportError):
+            from fewshot.foreign import explain
+
+            error = explain(error)
         print(f"fewshot: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
 
