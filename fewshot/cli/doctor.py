@@ -15,6 +15,7 @@ _CORE = ("torch", "torchvision", "open_clip_torch", "timm", "scikit-learn", "num
 _EXTRAS = {
     "report": ("matplotlib",),
     "text": ("sentence-transformers",),
+    "audio": ("soundfile",),
     "ray": ("ray",),
     "learn2learn": ("learn2learn",),
 }

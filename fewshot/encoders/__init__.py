@@ -7,6 +7,7 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     open_clip:local-dir:models/my-clip
     text:minilm
     transformers:models/bert-base-uncased(pool='cls')
+    transformers:models/wav2vec2-large-lv60(layer=12)
     vectors:glove.6B.100d.txt.gz(pool='sif')
     tfidf:corpus.txt
     fewshot:tiny-clip
@@ -41,7 +42,7 @@ ENTRIES = {
     "tfidf": "fewshot.encoders.tfidf:TfidfEncoder",
     "timm": "fewshot.encoders.timm_models:TimmEncoder",
     "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
-    "transformers": "fewshot.encoders.transformer_models:TransformersEncoder",
+    "transformers": "fewshot.encoders.transformer_models:transformers_model",
     "vectors": "fewshot.encoders.word_vectors:WordVectors",
     "tuned": "fewshot.transfer.tuned_folder:tuned",
 }
@@ -63,6 +64,8 @@ _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
     "ModuleEncoder": "fewshot.encoders.module",
     "Preprocess": "fewshot.encoders.preprocess",
+    "SpeechEncoder": "fewshot.encoders.speech_models",
+    "TransformersEncoder": "fewshot.encoders.transformer_models",
     **{
         entry.partition(":")[2]: entry.partition(":")[0]
         for entry in ENTRIES.values()
