@@ -60,6 +60,7 @@ KNOWN_MODELS = {  # what people type, and what they mean; also the beginning of 
     "minilm": "'text:minilm'",
     "all-minilm": "'text:minilm'",
 }
+_RESNETS = tuple(f"resnet{layers}" for layers in (18, 34, 50, 101, 152))
 _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
     "ModuleEncoder": "fewshot.encoders.module",
@@ -118,8 +119,10 @@ def _factory(spec: str, family: str, colon: str) -> Any:
     try:
         return ENCODERS.get(family)
     except ValueError as error:
-        known = KNOWN_MODELS.get(family.lower()) or next(
-            (full for start, full in KNOWN_MODELS.items() if family.lower().startswith(start)), None
+        known = (
+            KNOWN_MODELS.get(family.lower())
+            or _of_that_size(family.lower())
+            or next((full for start, full in KNOWN_MODELS.items() if family.lower().startswith(start)), None)
         )
         if os.path.isdir(spec):
             raise ValueError(
@@ -129,6 +132,11 @@ def _factory(spec: str, family: str, colon: str) -> Any:
         if colon or known is None:
             raise
         raise ValueError(f"{spec!r} is a model without its family; write {known}.") from error
+
+
+def _of_that_size(name: str) -> str | None:
+    """``"resnet50"`` as both libraries write it; other families have names that must be known."""
+    return f"'timm:{name}' or 'torchvision:{name}'" if name in _RESNETS else None
 
 
 def _checked(encoder: Any) -> Encoder:
