@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.options import add_device, add_prompts, read_templates
+from fewshot.cli.options import SOUNDS_BY, add_device, add_prompts, read_templates
 
 _SHOWN = 10  # suspects
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
         "  fewshot fit photos/ --encoder timm:mobilenetv2_100 --out birds/      # photos/CLASS/*.jpg\n"
-        "  fewshot fit recordings/ --encoder timm:mobilenetv2_100 --out calls/  # recordings/CLASS/*.wav\n"
+        "  fewshot fit recordings/ --out calls/                              # recordings/CLASS/*.wav\n"
         "  fewshot fit messages.csv --encoder text:minilm --out intents/        # columns text, label\n"
         "  fewshot fit more/ --add --out birds/                                 # further photos or classes\n"
         '  fewshot fit --classes owl crow --task "night pictures" --out zero/   # no example at all\n'
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="MODEL", help="folder of the classifier")
     parser.add_argument(
         "--encoder", metavar="SPEC",
-        help="what turns items into features (fewshot list encoders); default timm:mobilenetv2_100 for pictures and "
-        "recordings, text:minilm for texts, open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
+        help="what turns items into features (fewshot list encoders); default timm:mobilenetv2_100 for pictures, "
+        "the pixels of their log-mel for recordings, text:minilm for texts, open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
     )  # fmt: skip
     parser.add_argument("--learner", metavar="SPEC", help="default 'l2 | logistic', or 'zero-shot' without examples")
     parser.add_argument(
@@ -87,7 +87,7 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
     from fewshot import FewShotClassifier, ZeroShotClassifier, load_learner
 
     learner = options.learner or "l2 | logistic"
-    default = "text:minilm" if kind == "texts" else "timm:mobilenetv2_100"
+    default = {"texts": "text:minilm", "sounds": SOUNDS_BY}.get(kind, "timm:mobilenetv2_100")
     if options.strategy and "text" in load_learner(learner).needs:
         raise ValueError(f"--strategy fine-tunes for learners on examples alone, and {learner!r} uses words as well.")
     shared = {"cache": options.cache, "device": options.device, "reject": options.reject}

@@ -134,7 +134,7 @@ def test_a_classifier_is_asked_about_what_it_was_fitted_on(folder: Path) -> None
 
 
 def test_from_a_folder_of_recordings_to_a_table_of_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "calls", "--encoder", PIXELS, "--out", "model"]) == 0
+    assert main(["fit", "calls", "--out", "model"]) == 0  # without an encoder: the pixels of pictures of one size
     said = capsys.readouterr()
     assert "12 recordings, 3 classes of 4" in said.err and "of 12 right" in said.out
     Path("new/broken.wav").write_bytes(b"no sound")
@@ -145,7 +145,7 @@ def test_from_a_folder_of_recordings_to_a_table_of_answers(folder: Path, capsys:
         "crow": "crow", "owl": "owl", "wren": "wren",
     }  # fmt: skip
     assert "no sound that can be read" in rows["broken.wav"]["problem"]
-    assert main(["evaluate", "--data", "audio:calls", "--encoder", PIXELS, "--way", "3", "--shot", "1", "--query", "2",
+    assert main(["evaluate", "--data", "audio:calls", "--way", "3", "--shot", "1", "--query", "2",
                  "--learner", "prototypes", "--episodes", "20", "--quiet"]) == 0  # fmt: skip
     assert "3-way" in capsys.readouterr().out
     table = "path,label\n" + "".join(
