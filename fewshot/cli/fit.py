@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder", metavar="SPEC",
         help="what turns items into features (fewshot list encoders); default timm:mobilenetv2_100 for pictures, "
-        "the pixels of their log-mel for recordings, text:minilm for texts, open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
+        "the pixels of their log-mel for recordings, text:minilm for texts, "
+        "open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
     )  # fmt: skip
     parser.add_argument("--learner", metavar="SPEC", help="default 'l2 | logistic', or 'zero-shot' without examples")
     parser.add_argument(
