@@ -98,6 +98,35 @@ class AudioSource(ImageSource):
         options.setdefault("name", Path(root).resolve().name)
         return cls(paths, labels, classes, **options)
 
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None = None,
+        *,
+        path_column: str | int | None = None,
+        label_column: str | int | None = None,
+        **options: Any,
+    ) -> AudioSource:
+        """Recordings named in a table of file names and labels; as `ImageSource.from_csv`.
+
+        Args:
+            path: the table.
+            root: where relative file names start; by default the folder of the table.
+            path_column: name or position of the file names.
+            label_column: name or position of the labels.
+            options: as for `AudioSource`.
+
+        Raises:
+            ValueError: no such column, or a line without file name or label.
+            FileNotFoundError: there is no such table or recording; the message names the line.
+        """
+        from episodes.labelled_files import pictures_by_table
+
+        paths, labels = pictures_by_table(path, root, path_column, label_column)
+        options.setdefault("name", Path(path).stem)
+        return cls(paths, labels, **options)
+
     def waves(self, rate: int) -> WaveSource:
         """The same recordings as samples at a rate, for encoders of sounds."""
         waves = object.__new__(WaveSource)

@@ -36,10 +36,10 @@ def audio(
     columns: int = 64,
     workers: int | None = None,
 ) -> AudioSource:
-    """Recordings in one folder per class, as log-mel pictures; see `AudioSource.from_folder`.
+    """Recordings in one folder per class, or named in a table, as log-mel pictures; see `AudioSource.from_folder`.
 
     Args:
-        path: the folder that holds the class folders.
+        path: the folder that holds the class folders, or a table of file names and labels (``.csv``, ``.tsv``).
         seconds: keep the middle of longer recordings, put shorter ones between zeros; None: all of each.
         rate: samples a second that they are brought to.
         bands: height of a picture.
@@ -47,7 +47,8 @@ def audio(
         workers: decoding threads.
     """
     mel = LogMel(rate=rate, bands=bands, columns=columns)
-    return AudioSource.from_folder(path, seconds=seconds, mel=mel, workers=workers)
+    read = AudioSource.from_csv if path.lower().endswith((".csv", ".tsv")) else AudioSource.from_folder
+    return read(path, seconds=seconds, mel=mel, workers=workers)
 
 
 def csv(

@@ -49,6 +49,16 @@ def test_a_folder_of_recordings(folder: Path) -> None:
     assert type(part) is AudioSource and torch.equal(part[0], source[3])
 
 
+def test_a_table_of_recordings(folder: Path) -> None:
+    table = folder.parent / "calls.csv"
+    table.write_text("file,species\ncalls/owl/a.wav,owl\ncalls/wren/b.flac,wren\n")
+    source = AudioSource.from_csv(table, path_column="file", label_column="species", mel=LogMel(columns=20))
+    assert source.class_names == ["owl", "wren"] and source[[1]].shape == (1, 3, 64, 20)
+    table.write_text("file,label\ncalls/owl/a.wav,owl\ncalls/wren/b.flac,wren\n")
+    same = load_dataset(f"audio:{table}(columns=20)")
+    assert repr(same) == "AudioSource('calls', 2 recordings, 2 classes)" and torch.equal(same[1], source[1])
+
+
 def test_the_picture_is_that_of_the_formula(folder: Path) -> None:
     source = AudioSource.from_folder(folder, mel=LogMel(rate=8000, window=256, hop=80, bands=40))
     samples, rate = soundfile.read(folder / "owl" / "a.wav")
