@@ -133,6 +133,20 @@ def test_a_classifier_is_asked_about_what_it_was_fitted_on(folder: Path) -> None
         model.predict(other)
 
 
+def test_a_saved_classifier_knows_how_recordings_were_read(folder: Path) -> None:
+    files = sorted(folder.glob("calls/*/*.wav"))
+    names = [file.parent.name for file in files]
+    own = {"seconds": 0.3, "mel": LogMel(rate=8000)}
+    model = FewShotClassifier(PIXELS, cache="cache").fit(AudioSource(files, names, **own), names)
+    again = FewShotClassifier.load(model.save("model"), cache="cache")
+    new = sorted(folder.glob("new/*.flac"))
+    with pytest.raises(
+        ValueError, match=r"X holds sounds .* but sounds by LogMel\(rate=8000.*seconds=0\.3 were fitted"
+    ):
+        again.predict(new)
+    assert list(again.predict(AudioSource(new, [0, 0, 0], **own))) == ["crow", "owl", "wren"]
+
+
 def test_from_a_folder_of_recordings_to_a_table_of_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "calls", "--out", "model"]) == 0  # without an encoder: the pixels of pictures of one size
     said = capsys.readouterr()
