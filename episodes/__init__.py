@@ -18,6 +18,8 @@ _MODULES = {
     "TensorSource": "episodes.source",
     "ImageSource": "episodes.image_source",
     "TextSource": "episodes.text_source",
+    "AudioSource": "episodes.audio_source",
+    "LogMel": "episodes.log_mel",
     "load_dataset": "episodes.datasets",
     "list_datasets": "episodes.datasets",
     "load_split": "episodes.splits",
@@ -45,6 +47,7 @@ _MODULES = {
 __all__ = list(_MODULES)
 
 if TYPE_CHECKING:
+    from episodes.audio_source import AudioSource as AudioSource
     from episodes.comparison import compare as compare
     from episodes.comparison import compare_all as compare_all
     from episodes.datasets import list_datasets as list_datasets
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from episodes.episode import Support as Support
     from episodes.evaluation import evaluate as evaluate
     from episodes.image_source import ImageSource as ImageSource
+    from episodes.log_mel import LogMel as LogMel
     from episodes.metrics import Metric as Metric
     from episodes.result import Result as Result
     from episodes.results import Results as Results

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 
 from episodes.comparison import compare
 from episodes.metrics import Metric
@@ -133,6 +134,27 @@ def _text(table: Grid, width: int | None = None) -> str:
         rule = "-" * max(map(len, own))
         lines += [own[0].rstrip(), rule, *(line.rstrip() for line in own[1:]), rule]
     return "\n".join([*lines, *table.notes, *table.legend("*", "~")])
+
+
+def to_html_table(results: HasCells | Iterable[Result]) -> str:
+    """The same tables as HTML without any style, as notebooks show it; names are escaped."""
+    return "\n".join(map(_html, grids(results))) or "<p>no results</p>"
+
+
+def _html(table: Grid) -> str:
+    head = "".join(f"<th>{escape(printable(cell))}</th>" for cell in (table.metric.heading, *table.tasks))
+    lines = [f"<table><thead><tr>{head}</tr></thead><tbody>"]
+    for learner in table.learners:
+        cells = [f"<th>{escape(printable(learner))}</th>"]
+        for task in table.tasks:
+            cell, place = table.cells.get((learner, task)), (learner, task)
+            shown = escape(cell.written()) if cell else "-"
+            cells.append(
+                f"<td>{f'<b>{shown}</b>' if place in table.best else shown}{' ~' if place in table.near else ''}</td>"
+            )
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    notes = [*table.notes, *table.legend("bold:", "~")]
+    return "\n".join([*lines, "</tbody></table>", f"<p><small>{'<br>'.join(map(escape, notes))}</small></p>"])
 
 
 def _folded(widths: list[int], width: int | None) -> list[list[int]]:

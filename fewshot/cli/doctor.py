@@ -25,6 +25,7 @@ _EXTRAS = {
     "onnx": ("onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
     "app": ("gradio",),
+    "audio": ("soundfile",),
     "ray": ("ray",),
     "learn2learn": ("learn2learn",),
 }
