@@ -14,7 +14,6 @@ from fewshot.encoders.checkpoint import load_weights, read_checkpoint
 from fewshot.encoders.module import ModuleEncoder
 from fewshot.nets import make_net
 from fewshot.nets.features import feature_count
-from fewshot.registry import spec_string
 
 
 class SmallNet(ModuleEncoder):
@@ -68,8 +67,14 @@ class SmallNet(ModuleEncoder):
         transform = Resized(*self.item_shape) if len(self.item_shape) == 3 else None
         width = feature_count(net, self.item_shape)
         super().__init__(net, transform, dim=width)
-        self.name = spec_string(f"net:{model}", self).replace(f"model={model!r}, ", "").replace(f"model={model!r}", "")
-        self.name = self.name.removesuffix("()")
+        self.name = _written(model, {"checkpoint": checkpoint, "item_shape": self.item_shape, "seed": seed, **given})
+
+
+def _written(model: str, options: dict[str, Any]) -> str:
+    """The spec, without what is so by default."""
+    usual = {"checkpoint": None, "item_shape": (1, 28, 28), "seed": 0}
+    shown = [f"{name}={value!r}" for name, value in options.items() if name not in usual or usual[name] != value]
+    return f"net:{model}" + (f"({', '.join(shown)})" if shown else "")
 
 
 @dataclass(frozen=True)

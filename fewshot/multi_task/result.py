@@ -74,8 +74,7 @@ class MultiTask:
         Raises:
             ValueError: no such task.
         """
-        start, stop = self._columns(task)
-        return self.encoder.logits(dataset, **options)[:, start:stop]
+        return self.task(task).logits(dataset, **options)
 
     def predict(self, task: str, dataset: Any, **options: Any) -> list[str]:
         """The most likely class of each item; arguments as in `logits`."""
