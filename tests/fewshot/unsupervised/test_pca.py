@@ -38,7 +38,7 @@ def test_it_is_an_encoder_with_an_identity_of_its_own_and_labels_do_not_matter(t
     unlabelled = fit_pca("pixels", source.features, 3, cache=False, progress=False)
     assert found.fingerprint == unlabelled.fingerprint != load_encoder("pixels").fingerprint
     assert fit_pca("pixels", source, 2, cache=False, progress=False).fingerprint != found.fingerprint
-    features = embed(source, found, cache=False, progress=False, storage="float32").features
+    features = embed(source, found, cache=False, progress=False, storage="float32").features.numpy()
     expected = PCA(3, svd_solver="full").fit_transform(ROWS.double().numpy())
     np.testing.assert_allclose(np.abs(features), np.abs(expected), atol=1e-4)
     found.save(tmp_path / "kept")

@@ -22,7 +22,8 @@ from fewshot.unsupervised.rotation import all_turns
 from fewshot.unsupervised.simsiam import SimSiam, simsiam_loss
 
 NET = "net:conv4(item_shape=(1, 12, 12), channels=6)"
-ROWS = TensorSource(torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 4)
+COARSE = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(0))  # enlarged: their parts are alike
+ROWS = TensorSource(torch.nn.functional.interpolate(COARSE, size=(12, 12), mode="bilinear"), torch.arange(40) % 4)
 
 
 def learned(method: Any = "simsiam(16, 4)", encoder: Any = NET, source: Any = ROWS, **options: Any) -> Any:
@@ -86,11 +87,11 @@ def test_rows_find_their_other_view() -> None:
 def test_the_network_learns_and_is_an_encoder_with_an_identity_of_its_own(method: str) -> None:
     given = load_encoder(NET)
     before = state(given)
-    found = learned(method, given, epochs=6, lr=3e-3)
+    found = learned(method, given, epochs=10, lr=1e-2)
     assert all(torch.equal(value, before[name]) for name, value in state(given).items())
     assert found.fingerprint != given.fingerprint and found.class_names == []
     losses = [report["loss"] for report in found.history[0]]
-    assert losses[-1] < losses[0]
+    assert min(losses[-3:]) < losses[0] - 0.1 * abs(losses[0])
     features = embed(ROWS, found, cache=False, progress=False)
     assert features.features.shape == (40, 6)
     sampler = EpisodeSampler(features.labels, 3, 2, 4)
@@ -134,7 +135,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     kept = load_encoder(f"net:conv4@{tmp_path / 'last.safetensors'}(item_shape=(1, 12, 12), channels=6)")
     assert kept.fingerprint == resumed.fingerprint
     with pytest.raises(ValueError, match="another method"):
-        learned("rotation", epochs=3, out=tmp_path)
+        learned("rotation", epochs=3, out=tmp_path, augment="crop(0.4)")
     with pytest.raises(ValueError, match="another augment"):
         learned(method, epochs=3, out=tmp_path, augment="crop(0.9)")
 
