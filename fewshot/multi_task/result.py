@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from episodes.any_source import as_source
+from episodes.files import write_atomically
+from fewshot.registry import unknown
 from fewshot.transfer.heads import linear
+from fewshot.transfer.labelled_rows import validation_labels
 from fewshot.transfer.tuned_encoder import TunedEncoder
+from fewshot.transfer.tuned_folder import save_with_encoder
 from fewshot.transfer.tuning_plan import TuningPlan
+
+FILE, FORMAT = "tasks.json", 1
 
 
 class MultiTask:
@@ -92,9 +100,6 @@ class MultiTask:
         Raises:
             ValueError: no such task, or a row of a class that it has not.
         """
-        from episodes.any_source import as_source
-        from fewshot.transfer.labelled_rows import validation_labels
-
         names = self.class_names[self._known(task)]
         items = as_source(source, self.encoder)
         found = self.logits(task, items, **options).argmax(1).cpu()
@@ -103,17 +108,19 @@ class MultiTask:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write what differs from the encoder before training, all heads, and the names of tasks and classes.
 
-        Read it with `load_tasks`. Where the encoder was given as a spec string, the folder is a spec, too:
-        ``load_encoder(folder)`` gives the trained network.
+        It is the folder of a tuned encoder with ``tasks.json`` beside it; read it with `load_tasks`. Where the encoder
+        was given as a spec string, the folder is a spec, too: ``load_encoder(folder)`` gives the trained network.
         """
-        from fewshot.multi_task.folder import save_tasks
-
-        return save_tasks(self, folder)
+        if self.spec is None:
+            place = self.encoder.save(folder)
+        else:
+            place = save_with_encoder(self.encoder, self.spec, folder)
+        notes = {"format": FORMAT, "tasks": self.class_names, "weights": self.weights}
+        write_atomically(place / FILE, (json.dumps(notes, indent=1) + "\n").encode())
+        return place
 
     def _known(self, task: str) -> str:
         if task not in self.class_names:
-            from fewshot.registry import unknown
-
             raise ValueError(unknown("task", task, self.tasks))
         return task
 
