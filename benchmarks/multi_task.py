@@ -5,8 +5,8 @@
 
 For each draw: some labelled rows a class of each task, a network from random weights trained on each task by itself
 (`fine_tune`, strategy ``scratch``) and one trained on all of them (`train_tasks`), and the accuracy of both on other
-rows. A task has as many of its own rows in an update, and as many updates, either way. Draws are paired: intervals
-are of the difference over draws.
+rows. Tasks of one size have as many of their own rows in an update, and as many updates, either way. Draws are paired:
+intervals are of the difference over draws.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ from episodes.statistics import mean_interval
 from fewshot import fine_tune, train_tasks
 
 Rows = tuple[Tensor, Tensor]
-WAYS = {
-    "equal": {}, "uncertainty": {"weighting": "uncertainty"}, "gradnorm": {"weighting": "gradnorm"},
-    "pcgrad": {"weighting": "pcgrad"},
-}  # fmt: skip
+WEIGHTINGS = ["equal", "uncertainty", "gradnorm", "pcgrad"]
+SAMPLINGS = ["uniform", "temperature(2)", "annealed", "proportional"]
 PICTURES = "net:conv4(item_shape=(1, 28, 28), channels=16)"
 
 
@@ -93,16 +91,19 @@ def garments(data: Path) -> Rows:
         return 5 * torch.nn.functional.normalize(rows, dim=1), torch.from_numpy(file["y"].astype(np.int64))
 
 
-# Tasks, network, labelled rows a class, and passes over them.
-PAIRS: dict[str, tuple[Callable[[Path], dict[str, Rows]], str, int, int]] = {
-    "reviews": (reviews, "net:mlp(item_shape=(100,), widths=(32,))", 25, 40),
-    "office": (office, "net:mlp(item_shape=(1280,), widths=(64,))", 3, 60),
+# Tasks, network, labelled rows a class (of the first task, if it has others), passes over them, and what is compared.
+PAIRS: dict[str, tuple[Callable[[Path], dict[str, Rows]], str, tuple[int, int], int, list[str]]] = {
+    "reviews": (reviews, "net:mlp(item_shape=(100,), widths=(32,))", (25, 25), 40, WEIGHTINGS),
+    "reviews, many of books": (reviews, "net:mlp(item_shape=(100,), widths=(32,))", (300, 10), 20, SAMPLINGS),
+    "office": (office, "net:mlp(item_shape=(1280,), widths=(64,))", (3, 3), 60, WEIGHTINGS),
     "things and garments": (
         lambda data: {"things": office(data)["caltech10"], "garments": garments(data)},
-        "net:mlp(item_shape=(1280,), widths=(64,))", 5, 60,
+        "net:mlp(item_shape=(1280,), widths=(64,))", (5, 5), 60, WEIGHTINGS,
     ),
-    "digits": (lambda data: {"mnist": mnist(data), "usps": usps(data)}, PICTURES, 10, 40),
-    "digits, written and spoken": (lambda data: {"mnist": mnist(data), "spoken": spoken(data)}, PICTURES, 10, 40),
+    "digits": (lambda data: {"mnist": mnist(data), "usps": usps(data)}, PICTURES, (10, 10), 40, WEIGHTINGS),
+    "digits, written and spoken": (
+        lambda data: {"mnist": mnist(data), "spoken": spoken(data)}, PICTURES, (10, 10), 40, WEIGHTINGS,
+    ),
 }  # fmt: skip
 
 
@@ -119,9 +120,11 @@ def split(rows: Rows, shot: int, draw: int, most: int = 1500) -> tuple[TensorSou
     return TensorSource(features[train], labels[train], names), TensorSource(features[test], labels[test], names)
 
 
-def trial(tasks: dict[str, Rows], net: str, shot: int, epochs: int, draw: int, ways: list[str]) -> dict[str, Any]:
+def trial(
+    tasks: dict[str, Rows], net: str, shots: tuple[int, int], epochs: int, draw: int, ways: list[str]
+) -> dict[str, Any]:
     """Accuracy on each task, alone and together."""
-    parts = {name: split(rows, shot, draw) for name, rows in tasks.items()}
+    parts = {name: split(rows, shots[place > 0], draw) for place, (name, rows) in enumerate(tasks.items())}
     common: dict[str, Any] = {"epochs": epochs, "seed": draw, "cache": False, "progress": False}
     found: dict[str, Any] = {"alone": {}}
     for name, (train, test) in parts.items():
@@ -129,7 +132,8 @@ def trial(tasks: dict[str, Rows], net: str, shot: int, epochs: int, draw: int, w
         found["alone"][name] = float((alone.logits(test, cache=False).argmax(1) == test.labels).double().mean())
     together = {name: train for name, (train, _) in parts.items()}
     for way in ways:
-        shared = train_tasks(net, together, "scratch", batch_size=16 * len(parts), **common, **WAYS[way])
+        rule = {"weighting" if way in WEIGHTINGS else "sampling": way}
+        shared = train_tasks(net, together, "scratch", batch_size=16 * len(parts), **common, **rule)
         found[way] = {name: shared.accuracy(name, test, cache=False) for name, (_, test) in parts.items()}
     return found
 
@@ -139,27 +143,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
     parser.add_argument("--out", type=Path, default=Path("multi_task.jsonl"), help="results, resumed from")
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--draws", type=int, default=10)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     done = {(line["pair"], line["draw"]): line["found"] for line in map(json.loads, lines)}
     for pair in options.pairs:
-        load, net, shot, epochs = PAIRS[pair]
+        load, net, shots, epochs, ways = PAIRS[pair]
         missing = [draw for draw in range(options.draws) if (pair, draw) not in done]
         tasks = load(options.data) if missing else {}
         for draw in missing:
-            done[pair, draw] = trial(tasks, net, shot, epochs, draw, options.ways)
+            done[pair, draw] = trial(tasks, net, shots, epochs, draw, ways)
             with options.out.open("a") as file:
                 file.write(json.dumps({"pair": pair, "draw": draw, "found": done[pair, draw]}) + "\n")
         found = [done[pair, draw] for draw in range(options.draws)]
         names = list(found[0]["alone"])
-        print(f"\n{pair}: {shot} labelled rows a class, {options.draws} draws, points against each task alone")
+        rows = " and ".join(map(str, dict.fromkeys(shots)))
+        print(f"\n{pair}: {rows} labelled rows a class, {options.draws} draws, points against each task alone")
         print(f"  {'':14s}" + "".join(f"{name:>16s}" for name in [*names, "mean of tasks"]))
         alone = np.array([[one["alone"][name] for name in names] for one in found])  # [draws, tasks]
         print(f"  {'alone':14s}" + "".join(f"{100 * value:16.1f}" for value in [*alone.mean(0), alone.mean()]))
-        for way in options.ways:
+        for way in ways:
             gain = np.array([[one[way][name] for name in names] for one in found]) - alone
             columns = [*gain.T, gain.mean(1)]
             shown = [f"{100 * column.mean():+.1f} ± {100 * mean_interval(column):.1f}" for column in columns]

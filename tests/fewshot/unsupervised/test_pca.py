@@ -11,7 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from episodes import TensorSource, TextSource
-from fewshot import embed, fine_tune, fit_pca, load_encoder
+from fewshot import FewShotClassifier, embed, fine_tune, fit_pca, load_encoder
 from fewshot.encoders import ModuleEncoder
 from fewshot.encoders.tfidf import TfidfEncoder
 from fewshot.unsupervised.pca import load_pca, principal_components
@@ -47,6 +47,19 @@ def test_it_is_an_encoder_with_an_identity_of_its_own_and_labels_do_not_matter(t
         assert again.fingerprint == found.fingerprint
     with pytest.raises(ValueError, match="no tower"):
         fine_tune(fit_pca(ModuleEncoder(torch.nn.Flatten()), source, 2, cache=False, progress=False), source, "full")
+
+
+def test_a_saved_classifier_does_not_read_whatever_lies_at_the_same_place_elsewhere(tmp_path: Path) -> None:
+    source = TensorSource(torch.arange(192, dtype=torch.uint8).view(12, 1, 4, 4), torch.arange(12) % 2)
+    place = fit_pca("pixels(size=4)", source, 3, cache=False, progress=False).save(tmp_path / "pca")
+    pictures = [row.expand(3, 4, 4).permute(1, 2, 0).contiguous().numpy() for row in source.features]
+    for spec in (str(place), f"pca:{place}"):
+        fitted = FewShotClassifier(encoder=spec).fit(pictures, source.labels.tolist())
+        fitted.save(tmp_path / "model")
+        with pytest.raises(ValueError, match="files of a machine"):
+            FewShotClassifier.load(tmp_path / "model")
+        again = FewShotClassifier.load(tmp_path / "model", encoder=spec)
+        assert again.predict(pictures).tolist() == fitted.predict(pictures).tolist()
 
 
 def test_texts_have_components_too() -> None:
