@@ -55,45 +55,36 @@ class TaskObjective(Objective):
         if self.how.augment is not None:
             batch = self.how.augment(batch, torch.Generator().manual_seed(self.how.seed + step))
         features = tuning(batch)  # [B, D]
-        number = torch.bucketize(chosen, self.rows.offsets[1:], right=True)  # task of each row, ascending
-        counts = torch.bincount(number, minlength=len(self.sizes)).tolist()
-        present = [task for task, count in enumerate(counts) if count]
-        shares = torch.tensor([counts[task] / len(chosen) for task in present], device=self.device)
-        own = features.split([counts[task] for task in present])
-        wanted = self._answers[chosen.to(self.device)].split([counts[task] for task in present])
-        heads: TaskHeads = tuning.head  # type: ignore[assignment]
-        smoothing = self.how.label_smoothing
-
-        def answered(factors: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-            """Losses ``[T']`` and logits, the gradients that enter the network multiplied by factors."""
-            scaled = own if factors is None else [_scaled(part, f) for part, f in zip(own, factors, strict=True)]
-            logits = [heads.logits(task, part) for task, part in zip(present, scaled, strict=True)]
-            losses = [F.cross_entropy(given.float(), target, label_smoothing=smoothing)
-                      for given, target in zip(logits, wanted, strict=True)]  # fmt: skip
-            return torch.stack(losses), logits
-
-        losses, logits = answered()
+        task_of = torch.bucketize(chosen, self.rows.offsets[1:], right=True)  # ascending [B]
+        counts = torch.bincount(task_of, minlength=len(self.sizes))
+        present = [task for task, count in enumerate(counts.tolist()) if count]
+        split = counts[present].tolist()
+        own, wanted = features.split(split), self._answers[chosen.to(self.device)].split(split)
+        where = torch.tensor(present, device=self.device)
+        shares = torch.tensor(split, device=self.device) / len(chosen)
+        logits = _logits(tuning, present, own)
+        losses = self._losses(logits, wanted)
 
         def gradients(last: bool) -> list[list[Tensor]]:
-            trained = self._trained(tuning, last)
-            if not trained:
-                return []
-            with torch.enable_grad():
-                found = [torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True) for loss in losses]
-            return [
-                [torch.zeros_like(value) if part is None else part for part, value in zip(parts, trained, strict=True)]
-                for parts in found
-            ]
+            return _gradients(losses, self._trained(tuning, last))
 
-        where = torch.tensor(present, device=self.device)
-        factors = self.weighting.factors(shares, gradients, (self.how.seed, step)) if torch.is_grad_enabled() else None
-        if factors is not None:
-            total = self.weighting.loss(answered(factors)[0], shares, where)
-        else:
+        factors = self.weighting.factors(shares, gradients, (self.how.seed, step))
+        if factors is None:
             total = self.weighting.loss(losses, shares, where)
+        else:
+            scaled = [_scaled(part, factor) for part, factor in zip(own, factors, strict=True)]
+            total = self.weighting.loss(self._losses(_logits(tuning, present, scaled), wanted), shares, where)
         self.weighting.update(losses.detach(), where, gradients)
         right = torch.cat([given.argmax(-1) == target for given, target in zip(logits, wanted, strict=True)])
         return total, right.float().mean()
+
+    def _losses(self, logits: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Cross-entropies of the tasks that are present ``[T']``."""
+        smoothing = self.how.label_smoothing
+        return torch.stack(
+            [F.cross_entropy(given.float(), target, label_smoothing=smoothing)
+             for given, target in zip(logits, wanted, strict=True)]
+        )  # fmt: skip
 
     def _trained(self, tuning: Tuning, last: bool) -> list[Tensor]:
         """Parameters of the network that train at present, or those of the last stage that has such."""
@@ -102,6 +93,24 @@ class TaskObjective(Objective):
             return list(found.values())
         place = max(self._stages[plain_name(name)] for name in found)
         return [value for name, value in found.items() if self._stages[plain_name(name)] == place]
+
+
+def _logits(tuning: Tuning, present: Sequence[int], features: Sequence[Tensor]) -> list[Tensor]:
+    """Logits of each task's rows by its own head."""
+    heads: TaskHeads = tuning.head  # type: ignore[assignment]
+    return [heads.logits(task, part) for task, part in zip(present, features, strict=True)]
+
+
+def _gradients(losses: Tensor, parameters: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Gradients of each loss, by parameter; none where there are no parameters."""
+    if not parameters:
+        return []
+    with torch.enable_grad():
+        found = [torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in losses]
+    return [
+        [torch.zeros_like(value) if part is None else part for part, value in zip(parts, parameters, strict=True)]
+        for parts in found
+    ]
 
 
 def _scaled(features: Tensor, factor: Tensor) -> Tensor:

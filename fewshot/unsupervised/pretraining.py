@@ -127,7 +127,8 @@ def pretrain_unlabelled(
 
     body = Body(given, "images").to(place)
     model, network = body.encoder, body.network
-    learned, before = [value.requires_grad for value in network.parameters()], clones(network)
+    whole = network if model.module is None else model.module  # of which the network may be one tower
+    learned, before = [value.requires_grad for value in whole.parameters()], clones(whole)
     rows = Inputs(items, model, progress)
     example = rows.first(2, place)
     examine(body, example)  # refuses a network that no gradient reaches

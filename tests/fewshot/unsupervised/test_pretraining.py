@@ -149,6 +149,15 @@ def test_validation_chooses_the_best_weights() -> None:
     assert float(own) == pytest.approx(max(reports))
 
 
+def test_of_an_encoder_with_two_towers_that_of_pictures_trains() -> None:
+    given = load_encoder("fewshot:tiny-clip")
+    pictures = TensorSource(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)), [0] * 4)
+    found = learned("rotation", given, pictures, epochs=1, batch=4)
+    assert found.changed and all(name.startswith("visual.") for name in found.changed)
+    texts = ["a red circle"]
+    assert torch.equal(found.encode_texts(texts), given.encode_texts(texts))
+
+
 def test_saving_and_reading_back(tmp_path: Path) -> None:
     found = learned()
     save_with_encoder(found, NET, tmp_path / "kept")
