@@ -58,7 +58,7 @@ def _source(pixels: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> Tenso
 SETS = {"characters": characters, "digits": digits, "spoken": spoken}
 
 
-def encoder_of(way: str, rows: TensorSource, epochs: int, seed: int) -> Encoder:
+def encoder_of(way: str, rows: TensorSource, epochs: int, seed: int, augment: str | None) -> Encoder:
     """An encoder from rows whose labels only one way uses."""
     net = f"{NET[:-1]}, seed={seed})"
     if way == "pixels":
@@ -69,13 +69,18 @@ def encoder_of(way: str, rows: TensorSource, epochs: int, seed: int) -> Encoder:
         return load_encoder(net)
     if way == "with labels":
         return fine_tune(net, rows, "scratch", epochs=epochs, batch_size=64, seed=seed, cache=False, progress=False)
-    return pretrain_unlabelled(net, rows, way, epochs=epochs, seed=seed, progress=False)
+    method = way.partition(",")[0]
+    return pretrain_unlabelled(net, rows, method, epochs=epochs, seed=seed, augment=augment, progress=False)
 
 
-def measured(way: str, parts: tuple[TensorSource, TensorSource], epochs: int, seed: int, episodes: int) -> Any:
+def measured(
+    way: str, parts: tuple[TensorSource, TensorSource], epochs: int, seed: int, episodes: int, augment: str | None
+) -> Any:
     """Scores of episodes by shots, and of clusters."""
     rows, tasks = parts
-    features = embed(tasks, encoder_of(way, rows, epochs, seed), cache=False, storage="float32", progress=False)
+    features = embed(
+        tasks, encoder_of(way, rows, epochs, seed, augment), cache=False, storage="float32", progress=False
+    )
     found: dict[str, Any] = {}
     for shot in (1, 5):
         sampler = EpisodeSampler(features.labels, 5, shot, 10, seed=0)
@@ -91,6 +96,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("self_taught.jsonl"), help="results, resumed from")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--augment", help="other views of simsiam and barlow-twins, in rows of their own")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=1, help="networks of each kind")
     parser.add_argument("--episodes", type=int, default=1000)
@@ -101,12 +107,16 @@ def main() -> None:
     for title in options.sets:
         parts = SETS[title](options.data)
         print(f"\n{title}: {len(parts[0])} rows without labels; {len(parts[1].class_names)} classes in the tasks")
-        print(f"  {'':13s}{'1 shot':>22s}{'5 shots':>22s}   clusters: accuracy, NMI, ARI")
-        for way in options.ways:
+        print(f"  {'':30s}{'1 shot':>22s}{'5 shots':>22s}   clusters: accuracy, NMI, ARI")
+        for name in options.ways:
+            viewed = options.augment and name in ("simsiam", "barlow-twins")
+            way = f"{name}, {options.augment}" if viewed else name
             seeds = 1 if way in ("pixels", "pca(64)") else options.seeds
             for seed in range(seeds):
                 if (title, way, seed) not in done:
-                    done[title, way, seed] = measured(way, parts, options.epochs, seed, options.episodes)
+                    done[title, way, seed] = measured(
+                        way, parts, options.epochs, seed, options.episodes, options.augment
+                    )
                     with options.out.open("a") as file:
                         line = {"set": title, "way": way, "seed": seed, "found": done[title, way, seed]}
                         file.write(json.dumps(line) + "\n")
@@ -117,7 +127,7 @@ def main() -> None:
                 width = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
                 columns += f"{100 * own.mean():8.1f} ({100 * gain.mean():+.1f} ± {100 * width:.1f})"
             clusters = np.mean([done[title, way, seed]["clusters"] for seed in range(seeds)], 0)
-            print(f"  {way:13s}{columns}   {100 * clusters[0]:.1f}  {clusters[1]:.3f}  {clusters[2]:.3f}", flush=True)
+            print(f"  {way:30s}{columns}   {100 * clusters[0]:.1f}  {clusters[1]:.3f}  {clusters[2]:.3f}", flush=True)
 
 
 if __name__ == "__main__":

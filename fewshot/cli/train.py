@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", metavar="S", help="with --task: what of it trains (default full)")
     parser.add_argument(
         "--sampling", metavar="S",
-        help="with --task: uniform, proportional, temperature(T) or annealed(drop) (default uniform)",
+        help="with --task: proportional, temperature(T), annealed(drop) or uniform (default proportional)",
     )  # fmt: skip
     parser.add_argument(
         "--weighting", metavar="W", help="with --task: equal, uncertainty, gradnorm or pcgrad (default equal)"

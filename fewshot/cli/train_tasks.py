@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     held_out = None if options.validation is None else dict(_named(options.validation, "--validation", options))
     trained = train_tasks(
         encoder, _named(options.task, "--task", options), options.strategy or "full",
-        sampling=options.sampling or "uniform", weighting=options.weighting or "equal", epochs=options.epochs,
+        sampling=options.sampling or "proportional", weighting=options.weighting or "equal", epochs=options.epochs,
         batch_size=given_or(options.batch, 64), lr=options.lr, optimizer=options.optimizer or "adamw",
         schedule=options.schedule, clip=options.clip, augment=options.augment, validation=held_out,
         patience=options.patience, out=out / "training", device=options.device, precision=options.precision,

@@ -29,7 +29,7 @@ def train_tasks(
     tasks: Tasks,
     strategy: str | Strategy | Sequence[Strategy] = "full",
     *,
-    sampling: str | Sampling = "uniform",
+    sampling: str | Sampling = "proportional",
     weighting: str | Weighting = "equal",
     epochs: int | None = None,
     batch_size: int = 64,
@@ -69,8 +69,8 @@ def train_tasks(
         tasks: labelled rows by name of the task, as `fewshot.embed` takes them; or pairs of name and rows. Tasks may
             differ in size and number of classes; rows must be of one kind, and of one shape behind the transform.
         strategy: which part of the network trains; see `fine_tune`.
-        sampling: ``"uniform"``, ``"proportional"`` to size, ``"temperature(T)"`` (size to the power of 1 / T) or
-            ``"annealed(drop)"`` (from proportional to nearly uniform).
+        sampling: ``"proportional"`` to size (each row about once an epoch), ``"temperature(T)"`` (size to the power of
+            1 / T), ``"annealed(drop)"`` (from proportional to nearly uniform) or ``"uniform"``.
         weighting: ``"equal"``, ``"uncertainty"``, ``"gradnorm(alpha, lr)"`` or ``"pcgrad"``; the last two take a
             backward pass for each task in each step.
         epochs: passes over as many rows as all tasks have; None: as in `fine_tune`.
