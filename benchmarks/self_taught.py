@@ -21,6 +21,7 @@ import torch
 from multi_task import mnist, usps
 
 from episodes import EpisodeSampler, TensorSource, evaluate
+from episodes.statistics import mean_interval
 from fewshot import Encoder, cluster, embed, fine_tune, fit_pca, load_encoder, pretrain_unlabelled
 
 NET = "net:conv4(item_shape=(1, 28, 28), channels=32)"
@@ -78,9 +79,8 @@ def measured(
 ) -> Any:
     """Scores of episodes by shots, and of clusters."""
     rows, tasks = parts
-    features = embed(
-        tasks, encoder_of(way, rows, epochs, seed, augment), cache=False, storage="float32", progress=False
-    )
+    encoder = encoder_of(way, rows, epochs, seed, augment)
+    features = embed(tasks, encoder, cache=False, storage="float32", progress=False)
     found: dict[str, Any] = {}
     for shot in (1, 5):
         sampler = EpisodeSampler(features.labels, 5, shot, 10, seed=0)
@@ -124,8 +124,7 @@ def main() -> None:
             for shot in ("1 shot", "5 shot"):
                 own = np.mean([done[title, way, seed][shot] for seed in range(seeds)], 0)
                 gain = own - np.array(done[title, "pixels", 0][shot]) if (title, "pixels", 0) in done else own * 0
-                width = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
-                columns += f"{100 * own.mean():8.1f} ({100 * gain.mean():+.1f} ± {100 * width:.1f})"
+                columns += f"{100 * own.mean():8.1f} ({100 * gain.mean():+.1f} ± {100 * mean_interval(gain):.1f})"
             clusters = np.mean([done[title, way, seed]["clusters"] for seed in range(seeds)], 0)
             print(f"  {way:30s}{columns}   {100 * clusters[0]:.1f}  {clusters[1]:.3f}  {clusters[2]:.3f}", flush=True)
 
