@@ -67,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="weights to begin with, such as those of a Baseline")
     parser.add_argument(
-        "--batch", type=int, help="episodes per forward pass (default 4), or rows with --epochs (default 64)"
+        "--batch",
+        type=int,
+        help="episodes per forward pass (default 4), or rows: 64 with --epochs or --task, 128 with --unlabelled",
     )
     parser.add_argument("--accumulate", type=int, help="forward passes per update (default 1)")
     parser.add_argument("--optimizer", choices=("adam", "adamw", "sgd"), help="(default adam; adamw with --task)")
