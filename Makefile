@@ -6,10 +6,10 @@ UV     := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.peers
 
-.PHONY: help venv demo test lint types format benchmark clean
+.PHONY: help venv demo test floors lint types format benchmark clean
 
 help:
-	@echo "make venv | demo | test | lint | types | format | benchmark | clean"
+	@echo "make venv | demo | test | floors | lint | types | format | benchmark | clean"
 
 venv: $(STAMP)
 
@@ -45,8 +45,15 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The oldest releases that pyproject.toml allows, in an environment of their own: make floors PYTHON=python3.10
+FLOORS := .venv-floors
+floors: $(STAMP)
+	@test -x $(FLOORS)/bin/python || $(PYTHON) -m venv $(FLOORS)
+	VIRTUAL_ENV=$(abspath $(FLOORS)) $(BIN)/uv pip install --quiet --resolution lowest-direct -e '.[test]'
+	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+
 benchmark: $(PEERS)
 	$(BIN)/python benchmarks/end_to_end.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	rm -rf $(VENV) $(FLOORS) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

@@ -74,7 +74,7 @@ def evaluate(
             is halved when memory runs out.
         out: a JSON Lines file: finished cells in it are not computed again, new ones are added, and a run that
             was interrupted resumes.
-        progress: show a bar on a terminal.
+        progress: show a bar on a terminal, and say how much was known already.
 
     Returns:
         Per-episode scores with the full recipe.
@@ -125,7 +125,7 @@ def evaluate(
             _refuse_unknown(cell, file)
             cell.resume(*file.progress(cell.key), file.predictions(cell.key) if keep_predictions else None)
     todo = [cell for cell in cells if cell.done < episodes]
-    if len(todo) < len(cells):
+    if progress and len(todo) < len(cells):
         _LOG.info("%d of %d cells are in %s already.", len(cells) - len(todo), len(cells), out)
     try:
         with _evaluation_mode(todo):

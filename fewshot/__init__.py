@@ -53,6 +53,7 @@ _PACKAGES = (
     "meta",
     "multi_task",
     "prompts",
+    "suites",
     "testing",
     "transfer",
     "unsupervised",
@@ -96,11 +97,16 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import fewshot`` stays fast."""
-    if name in _MODULES:
-        globals()[name] = value = getattr(import_module(_MODULES[name]), name)
-        return value
-    if name in _PACKAGES:
-        return import_module(f"fewshot.{name}")
+    try:
+        if name in _MODULES:
+            globals()[name] = value = getattr(import_module(_MODULES[name]), name)
+            return value
+        if name in _PACKAGES:
+            return import_module(f"fewshot.{name}")
+    except ImportError as error:
+        from fewshot.foreign import explain
+
+        raise explain(error) from error
     raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
 
 

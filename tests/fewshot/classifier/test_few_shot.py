@@ -76,6 +76,7 @@ WEIGHT_CHECKS = (
     "check_sample_weights_shape",
     "check_classifiers_one_label_sample_weights",
     "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
 )
 
 

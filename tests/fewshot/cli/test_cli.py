@@ -217,14 +217,53 @@ def test_a_file_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Classifies by the nearest class mean" in run(capsys, "list", "learners")
     found = json.loads(run(capsys, "list", "--json"))
-    assert set(found) == {"learners", "encoders", "datasets", "transforms", "splits"}
+    assert set(found) == {"learners", "encoders", "datasets", "transforms", "splits", "suites"}
     assert found["splits"]["cifar-fs"] == "64 train, 16 val, 20 test"
     assert all(summary for kind in found.values() for summary in kind.values()), "something has no description"
 
 
-def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "all is well" in run(capsys, "doctor")
-    assert json.loads(run(capsys, "doctor", "--json"))["problems"] == []
+def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    shown = run(capsys, "doctor")
+    assert "all is well" in shown
+    assert "http://127.0.0.1:9 cannot be reached" in shown
+    assert "fewshot:tiny-clip, picture [1, 128] and word [1, 128]" in shown
+
+
+def test_doctor_finds_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from fewshot.cli import doctor
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(doctor, "_self_test", lambda problems: "left out")
+    monkeypatch.setattr(doctor, "_encoder", lambda problems: "left out")
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr()
+    assert "PROBLEM: the embedding cache" in printed.err and "set FEWSHOT_CACHE" in printed.err
+    assert "not tried, since HF_HUB_OFFLINE=1" in printed.out
+    monkeypatch.setattr(doctor, "foreign_episodes", lambda: "0.0.3")
+    assert main(["doctor", "--json"]) == 1
+    [problem] = json.loads(capsys.readouterr().out)["problems"]
+    assert "another distribution, episodes 0.0.3" in problem and "pip uninstall episodes" in problem
+
+
+def test_overwritten_files_are_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import fewshot
+
+    def missing(name: str) -> None:
+        raise ImportError("cannot import name 'Episode' from 'episodes'", name="episodes")
+
+    monkeypatch.delitem(vars(fewshot), "Learner", raising=False)
+    monkeypatch.setattr(fewshot, "import_module", missing)
+    with pytest.raises(ImportError, match=r"^cannot import name 'Episode'"):
+        fewshot.Learner  # noqa: B018
+    monkeypatch.setattr("fewshot.foreign.version", lambda name: "0.0.3")
+    with pytest.raises(ImportError, match=r"another distribution, episodes 0.0.3, has overwritten .*pip uninstall"):
+        fewshot.Learner  # noqa: B018
 
 
 @pytest.mark.parametrize(
