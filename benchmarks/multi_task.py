@@ -108,7 +108,7 @@ PAIRS: dict[str, tuple[Callable[[Path], dict[str, Rows]], str, tuple[int, int], 
 
 
 def split(rows: Rows, shot: int, draw: int, most: int = 1500) -> tuple[TensorSource, TensorSource]:
-    """Some labelled rows a class, and others to be asked about."""
+    """Some labelled rows a class, and others to be classified."""
     features, labels = rows
     random = np.random.default_rng(draw)
     order = random.permutation(len(labels))

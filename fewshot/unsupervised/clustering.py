@@ -14,7 +14,7 @@ from episodes.inputs import check_whole
 from fewshot.encoders.encoder import Encoder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth
 class Clustering:
     """Rows in groups.
 
