@@ -34,6 +34,11 @@ _MODULES = {
     "fine_tune": "fewshot.transfer",
     "inspect": "fewshot.transfer",
     "load_tuned": "fewshot.transfer",
+    "train_tasks": "fewshot.multi_task",
+    "load_tasks": "fewshot.multi_task",
+    "cluster": "fewshot.unsupervised",
+    "fit_pca": "fewshot.unsupervised",
+    "pretrain_unlabelled": "fewshot.unsupervised",
 }
 # Public packages, imported like names when they are first used: `fewshot.zsl.conse`.
 _PACKAGES = (
@@ -47,10 +52,12 @@ _PACKAGES = (
     "learners",
     "maths",
     "meta",
+    "multi_task",
     "prompts",
     "suites",
     "testing",
     "transfer",
+    "unsupervised",
     "zsl",
 )
 __all__ = list(_MODULES)
@@ -73,6 +80,8 @@ if TYPE_CHECKING:
     from fewshot.meta import meta_train as meta_train
     from fewshot.meta import pretrain as pretrain
     from fewshot.meta import save_weights as save_weights
+    from fewshot.multi_task import load_tasks as load_tasks
+    from fewshot.multi_task import train_tasks as train_tasks
     from fewshot.prompts import Prompts as Prompts
     from fewshot.transfer import advise as advise
     from fewshot.transfer import contact_sheet as contact_sheet
@@ -82,6 +91,9 @@ if TYPE_CHECKING:
     from fewshot.transforms import Transform as Transform
     from fewshot.transforms import list_transforms as list_transforms
     from fewshot.transforms import load_transform as load_transform
+    from fewshot.unsupervised import cluster as cluster
+    from fewshot.unsupervised import fit_pca as fit_pca
+    from fewshot.unsupervised import pretrain_unlabelled as pretrain_unlabelled
 
 
 def __getattr__(name: str) -> Any:

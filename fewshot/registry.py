@@ -57,6 +57,26 @@ def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
         raise ValueError(f"{name!r} cannot use {given}: {error}") from error
 
 
+def build_known(known: Mapping[str, Any], what: str, spec: str) -> Any:
+    """What a spec names among known classes, ``"temperature(2)"``; its values may be given with or without names.
+
+    Args:
+        known: classes by name.
+        what: what messages call them.
+        spec: name and arguments.
+
+    Raises:
+        ValueError: an unknown name or argument (the message suggests near ones), or one out of range.
+    """
+    name, positional, named = parse_call(spec)
+    if name not in known:
+        raise ValueError(unknown(what, name, list(known)))
+    allowed = argument_names(known[name])
+    if len(positional) > len(allowed) or set(allowed[: len(positional)]) & set(named):
+        raise ValueError(f"{name!r} takes ({', '.join(allowed)}); {len(positional)} were given without a name.")
+    return build(known[name], name, {**dict(zip(allowed, positional, strict=False)), **named})
+
+
 def _one_line(value: Any) -> str:
     text = repr(value)
     return f"{type(value).__name__}(...)" if "\n" in text or " object at 0x" in text else text

@@ -149,7 +149,8 @@ def refuse_local(encoder: Any, folder: Path) -> None:
     texts = [value for value in options.values() if isinstance(value, str)]
     local = "@" in model or "local-dir:" in model or "checkpoint" in options or any(map(_spelled_as_path, texts))
     if family.strip() not in _WITHOUT_FILES:
-        local = local or _spelled_as_path(model) or any(_exists(text) for text in (model, *texts) if text)
+        local = local or _spelled_as_path(model) or _spelled_as_path(name)
+        local = local or any(_exists(text) for text in (name, model, *texts) if text)  # a folder alone is a spec, too
     if local:
         raise ValueError(
             f"{str(folder)!r} was saved with the encoder {encoder[:200]!r}, which names files of a machine. If they "

@@ -25,7 +25,7 @@ VERBS = {
     "inspect": "what each stage of a network makes of data, before and after fine-tuning",
     "embed": "fill the embedding cache ahead of time",
     "cache": "list, check and prune the embedding cache",
-    "train": "meta-train a learner with weights; an interrupted run resumes",
+    "train": "a learner by episodes, one network for several tasks, an encoder without labels; it resumes",
     "list": "names of learners, encoders, datasets, transforms, splits, suites",
     "doctor": "what is installed, which device, where the cache is, and whether it all works",
 }

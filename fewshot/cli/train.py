@@ -1,12 +1,14 @@
-"""``fewshot train``: meta-train a learner with weights."""
+"""``fewshot train``: meta-train a learner with weights, one network on several tasks, or one without labels."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from fewshot.cli.options import add_device, add_seed
+from fewshot.cli.training_reports import given_or, refuse_given, reporter
+
+_OTHERS = ("encoder", "strategy", "sampling", "weighting", "method", "augment")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +19,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--way 20 --shot 5 --steps 10000 --out runs/protonet\n\n"
         "With --epochs it learns all classes at once; --weights continues from there by episodes.\n"
         "Interrupted, the same command resumes; finished, it continues with more --steps if --schedule is constant.\n"
-        "`fewshot evaluate --weights` scores the result."
+        "`fewshot evaluate --weights` scores the result.\n\n"
+        "  fewshot train --task mnist=folder:mnist/ --task signs=folder:signs/ --strategy scratch "
+        '--encoder "net:conv4(item_shape=(1, 28, 28))" --out shared/\n'
+        '  fewshot train --unlabelled folder:pictures/ --method barlow-twins --encoder "net:conv4(item_shape=(3, 84, '
+        '84))" --out learned/\n\n'
+        "With --task or --unlabelled the folder is an encoder afterwards: --encoder shared/"
     )
-    parser.add_argument("--data", required=True, metavar="SPEC", help="rows to train on (fewshot list datasets)")
-    parser.add_argument("--validation", metavar="SPEC", help="rows of other classes, which choose the best weights")
+    parser.add_argument("--data", metavar="SPEC", help="rows to train on (fewshot list datasets)")
+    parser.add_argument(
+        "--task", action="append", metavar="NAME=SPEC",
+        help="instead of --data, given twice or more: one network for several tasks, with a head for each",
+    )  # fmt: skip
+    parser.add_argument(
+        "--unlabelled", metavar="SPEC", help="instead of --data: pictures to learn from without their labels"
+    )
+    parser.add_argument(
+        "--validation", action="append", metavar="SPEC",
+        help="rows of other classes, which choose the best weights; with --task, NAME=SPEC: other rows of a task",
+    )  # fmt: skip
+    parser.add_argument("--encoder", metavar="SPEC", help="with --task or --unlabelled: whose network trains")
+    parser.add_argument("--strategy", metavar="S", help="with --task: what of it trains (default full)")
+    parser.add_argument(
+        "--sampling", metavar="S",
+        help="with --task: proportional, temperature(T), annealed(drop) or uniform (default proportional)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--weighting", metavar="W", help="with --task: equal, uncertainty, gradnorm or pcgrad (default equal)"
+    )
+    parser.add_argument(
+        "--method", metavar="M",
+        help="with --unlabelled: simsiam, barlow-twins, rotation or pca(k) (default barlow-twins)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--augment", metavar="A", help='with --task or --unlabelled: changes of pictures, such as "crop(0.4) | flip"'
+    )
     parser.add_argument("--root", metavar="DIR", help="where the datasets lie on disk")
-    parser.add_argument("--learner", default="conv4 | prototypes", metavar="SPEC", help="a learner with weights")
+    parser.add_argument("--learner", metavar="SPEC", help='a learner with weights (default "conv4 | prototypes")')
     parser.add_argument("--way", type=int, help="classes per episode (default 5)")
     parser.add_argument("--shot", type=int, help="support rows per class (default 1)")
     parser.add_argument("--query", type=int, help="query rows per class (default 15)")
@@ -34,11 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="weights to begin with, such as those of a Baseline")
     parser.add_argument(
-        "--batch", type=int, help="episodes per forward pass (default 4), or rows with --epochs (default 64)"
+        "--batch",
+        type=int,
+        help="episodes per forward pass (default 4), or rows: 64 with --epochs or --task, 128 with --unlabelled",
     )
     parser.add_argument("--accumulate", type=int, help="forward passes per update (default 1)")
-    parser.add_argument("--optimizer", default="adam", choices=("adam", "adamw", "sgd"))
-    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default 0.001)")
+    parser.add_argument("--optimizer", choices=("adam", "adamw", "sgd"), help="(default adam; adamw with --task)")
+    parser.add_argument("--lr", type=float, help="learning rate (default 0.001; with --task the strategy's own)")
     for old, new in (("--optimiser", "optimizer"), ("--rate", "lr")):  # names of version 0.1
         kind = float if new == "lr" else str
         parser.add_argument(old, dest=new, type=kind, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -60,10 +95,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, reporting as it goes."""
+    if options.data is None and not options.task and options.unlabelled is None:
+        raise ValueError("give rows to train on: --data SPEC; --task NAME=SPEC twice or more; or --unlabelled SPEC.")
+    if options.task:
+        from fewshot.cli import train_tasks
+
+        return train_tasks.run(options)
+    if options.unlabelled is not None:
+        from fewshot.cli import train_unlabelled
+
+        return train_unlabelled.run(options)
+    return _run_learner(options)
+
+
+def _run_learner(options: argparse.Namespace) -> int:
     from episodes import EpisodeSampler, load_dataset
     from fewshot import load_learner, meta_train
     from fewshot.meta import load_weights, pretrain
 
+    refuse_given(options, _OTHERS, "--data; it is of --task or --unlabelled")
     _refuse_unused(options)
     more = {"root": options.root} if options.root else {}
     source = load_dataset(options.data, **more)
@@ -79,38 +129,35 @@ def run(options: argparse.Namespace) -> int:
     )
     validation = None
     if options.validation:
-        held = load_dataset(options.validation, **more)
+        place, *others = options.validation
+        if others:
+            raise ValueError(f"--validation is given {1 + len(others)} times; only with --task there are several.")
+        held = load_dataset(place, **more)
         shared = set(held.class_names) & set(source.class_names)
         if shared:
-            raise ValueError(f"{options.validation} and {options.data} share classes, such as {sorted(shared)[0]!r}.")
+            raise ValueError(f"{place} and {options.data} share classes, such as {sorted(shared)[0]!r}.")
         validation = held, EpisodeSampler(held.labels, way, shot, query, 1, name=held.name)
 
-    def show(report: dict[str, float]) -> None:
-        if options.json:
-            print(json.dumps(report), flush=True)
-        elif not options.quiet:
-            extra = f", validation {100 * report['validation']:.1f} %" if "validation" in report else ""
-            unit = "rows" if options.epochs else "episodes"
-            speed = f"{report[f'{unit}_per_second']:.0f} {unit}/s"
-            head = f"step {report['step']:>6}  loss {report['loss']:.4f}  accuracy {100 * report['accuracy']:.1f} %"
-            print(f"{head}{extra}  {speed}", flush=True)
-
-    learner = load_weights(load_learner(options.learner), options.weights) if options.weights else options.learner
+    learner = options.learner or "conv4 | prototypes"
+    if options.weights:
+        learner = load_weights(load_learner(learner), options.weights)
     common = {
-        "optimizer": options.optimizer, "lr": options.lr, "schedule": options.schedule, "clip": options.clip,
+        "optimizer": options.optimizer or "adam", "lr": given_or(options.lr, 1e-3), "schedule": options.schedule,
+        "clip": options.clip,
         "precision": options.precision, "validation": validation, "patience": options.patience, "out": options.out,
-        "device": options.device, "callbacks": [show], "progress": not options.quiet,
+        "device": options.device, "callbacks": [reporter(options, "episodes" if options.epochs is None else "rows")],
+        "progress": not options.quiet,
     }  # fmt: skip
     if options.epochs is not None:
         training = pretrain(
-            learner, source, epochs=options.epochs, batch=_or(options.batch, 64), every=options.every,
+            learner, source, epochs=options.epochs, batch=given_or(options.batch, 64), every=options.every,
             seed=options.seed, **common,
         )  # fmt: skip
     else:
         sampler = EpisodeSampler(source.labels, way, shot, query, options.seed, name=source.name)
         training = meta_train(
-            learner, source, sampler, steps=_or(options.steps, 10_000), batch=_or(options.batch, 4),
-            accumulate=_or(options.accumulate, 1), every=_or(options.every, 200), **common,
+            learner, source, sampler, steps=given_or(options.steps, 10_000), batch=given_or(options.batch, 4),
+            accumulate=given_or(options.accumulate, 1), every=given_or(options.every, 200), **common,
         )  # fmt: skip
     if not options.quiet:
         best = (
@@ -131,7 +178,3 @@ def _refuse_unused(options: argparse.Namespace) -> None:
     if given:
         hint = "" if options.validation else " (--way, --shot and --query are of the episodes of --validation)"
         raise ValueError(f"{', '.join(given)} cannot go with --epochs, which learns from all classes at once{hint}.")
-
-
-def _or(given: int | None, default: int) -> int:
-    return default if given is None else given

@@ -14,9 +14,11 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     torchvision:resnet18
     timm:mobilenetv2_100@weights/mobilenetv2.safetensors(pad_type='same', mean=0.5, std=0.5)
     timm:vit_small_patch16_224(layer='blocks.8', pool='cls')
+    net:conv4(item_shape=(1, 28, 28))
+    pca:FOLDER/
     tuned:TUNED/
 
-The last, or the folder alone, is what ``fewshot finetune`` wrote.
+The last two, or the folder alone, are what `fewshot.fit_pca` and ``fewshot finetune`` wrote.
 
 ``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
 """
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 
 ENTRIES = {
     "fewshot": "fewshot.encoders.bundled:bundled",
+    "net": "fewshot.encoders.small_nets:SmallNet",
     "open_clip": "fewshot.encoders.open_clip_models:OpenClipEncoder",
+    "pca": "fewshot.unsupervised.pca:load_pca",
     "pixels": "fewshot.encoders.pixels:Pixels",
     "text": "fewshot.encoders.sentence:SentenceEncoder",
     "tfidf": "fewshot.encoders.tfidf:TfidfEncoder",
@@ -97,6 +101,8 @@ def load_encoder(spec: str | os.PathLike[str] | Encoder) -> Encoder:
         return _checked(spec)
     if os.path.isfile(os.path.join(spec, "tuned.json")):
         spec = f"tuned:{spec}"
+    elif os.path.isfile(os.path.join(spec, "pca.json")):
+        spec = f"pca:{spec}"
     name, options = parse_spec(spec)
     family, colon, model = name.partition(":")
     model, at, checkpoint = model.partition("@")

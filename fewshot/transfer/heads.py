@@ -37,8 +37,9 @@ def first_head(kind: str, rows: Tensor, labels: Tensor, classes: int) -> tuple[T
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     """A linear layer of given numbers, without drawing others first."""
-    head: nn.Linear = nn.utils.skip_init(nn.Linear, weight.shape[1], len(weight))
-    head.load_state_dict({"weight": weight, "bias": bias})
+    head: nn.Linear = nn.utils.skip_init(nn.Linear, weight.shape[1], 1)  # torch warns where there are no classes
+    head.weight, head.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
+    head.out_features = len(weight)
     return head
 
 
