@@ -11,6 +11,7 @@ from fewshot.transfer.left_out import left_out_mean, left_out_ridge
 from fewshot.transfer.negative import negative_transfer
 from fewshot.transfer.posteriors import leep, nce
 from fewshot.transfer.separation import h_score, neighbour_purity
+from fewshot.transfer.source_free.adapting import adapt_to
 from fewshot.transfer.tuned_encoder import TunedEncoder, load_tuned
 from fewshot.transfer.verdict import NegativeTransfer, NegativeTransferWarning
 
@@ -21,6 +22,7 @@ __all__ = [
     "NegativeTransfer",
     "NegativeTransferWarning",
     "TunedEncoder",
+    "adapt_to",
     "advise",
     "contact_sheet",
     "fine_tune",

@@ -26,7 +26,7 @@ class _Reverse(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
-    """x itself, whose gradient is multiplied by ``-strength`` on the way back.
+    """The same rows, whose gradient is multiplied by ``-strength`` on the way back.
 
     Reference: Ganin, Ustinova, Ajakan, Germain, Larochelle, Laviolette, Marchand, Lempitsky, "Domain-adversarial
     training of neural networks", JMLR 17 (2016), arXiv:1505.07818.

@@ -27,7 +27,9 @@ class Alignment(nn.Module):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         if not 0 < weight < float("inf"):
-            raise ValueError(f"{self.name}(weight={weight!r}); it must be positive. Without target= nothing is aligned.")
+            raise ValueError(
+                f"{self.name}(weight={weight!r}); it must be positive. Without target= nothing is aligned."
+            )
         self.weight = weight
 
     def begin(self, width: int) -> None:

@@ -36,5 +36,7 @@ def read_alignment(
             "the network, or an adapter of features, such as 'coral | logistic' (fewshot.adaptation)."
         )
     if mixup:
-        raise ValueError(f"mixup={mixup!r} with alignment={term!r}: mixed rows are of no domain; leave one of them out.")
+        raise ValueError(
+            f"mixup={mixup!r} with alignment={term!r}: mixed rows are of no domain; leave one of them out."
+        )
     return read_target(target, encoder, source), term

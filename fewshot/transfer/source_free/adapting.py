@@ -136,7 +136,7 @@ def adapt_to(
         value.requires_grad_(mode)
     changed = [name for name, value in model.module.state_dict().items() if not torch.equal(value, before[name])]
     return TunedEncoder(
-        model, top, tuned.class_names, base=tuned.base, changed={*tuned.changed, *changed},
+        model, top, tuned.class_names, base=tuned.base, changed=[*{*tuned.changed, *changed}],
         strategy=f"{tuned.strategy} | {how_to!r}", plan=TuningPlan((part,)), history=[history] if history else [],
     )  # fmt: skip
 

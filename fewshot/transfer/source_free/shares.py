@@ -18,8 +18,9 @@ _LEAST = 0.02  # losses of information below it are chance
 def harm(before: Tensor, after: Tensor, names: Sequence[str]) -> str:
     """What speaks for harm, in words; empty where nothing does.
 
-    A class whose share of the answers more than triples, or falls below a third, has swallowed others or vanished; and
-    answers that hold less information than before ``(H(mean p) - mean H(p)) / log C`` are less sure or less varied.
+    A class whose share of the answers more than triples, to more than three even shares, has swallowed others; one that
+    falls to less than a third of what it was and of an even share has vanished; and answers that hold less information
+    than before ``(H(mean p) - mean H(p)) / log C`` are less sure or less varied.
 
     Args:
         before: probabilities of target rows ``[M, C]``.
@@ -29,9 +30,9 @@ def harm(before: Tensor, after: Tensor, names: Sequence[str]) -> str:
     said = []
     first, second = (torch.bincount(part.argmax(1), minlength=len(names)).double() for part in (before, after))
     total = float(first.sum())
-    odd = (torch.maximum(first, second) >= _FEWEST) & (
-        (second > _FACTOR * first.clamp(min=_FEWEST)) | (second.clamp(min=_FEWEST) < first / _FACTOR)
-    )
+    least, even = first.clamp(min=_FEWEST), total / len(names)
+    grown = second > _FACTOR * least.clamp(min=even)
+    odd = grown | (second.clamp(min=_FEWEST) < first.clamp(max=even) / _FACTOR)
     if odd.any():
         worst = int(torch.where(odd, (second - first).abs(), -1).argmax())
         said.append(
