@@ -17,12 +17,14 @@ class Alignment(nn.Module):
 
     Class attributes:
         name: in spec strings.
+        setting: what it may see, one of `episodes.setting.SETTINGS`.
 
     Raises:
         ValueError: `weight` is not positive.
     """
 
     name: ClassVar[str] = ""
+    setting: ClassVar[str] = "domain-adaptation"
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

@@ -21,11 +21,13 @@ class SourceFree(Strategy):
             the network must have some.
         schedule: of the rate.
         trains: whether there are any updates.
+        setting: what it may see, one of `episodes.setting.SETTINGS`.
     """
 
     statistics: ClassVar[bool] = True
     schedule: ClassVar[str] = "constant"
     trains: ClassVar[bool] = True
+    setting: ClassVar[str] = "source-free"
 
     def __repr__(self) -> str:
         return spec_string(self.name, self)
