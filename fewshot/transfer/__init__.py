@@ -2,6 +2,7 @@
 
 from fewshot.transfer.advice import Advice
 from fewshot.transfer.advising import advise
+from fewshot.transfer.alignment.choosing import choose_alignment
 from fewshot.transfer.domain_distance import linear_cka, mmd, proxy_a_distance
 from fewshot.transfer.encoder_scores import EncoderScores, score_encoder
 from fewshot.transfer.evidence import logme
@@ -24,6 +25,7 @@ __all__ = [
     "TunedEncoder",
     "adapt_to",
     "advise",
+    "choose_alignment",
     "contact_sheet",
     "fine_tune",
     "h_score",

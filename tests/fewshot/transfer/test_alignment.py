@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,10 @@ from torch.nn import functional as F
 
 from episodes import TensorSource, TextSource
 from fewshot import embed, fine_tune
+from fewshot.adaptation import AdaptationWarning
 from fewshot.encoders import ModuleEncoder
 from fewshot.nets import make_net
-from fewshot.transfer import mmd
+from fewshot.transfer import choose_alignment, mmd
 from fewshot.transfer.alignment import Alignment, list_alignments, load_alignment
 from fewshot.transfer.alignment.adversarial import reversal_strength, reverse_gradient
 from fewshot.transfer.alignment.objective import AlignedObjective
@@ -345,3 +347,35 @@ def test_target_of_another_kind_and_no_target() -> None:
         fine_tune(perceptron(), TensorSource(*rows()), "full", alignment="mmd", progress=False)
     with pytest.raises(ValueError, match="holds texts"):
         tune("mmd", TextSource(["a", "b"], [0, 1]))
+
+
+# Choosing
+
+
+@pytest.mark.parametrize("score", ["importance", "information"])
+def test_an_alignment_is_chosen_without_target_labels(score: str) -> None:
+    source = TensorSource(*rows(60))
+    options: dict[str, Any] = {"strategy": "full", "epochs": 3, "cache": False, "score": score, "head": "ridge"}
+    found = []
+    for target in (Secret(*rows(60, 2.0, 1)), rows(60, 2.0, 1)[0]):
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always", AdaptationWarning)
+            found.append(choose_alignment(perceptron(), source, target, ["mmd", "deep-coral(1e6)"], **options))
+    assert found[0].scores == found[1].scores and set(found[0].scores) == {"nothing", "mmd", "deep-coral(1e6)"}
+    assert all(0 <= value <= 1 for value in found[0].scores.values())
+    assert found[0].adapter in found[0].scores and "against nothing" in str(found[0])
+
+
+def test_a_ruinous_alignment_is_said_to_be_one() -> None:
+    with pytest.warns(AdaptationWarning, match="mmd.* would do harm"):
+        choice = choose_alignment(perceptron(), TensorSource(*rows(60)), rows(60, 0.0, 1)[0], ["mmd(1e5)"],
+                                  strategy="full", epochs=20, lr=0.05, cache=False, head="zero")  # fmt: skip
+    assert choice.adapter == "nothing" and choice.harmful == ("mmd(1e5)",)
+
+
+def test_choosing_refuses() -> None:
+    with pytest.raises(ValueError, match="score='reverse'; it must be one of importance, information"):
+        choose_alignment(perceptron(), TensorSource(*rows()), rows()[0], score="reverse")
+    few = TensorSource(torch.zeros(4, 5), [0, 0, 0, 1])
+    with pytest.raises(ValueError, match=r"class 1 has 1 row\(s\)"):
+        choose_alignment(perceptron(), few, rows()[0])
