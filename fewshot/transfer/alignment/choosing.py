@@ -31,8 +31,8 @@ def choose_alignment(
     """Tune with each alignment and with none, on a part of the source, and name the best, or none.
 
     ``"importance"`` is the accuracy on the source rows that were held out, weighted by how much likelier their
-    features, under the network tuned without alignment, are in the target; ``"information"`` is how sure and how varied the
-    answers about the target are. `fewshot.adaptation.choose_adapter` says what each is blind to. Nothing stays chosen
+    features, under the network tuned without alignment, are in the target; ``"information"`` is how sure and how varied
+    the answers about the target are. ``docs/domain_adaptation.md`` says what each is blind to. Nothing stays chosen
     unless another is better by 0.02, and by two standard errors over the seeds where there are several.
 
     Args:
