@@ -120,7 +120,7 @@ class Result:
 
     @property
     def setting(self) -> str | None:
-        """What the learner was allowed to see, one of `episodes.setting.SETTINGS`; None where it did not say."""
+        """What the learner was allowed to see, one of `episodes.SETTINGS`; None where it did not say."""
         known = self.provenance.get("setting")
         return known if isinstance(known, str) else None
 

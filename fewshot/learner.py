@@ -56,7 +56,7 @@ class Learner(nn.Module):
 
     @property
     def setting(self) -> str:
-        """What it may see, one of `episodes.setting.SETTINGS`; `episodes.evaluate` shows it no more."""
+        """What it may see, one of `episodes.SETTINGS`; `episodes.evaluate` shows it no more."""
         return derived_setting(self.transductive, self.needs)
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -27,7 +27,7 @@ class DomainAdapter(Transform):
 
     Class attributes:
         reweights: True if it sets `Episode.weights`, which the learner behind it must honour.
-        setting: what it may see, one of `episodes.setting.SETTINGS`.
+        setting: what it may see, one of `episodes.SETTINGS`.
     """
 
     setting: ClassVar[str] = "domain-adaptation"

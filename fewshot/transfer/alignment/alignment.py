@@ -17,7 +17,7 @@ class Alignment(nn.Module):
 
     Class attributes:
         name: in spec strings.
-        setting: what it may see, one of `episodes.setting.SETTINGS`.
+        setting: what it may see, one of `episodes.SETTINGS`.
 
     Raises:
         ValueError: `weight` is not positive.

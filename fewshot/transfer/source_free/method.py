@@ -21,7 +21,7 @@ class SourceFree(Strategy):
             the network must have some.
         schedule: of the rate.
         trains: whether there are any updates.
-        setting: what it may see, one of `episodes.setting.SETTINGS`.
+        setting: what it may see, one of `episodes.SETTINGS`.
     """
 
     statistics: ClassVar[bool] = True
