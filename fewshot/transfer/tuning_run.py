@@ -127,7 +127,7 @@ def run(
     changed = finish(model, before, learned, how.wise)
     return TunedEncoder(
         model, top.requires_grad_(False), rows.names, base=base, changed=changed, strategy=written, plan=plan,
-        history=history,
+        history=history, setting="inductive" if aligned is None else aligned[1].setting,
     )  # fmt: skip
 
 

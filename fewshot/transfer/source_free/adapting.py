@@ -138,6 +138,7 @@ def adapt_to(
     return TunedEncoder(
         model, top, tuned.class_names, base=tuned.base, changed=[*{*tuned.changed, *changed}],
         strategy=f"{tuned.strategy} | {how_to!r}", plan=TuningPlan((part,)), history=[history] if history else [],
+        setting=how_to.setting,
     )  # fmt: skip
 
 

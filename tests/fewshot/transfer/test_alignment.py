@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes import TensorSource, TextSource
+from episodes import ImageSource, TensorSource, TextSource
 from fewshot import embed, fine_tune
 from fewshot.adaptation import AdaptationWarning
-from fewshot.encoders import ModuleEncoder
+from fewshot.encoders import ModuleEncoder, Preprocess, load_encoder
 from fewshot.nets import make_net
 from fewshot.transfer import choose_alignment, mmd
 from fewshot.transfer.alignment import Alignment, list_alignments, load_alignment
@@ -202,6 +203,7 @@ def test_target_labels_can_be_reached_by_no_alignment(spec: str) -> None:
         perceptron(), TensorSource(*rows()), "full", epochs=2, batch_size=8, cache=False, progress=False
     )
     assert not torch.equal(without.head.weight, hidden.head.weight), "the target rows made no difference"
+    assert (without.setting, hidden.setting) == ("inductive", "domain-adaptation")
     assert {"objective" in name for name in hidden.module.state_dict()} == {False}
 
 
@@ -379,3 +381,40 @@ def test_choosing_refuses() -> None:
     few = TensorSource(torch.zeros(4, 5), [0, 0, 0, 1])
     with pytest.raises(ValueError, match=r"class 1 has 1 row\(s\)"):
         choose_alignment(perceptron(), few, rows()[0])
+
+
+# Rows of other kinds
+
+
+def test_pictures_in_files_as_target(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(random.integers(0, 255, (9, 9, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    encoder = ModuleEncoder(make_net("conv4(channels=4, blocks=2)", (3, 8, 8)), Preprocess(size=8, resize=8))
+    files = sorted(tmp_path.glob("*.png"))
+    source = ImageSource(files, [0, 1] * 3, ["ant", "bee"])
+
+    class Hidden(ImageSource):
+        @property
+        def labels(self) -> Tensor:  # type: ignore[override]
+            raise AssertionError("target labels were read")
+
+        @labels.setter
+        def labels(self, value: Tensor) -> None:
+            pass
+
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 3, "progress": False, "cache": tmp_path / "cache",
+                               "alignment": "deep-coral"}  # fmt: skip
+    first = fine_tune(encoder, source, "last(1)", target=Hidden(files[::-1], [0, 1] * 3), **options)
+    second = fine_tune(encoder, source, "last(1)", target=[str(file) for file in files[::-1]], **options)
+    assert first.plan.phases[0].cut is not None
+    assert torch.equal(first.head.weight, second.head.weight)
+    fine_tune(encoder, source, "full", target=Hidden(files, [0] * 6), augment="flip", **options)
+
+
+def test_texts_as_target() -> None:
+    encoder = load_encoder("fewshot:tiny-clip")
+    source = TextSource(["good film", "bad film", "good book", "bad book"], [0, 1, 0, 1])
+    tuned = fine_tune(encoder, source, "last(1)", target=TextSource(["a fine meal", "a dull one", "cold"], [0, 1, 1]),
+                      alignment="mmd", epochs=1, cache=False, progress=False)  # fmt: skip
+    assert np.isfinite(tuned.history[0][0]["loss"])

@@ -180,6 +180,7 @@ def test_the_result_is_a_tuned_encoder_of_its_own(tuned: TunedEncoder, spec: str
     single = found.logits(TensorSource(TARGET[:1], [0]), cache=False)
     torch.testing.assert_close(whole[:1], single, rtol=1e-4, atol=1e-4)  # answers do not depend on the batch
     read = load_tuned(found.save(tmp_path), ModuleEncoder(net()))
+    assert (tuned.setting, found.setting, read.setting) == ("inductive", "source-free", "source-free")
     assert all(torch.equal(value, weights(read)[name]) for name, value in weights(found).items())
 
 
