@@ -60,7 +60,9 @@ class MMD(Alignment):
     def forward(self, source: Tensor, target: Tensor, progress: float) -> Tensor:
         """The weighted squared discrepancy."""
         rows, count = torch.cat([source, target]), len(source)
-        squares = (rows.unsqueeze(0) - rows.unsqueeze(1)).square().sum(-1)  # [B + U, B + U]; exact 0 on its diagonal
+        rows = rows - rows.detach().mean(0)  # distances of centred rows keep their digits
+        lengths = rows.square().sum(1)
+        squares = (lengths.unsqueeze(1) + lengths - 2 * rows @ rows.mT).clamp(min=0)  # [B + U, B + U]
         off = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
         middle = squares.detach()[off].median().clamp(min=torch.finfo(rows.dtype).tiny)
         half = self.kernels // 2
