@@ -8,7 +8,7 @@
 scratch on 2,000 labelled source rows; 2,000 unlabelled target rows; scored on 2,000 other target rows. `office`: a
 perceptron with batch norms on MobileNetV2's features of Office-Caltech-10, 12 pairs; all rows of the target are seen
 unlabelled, and scored, as published. Methods have their defaults, but `shot` makes as many passes as the network had
-(15 in `office`). The rates are 1e-3 for all, not the 2e-3 of `scratch`: in a first run, on USPS to MNIST with batches of
+(15 in `office`). The rates are 1e-3 for all, not the 2e-3 of `scratch`: in a first run, USPS to MNIST with batches of
 64, the losses of `dann` jumped at 2e-3, and its target accuracy, which was seen, fell to 40. "target labels" is the
 same network trained on as many labelled rows of the target (in `office` on half of them, and scored on the others).
 `choose`: what `choose_alignment`, which knows no target label, says of the digits. Results are kept line by line; the
