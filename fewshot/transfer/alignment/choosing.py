@@ -26,13 +26,13 @@ SCORES = ("importance", "information")
 
 def choose_alignment(
     encoder: str | Encoder, source: Any, target: Any, candidates: Sequence[str] | None = None, *,
-    score: str = "importance", held_out: float = 0.2, seeds: Sequence[int] = (0,), **options: Any,
+    score: str = "information", held_out: float = 0.2, seeds: Sequence[int] = (0,), **options: Any,
 ) -> Choice:  # fmt: skip
     """Tune with each alignment and with none, on a part of the source, and name the best, or none.
 
-    ``"importance"`` is the accuracy on the source rows that were held out, weighted by how much likelier their
-    features, under the network tuned without alignment, are in the target; ``"information"`` is how sure and how varied
-    the answers about the target are. ``docs/domain_adaptation.md`` says what each is blind to. Nothing stays chosen
+    ``"information"`` is how sure and how varied the answers about the target are; ``"importance"`` is the accuracy on
+    the source rows that were held out, weighted by how much likelier their features, under the network tuned without
+    alignment, are in the target. ``docs/domain_adaptation.md`` says what each is blind to. Nothing stays chosen
     unless another is better by 0.02, and by two standard errors over the seeds where there are several.
 
     Args:

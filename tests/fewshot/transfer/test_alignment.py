@@ -371,7 +371,8 @@ def test_an_alignment_is_chosen_without_target_labels(score: str) -> None:
 def test_a_ruinous_alignment_is_said_to_be_one() -> None:
     with pytest.warns(AdaptationWarning, match="mmd.* would do harm"):
         choice = choose_alignment(perceptron(), TensorSource(*rows(60)), rows(60, 0.0, 1)[0], ["mmd(1e5)"],
-                                  strategy="full", epochs=20, lr=0.05, cache=False, head="zero")  # fmt: skip
+                                  strategy="full", epochs=20, lr=0.05, cache=False, head="zero",
+                                  score="importance")  # fmt: skip
     assert choice.adapter == "nothing" and choice.harmful == ("mmd(1e5)",)
 
 
