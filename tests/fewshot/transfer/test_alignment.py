@@ -363,7 +363,8 @@ def test_an_alignment_is_chosen_without_target_labels(score: str) -> None:
         with warnings.catch_warnings(record=True):
             warnings.simplefilter("always", AdaptationWarning)
             found.append(choose_alignment(perceptron(), source, target, ["mmd", "deep-coral(1e6)"], **options))
-    assert found[0].scores == found[1].scores and set(found[0].scores) == {"nothing", "mmd", "deep-coral(1e6)"}
+    assert set(found[0].scores) == {"nothing", "mmd", "deep-coral(1e6)"}
+    assert found[0].scores == pytest.approx(found[1].scores, abs=1e-4)  # rows are embedded in batches of any size
     assert all(0 <= value <= 1 for value in found[0].scores.values())
     assert found[0].adapter in found[0].scores and "against nothing" in str(found[0])
 
