@@ -43,6 +43,8 @@ _MODULES = {
     "Metric": "episodes.metrics",
     "Result": "episodes.result",
     "Results": "episodes.results",
+    "SETTINGS": "episodes.setting",
+    "Setting": "episodes.setting",
 }
 __all__ = list(_MODULES)
 
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from episodes.samplers.sampler import Sampler as Sampler
     from episodes.samplers.semi_supervised import SemiSupervisedSampler as SemiSupervisedSampler
     from episodes.samplers.variable import VariableSampler as VariableSampler
+    from episodes.setting import SETTINGS as SETTINGS
+    from episodes.setting import Setting as Setting
     from episodes.source import Source as Source
     from episodes.source import TensorSource as TensorSource
     from episodes.splits import check_disjoint as check_disjoint

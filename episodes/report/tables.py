@@ -37,7 +37,7 @@ class Grid:
         cells: by (learner, task).
         best: cells with the best mean on their task.
         near: cells that do not differ from the best at the 5 % level (paired, exact, Holm).
-        notes: which interval, and over how many episodes.
+        notes: which interval, over how many episodes, and who was allowed to see more than the others.
     """
 
     metric: Metric
@@ -84,7 +84,7 @@ def _grid(metric: Metric, results: list[Result]) -> Grid:
         near.update((names[id(cell)], column) for cell, p in zip(others, adjusted, strict=True) if p > 0.05)
     return Grid(
         metric, list(dict.fromkeys(names.values())), columns, cells, best, near - best,
-        _notes(results, groups, columns),
+        [*_notes(results, groups, columns), *_settings(results, names)],
     )  # fmt: skip
 
 
@@ -100,6 +100,20 @@ def _notes(results: list[Result], groups: list[list[Result]], columns: list[str]
         if note := classes_note(group[0].evaluation):
             notes.append(f"{column}: episodes are drawn {note}")
     return notes
+
+
+def _settings(results: list[Result], names: dict[int, str]) -> list[str]:
+    """Learners by setting, where there are several."""
+    by_setting: dict[str, list[str]] = {}
+    for cell in results:
+        if cell.setting is not None:
+            by_setting.setdefault(cell.setting, []).append(names[id(cell)])
+    if len(by_setting) < 2:
+        return []
+    commonest = max(by_setting, key=lambda name: len(by_setting[name]))
+    others = "; ".join(f"{name}: {', '.join(dict.fromkeys(held))}" for name, held in by_setting.items()
+                       if name != commonest)  # fmt: skip
+    return [f"settings: {others}; the others are {commonest}"]
 
 
 def to_text(results: HasCells | Iterable[Result], width: int | None = None) -> str:
