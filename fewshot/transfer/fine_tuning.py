@@ -137,8 +137,8 @@ def fine_tune(
         )
     if patience is not None and (validation is None or patience < 1):
         raise ValueError(
-            f"patience={patience!r}: it counts epochs without a better answer to held-out rows, so it is at least 1 and "
-            "needs validation=rows."
+            f"patience={patience!r}: it counts epochs without better answers to held-out rows, so it is at least 1 "
+            "and needs validation=rows."
         )
     rows = read_rows(source, validation, given)
     if tower_of(rows.items) == "texts" and (how.augment is not None or mixup):
