@@ -69,7 +69,7 @@ def check_tuning(tuning: Any, strategy: str | None) -> None:
             json.dumps(value)
         except TypeError:
             raise ValueError(
-                f"tuning: {name}={value!r} cannot be saved with the classifier; give numbers and strings, such as a spec."
+                f"tuning: {name}={value!r} cannot be saved with the classifier; give numbers and strings: a spec."
             ) from None
 
 

@@ -8,6 +8,8 @@ import sys
 
 from fewshot.cli.options import add_device, add_seed
 
+_LEARNER, _BEHIND = "conv4 | prototypes", "prototypes(distance='cosine', scale=10.0)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb's options."""
@@ -16,13 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '  fewshot train --data omniglot:train --validation omniglot:val --learner "conv4 | prototypes" '
         "--way 20 --shot 5 --steps 10000 --out runs/protonet\n\n"
         "With --epochs it learns all classes at once; --weights continues from there by episodes.\n"
+        "Photographs and a pretrained network: --data 'folder:photos(size=224)' --encoder timm:resnet18 --lr 1e-5.\n"
         "Interrupted, the same command resumes; finished, it continues with more --steps if --schedule is constant.\n"
         "`fewshot evaluate --weights` scores the result."
     )
     parser.add_argument("--data", required=True, metavar="SPEC", help="rows to train on (fewshot list datasets)")
     parser.add_argument("--validation", metavar="SPEC", help="rows of other classes, which choose the best weights")
     parser.add_argument("--root", metavar="DIR", help="where the datasets lie on disk")
-    parser.add_argument("--learner", default="conv4 | prototypes", metavar="SPEC", help="a learner with weights")
+    parser.add_argument("--learner", metavar="SPEC", help="a learner with weights (default conv4 | prototypes)")
+    parser.add_argument(
+        "--encoder", metavar="SPEC",
+        help="go on training the network of an encoder, which stands in front of --learner (default then: prototypes of "
+        "cosines); the result is the encoder trained:OUT. Give a low --lr, such as 1e-5 to 1e-4",
+    )  # fmt: skip
     parser.add_argument("--way", type=int, help="classes per episode (default 5)")
     parser.add_argument("--shot", type=int, help="support rows per class (default 1)")
     parser.add_argument("--query", type=int, help="query rows per class (default 15)")
@@ -95,7 +103,10 @@ def run(options: argparse.Namespace) -> int:
             head = f"step {report['step']:>6}  loss {report['loss']:.4f}  accuracy {100 * report['accuracy']:.1f} %"
             print(f"{head}{extra}  {speed}", flush=True)
 
-    learner = load_weights(load_learner(options.learner), options.weights) if options.weights else options.learner
+    given = options.learner or _LEARNER
+    if options.encoder:
+        given = f"backbone(encoder={options.encoder!r}) | {options.learner or _BEHIND}"
+    learner = load_weights(load_learner(given), options.weights) if options.weights else given
     common = {
         "optimizer": options.optimizer, "lr": options.lr, "schedule": options.schedule, "clip": options.clip,
         "precision": options.precision, "validation": validation, "patience": options.patience, "out": options.out,

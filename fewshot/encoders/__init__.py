@@ -13,9 +13,11 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     torchvision:resnet18
     timm:mobilenetv2_100@weights/mobilenetv2.safetensors(pad_type='same', mean=0.5, std=0.5)
     timm:vit_small_patch16_224(layer='blocks.8', pool='cls')
+    trained:runs/meta
     tuned:TUNED/
 
-The last, or the folder alone, is what ``fewshot finetune`` wrote.
+The last, or the folder alone, is what ``fewshot finetune`` wrote; the one before is the network that ``fewshot train
+--encoder`` trained.
 
 ``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
 """
@@ -43,6 +45,7 @@ ENTRIES = {
     "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
     "transformers": "fewshot.encoders.transformer_models:TransformersEncoder",
     "vectors": "fewshot.encoders.word_vectors:WordVectors",
+    "trained": "fewshot.transfer.backbone:trained",
     "tuned": "fewshot.transfer.tuned_folder:tuned",
 }
 ENCODERS = Registry("encoder", ENTRIES, "fewshot.encoders")
