@@ -4,9 +4,9 @@
     python benchmarks/frozen_prefix.py --data ../shared/data --accuracy views.jsonl      # accuracy by number of views
 
 MobileNetV2 at 96 pixels on 100 photographs of 10 objects, batches of 25. The first prints seconds of an epoch that
-trains the whole network, and for the last stages with the prefix computed anew and with it cached, how many times faster
+trains the whole network, and for the last stages with the prefix computed anew and cached, how many times faster
 the latter is than each, and the largest difference of a loss; then the same for augmented rows, anew in each epoch or
-of 4 cached views. All variants take turns in one run; figures are medians. The epoch that fills the cache is left out.
+of 4 cached views. All variants take turns in one run; figures are medians. Epochs that fill the cache are left out.
 The second compares accuracy in paired draws; what is finished in its file is not computed again.
 """
 

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learner", metavar="SPEC", help="a learner with weights (default conv4 | prototypes)")
     parser.add_argument(
         "--encoder", metavar="SPEC",
-        help="go on training the network of an encoder, which stands in front of --learner (default then: prototypes of "
-        "cosines); the result is the encoder trained:OUT. Give a low --lr, such as 1e-5 to 1e-4",
+        help="go on training the network of an encoder, which stands in front of --learner (default then: prototypes "
+        "of cosines); the result is the encoder trained:OUT. Give a low --lr, such as 1e-5 to 1e-4",
     )  # fmt: skip
     parser.add_argument("--way", type=int, help="classes per episode (default 5)")
     parser.add_argument("--shot", type=int, help="support rows per class (default 1)")
