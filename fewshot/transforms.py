@@ -36,6 +36,7 @@ ENTRIES = {
     "kliep": "fewshot.adaptation.density_ratio:KLIEP",
     "pseudo-labels": "fewshot.adaptation.pseudo_labels:PseudoLabels",
     "prototype-alignment": "fewshot.adaptation.pseudo_labels:PrototypeAlignment",
+    "backbone": "fewshot.transfer.backbone:BackboneFront",
     "conv4": "fewshot.nets.front:Conv4Front",
     "mlp": "fewshot.nets.front:MLPFront",
     "resnet12": "fewshot.nets.front:ResNet12Front",

@@ -42,6 +42,8 @@ class FewShotClassifier(AnsweringEstimator):
         strategy: how much of the encoder `fit` fine-tunes on the examples first, as in `fewshot.fine_tune`:
             ``"last(1)"``, ``"full"``, ``"lora(8)"``. None: the encoder stays frozen. Calibration and `estimate` then
             fine-tune three times more, each time without a third of the examples, which they ask about.
+        tuning: how `strategy` trains: arguments of `fewshot.fine_tune` such as ``{"augment": "flip", "swa": 0.25}``,
+            in values that JSON can hold, since they are saved.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
         cache: of embeddings, as in `fewshot.embed`: None is the default one, False none.
         batch_size: rows per step of `predict`; ``"auto"`` bounds a step to about 64 MB.
@@ -72,7 +74,7 @@ class FewShotClassifier(AnsweringEstimator):
 
     encoder_: Any
 
-    saved_parameters: ClassVar[tuple[str, ...]] = (*LearnerEstimator.saved_parameters, "strategy")
+    saved_parameters: ClassVar[tuple[str, ...]] = (*LearnerEstimator.saved_parameters, "strategy", "tuning")
 
     _seen: str | None = None  # the kind of items that were fitted, where that is known
     _held_out: HeldOut | None = None  # with a strategy: answers of encoders that were tuned without the rows
@@ -84,6 +86,7 @@ class FewShotClassifier(AnsweringEstimator):
         learner: str | Learner = "l2 | logistic",
         *,
         strategy: str | None = None,
+        tuning: dict[str, Any] | None = None,
         device: torch.device | str = "auto",
         cache: Any = None,
         batch_size: int | str = "auto",
@@ -94,6 +97,7 @@ class FewShotClassifier(AnsweringEstimator):
         self.encoder = encoder
         self.learner = learner
         self.strategy = strategy
+        self.tuning = tuning
         self.device = device
         self.cache = cache
         self.batch_size = batch_size
@@ -214,12 +218,11 @@ class FewShotClassifier(AnsweringEstimator):
         if len(classes) < 2:
             raise ValueError(f"y holds one class, {classes.tolist()[0]!r}; fine-tuning needs at least two.")
         frozen, names, device = self.encoder_, [str(name) for name in classes.tolist()], self._chosen_device()
-        tuned = fine_tuned(frozen, X, labels, names, str(self.strategy), self.cache, device)
+        how = {"strategy": str(self.strategy), **(self.tuning or {})}
+        tuned = fine_tuned(frozen, X, labels, names, how, self.cache, device)
         held_out = None
         if self.calibrated:
-            held_out = held_out_of_tuning(
-                frozen, X, labels, names, str(self.strategy), self._own_learner(), self.cache, device
-            )
+            held_out = held_out_of_tuning(frozen, X, labels, names, how, self._own_learner(), self.cache, device)
         self.encoder_ = tuned
         rows, _, shown = self._read(X, answers, reset=True)
         self._adapt(rows, labels, classes, shown, None, 1.0)
@@ -257,6 +260,10 @@ class FewShotClassifier(AnsweringEstimator):
 
     def _check(self) -> None:
         super()._check()
+        if self.tuning is not None:
+            from fewshot.classifier.fine_tuned import check_tuning
+
+            check_tuning(self.tuning, self.strategy)
         if self.strategy is not None and self.encoder is None:
             raise ValueError(
                 f"strategy={str(self.strategy)[:60]!r} fine-tunes an encoder, and encoder=None has none; name one, "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +27,7 @@ _LOG = logging.getLogger("fewshot")
 
 
 def fine_tuned(
-    encoder: Any, X: Any, labels: np.ndarray, names: list[str], strategy: str, cache: Any, device: Any
+    encoder: Any, X: Any, labels: np.ndarray, names: list[str], how: Mapping[str, Any], cache: Any, device: Any
 ) -> TunedEncoder:
     """A copy of the encoder, fine-tuned on all examples.
 
@@ -35,7 +36,7 @@ def fine_tuned(
         X: items, as `fewshot.embed` takes them ``[n]``.
         labels: number of the class of each ``[n]``.
         names: of the classes.
-        strategy: as `fewshot.fine_tune` takes it.
+        how: strategy and options, as `fewshot.fine_tune` takes them.
         cache: of embeddings and activations.
         device: as in `fewshot.fine_tune`.
 
@@ -46,11 +47,34 @@ def fine_tuned(
     from fewshot.transfer import fine_tune
 
     items = as_source(X, encoder, labels, names, what="X")
-    return fine_tune(encoder, items, strategy, cache=cache, device=device, progress=False)
+    return fine_tune(encoder, items, **how, cache=cache, device=device, progress=False)
+
+
+def check_tuning(tuning: Any, strategy: str | None) -> None:
+    """Refuse options that `fewshot.fine_tune` does not take, or that cannot be saved.
+
+    Raises:
+        ValueError: there is one, or no strategy that they could be of.
+    """
+    from fewshot.registry import unknown
+    from fewshot.transfer.settings import Settings
+
+    if strategy is None:
+        raise ValueError(f"tuning={tuning!r} says how a strategy trains, and strategy is None; give both or neither.")
+    known = list(Settings.__dataclass_fields__)
+    for name, value in dict(tuning).items():
+        if name not in known:
+            raise ValueError(unknown("option of tuning", name, known))
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise ValueError(
+                f"tuning: {name}={value!r} cannot be saved with the classifier; give numbers and strings: a spec."
+            ) from None
 
 
 def held_out_of_tuning(
-    encoder: Any, X: Any, labels: np.ndarray, names: list[str], strategy: str, learner: Learner, cache: Any,
+    encoder: Any, X: Any, labels: np.ndarray, names: list[str], how: Mapping[str, Any], learner: Learner, cache: Any,
     device: torch.device,
 ) -> HeldOut:  # fmt: skip
     """Answers about examples that neither the encoder was fine-tuned on nor the learner adapted to: 3 folds.
@@ -67,7 +91,7 @@ def held_out_of_tuning(
         _LOG.info("fine-tuning once more without fold %d of %d, to be asked about it", number + 1, len(folds))
         kept = np.setdiff1d(np.arange(len(labels)), asked.numpy())
         with _without_plans():
-            tuned = fine_tuned(encoder, _some(X, kept), labels[kept], names, strategy, cache, device)
+            tuned = fine_tuned(encoder, _some(X, kept), labels[kept], names, how, cache, device)
         # Encoders of folds are thrown away, and so are their features.
         seen = embed_items(as_source(_some(X, kept), tuned, what="X"), tuned, False, device)
         rows = embed_items(as_source(_some(X, asked.numpy()), tuned, what="X"), tuned, False, device)

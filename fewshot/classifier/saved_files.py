@@ -62,7 +62,8 @@ def read_config(folder: Path, kind: str = KINDS[0]) -> dict[str, Any]:
         "model_sha256": field(config, "model_sha256", str, where),
     }
     if kind == KINDS[0]:
-        return {**found, "strategy": field(config, "strategy", (str, null), where, default=None)}
+        strategy = field(config, "strategy", (str, null), where, default=None)
+        return {**found, "strategy": strategy, "tuning": field(config, "tuning", (dict, null), where, default=None)}
     return {**found, **_words(config, where, len(found["classes"]))}
 
 

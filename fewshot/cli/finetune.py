@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.cli.examples import Examples, content_digest, read_examples, takes
-from fewshot.cli.options import add_device, add_seed
+from fewshot.cli.options import add_cache, add_columns, add_device, add_seed
+from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb's options."""
     parser.epilog = (
-        "example:\n"
+        "examples:\n"
         '  fewshot finetune photos/ --encoder timm:mobilenetv2_100 --strategy "last(1)" --out tuned/\n'
+        '  fewshot finetune photos/ --encoder timm:mobilenetv2_100 --augment "flip | crop" --views 8 --out tuned/\n'
         "  fewshot evaluate --data folder:other-photos/ --encoder tuned/\n\n"
         "What trains is shown before it starts. Interrupted, the same command resumes after the last whole epoch.\n"
         "A classifier with an estimate of its accuracy: fewshot fit --strategy."
@@ -31,15 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation", metavar="DATA", help="labelled rows of the same classes: the best epoch is kept"
     )
-    parser.add_argument("--epochs", type=int, help="passes over the rows (default: 10,000 rows in all, 5 to 50 passes)")
-    parser.add_argument("--batch-size", type=int, default=32, help="rows of an update (default 32)")
-    parser.add_argument("--lr", type=float, help="learning rate of the network (default: the strategy's own)")
-    parser.add_argument("--path-column", metavar="NAME", help="of a table: the files")
-    parser.add_argument("--text-column", metavar="NAME", help="of a table: the texts")
-    parser.add_argument("--label-column", metavar="NAME", help="of a table: the classes")
-    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+    parser.add_argument(
+        "--patience", type=int, metavar="N", help="epochs without a better --validation after which a phase ends"
+    )
+    add_columns(parser)
+    add_cache(parser)
     add_seed(parser)
     add_device(parser)
+    add_tuning(parser, "how it trains")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,9 +54,8 @@ def run(options: argparse.Namespace) -> int:
     examples = _examples(options.data, options, encoder)
     held_out = None if options.validation is None else _examples(options.validation, options, encoder)
     tuned = fine_tune(
-        encoder, _rows(examples, encoder), options.strategy, epochs=options.epochs,
-        batch_size=options.batch_size, lr=options.lr,
-        validation=None if held_out is None else _rows(held_out, encoder),
+        encoder, _rows(examples, encoder), options.strategy, **tuning_arguments(options),
+        validation=None if held_out is None else _rows(held_out, encoder), patience=options.patience,
         out=out / "training", cache=options.cache, device=options.device, seed=options.seed,
         callbacks=[] if options.quiet else [_show], progress=not options.quiet,
     )  # fmt: skip

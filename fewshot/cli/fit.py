@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.options import SOUNDS_BY, add_device, add_prompts, read_templates
+from fewshot.cli.options import SOUNDS_BY, add_cache, add_columns, add_device, add_prompts, read_templates
+from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
 _SHOWN = 10  # suspects
 
@@ -39,15 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--add", action="store_true", help="learn these examples on top of those of MODEL")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names, in place of examples or besides")
     add_prompts(parser)
-    parser.add_argument("--path-column", metavar="NAME", help="of a table: the files")
-    parser.add_argument("--text-column", metavar="NAME", help="of a table: the texts")
-    parser.add_argument("--label-column", metavar="NAME", help="of a table: the classes")
+    add_columns(parser)
     parser.add_argument("--reject", type=float, metavar="P", help="answer 'unknown' below this probability")
     parser.add_argument("--no-names", action="store_true", help="keep no file names or texts of examples in MODEL")
     parser.add_argument("--no-weights", action="store_true", help="do not copy the encoder's file of weights to MODEL")
-    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+    add_cache(parser)
     parser.add_argument("--json", action="store_true", help="print the estimate as a JSON object")
     add_device(parser)
+    add_tuning(parser, "how --strategy trains")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,7 +87,10 @@ def run(options: argparse.Namespace) -> int:
 def _new(options: argparse.Namespace, kind: str) -> Any:
     from fewshot import FewShotClassifier, ZeroShotClassifier, load_learner
 
-    learner = options.learner or "l2 | logistic"
+    learner, tuning = options.learner or "l2 | logistic", tuning_arguments(options)
+    if tuning and not options.strategy:
+        flag = next(iter(tuning)).replace("_", "-")
+        raise ValueError(f"--{flag} says how an encoder is fine-tuned; say what of it: --strategy 'last(1)'.")
     default = {"texts": "text:minilm", "sounds": SOUNDS_BY}.get(kind, "timm:mobilenetv2_100")
     if options.strategy and "text" in load_learner(learner).needs:
         raise ValueError(f"--strategy fine-tunes for learners on examples alone, and {learner!r} uses words as well.")
@@ -102,7 +105,9 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
             f"--classes, --task, --templates and --descriptions are words for the classes, which {learner!r} does not "
             "use; take a learner that does, such as --learner tip-adapter, or leave them out."
         )
-    return FewShotClassifier(options.encoder or default, learner, strategy=options.strategy, **shared)
+    return FewShotClassifier(
+        options.encoder or default, learner, strategy=options.strategy, tuning=tuning or None, **shared
+    )
 
 
 def _without_examples(options: argparse.Namespace, out: Path) -> int:

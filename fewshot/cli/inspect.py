@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.options import add_device, add_seed, read_dataset
+from fewshot.cli.options import add_cache, add_device, add_place, add_seed, read_dataset
 
 AXES = ("pca", "lda")  # named here, since importing them would make --help slow; a test compares
 
@@ -34,9 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=1000, help="the most that are looked at (default 1000)")
     parser.add_argument("--augment", metavar="SPEC", help='augmentation to show on --sheet, "flip | crop(0.6)"')
     parser.add_argument("--sheet", metavar="FILE", help="contact sheet of what training is fed, .png or .jpg")
-    parser.add_argument("--root", metavar="DIR", help="where the dataset lies on disk")
-    parser.add_argument("--download", action="store_true", help="fetch the dataset if it is not there")
-    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+    add_place(parser)
+    add_cache(parser)
     parser.add_argument("--json", action="store_true", help="print the numbers as one JSON object")
     add_seed(parser)
     add_device(parser)

@@ -15,15 +15,31 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         "--data", default="digits", metavar="SPEC",
         help="a dataset name (fewshot list datasets), folder:PATH, csv:FILE or arrays:FILE (default digits)",
     )  # fmt: skip
-    parser.add_argument("--root", metavar="DIR", help="where the dataset lies on disk")
-    parser.add_argument("--download", action="store_true", help="fetch the dataset if it is not there")
+    add_place(parser)
     parser.add_argument(
         "--encoder",
         metavar="SPEC",
         help="what turns images into features (fewshot list encoders); default pixels",
     )
-    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+    add_cache(parser)
     parser.add_argument("--skip-damaged", action="store_true", help="leave damaged items out (on_error='skip')")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """``--root --download``: where a named dataset lies."""
+    parser.add_argument("--root", metavar="DIR", help="where the dataset lies on disk")
+    parser.add_argument("--download", action="store_true", help="fetch the dataset if it is not there")
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """``--cache``: where embeddings are kept."""
+    parser.add_argument("--cache", metavar="DIR", help="embedding cache (default: $FEWSHOT_CACHE or the user's)")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """``--path-column --text-column --label-column``: of a table of examples."""
+    for name, what in (("path", "files"), ("text", "texts"), ("label", "classes")):
+        parser.add_argument(f"--{name}-column", metavar="NAME", help=f"of a table: the {what}")
 
 
 def terminal_width() -> int | None:

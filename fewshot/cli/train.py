@@ -8,7 +8,9 @@ import sys
 from fewshot.cli.options import add_device, add_seed
 from fewshot.cli.training_reports import given_or, refuse_given, reporter
 
-_OTHERS = ("encoder", "strategy", "sampling", "weighting", "method", "augment")
+_OTHERS = ("strategy", "sampling", "weighting", "method", "augment")
+
+_LEARNER, _BEHIND = "conv4 | prototypes", "prototypes(distance='cosine', scale=10.0)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '  fewshot train --data omniglot:train --validation omniglot:val --learner "conv4 | prototypes" '
         "--way 20 --shot 5 --steps 10000 --out runs/protonet\n\n"
         "With --epochs it learns all classes at once; --weights continues from there by episodes.\n"
+        "Photographs and a pretrained network: --data 'folder:photos(size=224)' --encoder timm:resnet18 --lr 1e-5.\n"
         "Interrupted, the same command resumes; finished, it continues with more --steps if --schedule is constant.\n"
         "`fewshot evaluate --weights` scores the result.\n\n"
         "  fewshot train --task mnist=folder:mnist/ --task signs=folder:signs/ --strategy scratch "
@@ -38,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation", action="append", metavar="SPEC",
         help="rows of other classes, which choose the best weights; with --task, NAME=SPEC: other rows of a task",
     )  # fmt: skip
-    parser.add_argument("--encoder", metavar="SPEC", help="with --task or --unlabelled: whose network trains")
+    parser.add_argument(
+        "--encoder", metavar="SPEC",
+        help="with --task or --unlabelled: whose network trains; with --data: it goes on training, before --learner "
+        "(default then: prototypes of cosines), and the result is the encoder trained:OUT. Give a low --lr, such as "
+        "1e-5 to 1e-4",
+    )  # fmt: skip
     parser.add_argument("--strategy", metavar="S", help="with --task: what of it trains (default full)")
     parser.add_argument(
         "--sampling", metavar="S",
@@ -138,9 +146,10 @@ def _run_learner(options: argparse.Namespace) -> int:
             raise ValueError(f"{place} and {options.data} share classes, such as {sorted(shared)[0]!r}.")
         validation = held, EpisodeSampler(held.labels, way, shot, query, 1, name=held.name)
 
-    learner = options.learner or "conv4 | prototypes"
-    if options.weights:
-        learner = load_weights(load_learner(learner), options.weights)
+    given = options.learner or _LEARNER
+    if options.encoder:
+        given = f"backbone(encoder={options.encoder!r}) | {options.learner or _BEHIND}"
+    learner = load_weights(load_learner(given), options.weights) if options.weights else given
     common = {
         "optimizer": options.optimizer or "adam", "lr": given_or(options.lr, 1e-3), "schedule": options.schedule,
         "clip": options.clip,

@@ -16,9 +16,11 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     timm:vit_small_patch16_224(layer='blocks.8', pool='cls')
     net:conv4(item_shape=(1, 28, 28))
     pca:FOLDER/
+    trained:runs/meta
     tuned:TUNED/
 
-The last two, or the folder alone, are what `fewshot.fit_pca` and ``fewshot finetune`` wrote.
+``pca:`` and ``tuned:`` are what `fewshot.fit_pca` and ``fewshot finetune`` wrote, and their folder alone will do;
+``trained:`` is the network that ``fewshot train --data --encoder`` trained.
 
 ``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
 """
@@ -48,6 +50,7 @@ ENTRIES = {
     "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
     "transformers": "fewshot.encoders.transformer_models:transformers_model",
     "vectors": "fewshot.encoders.word_vectors:WordVectors",
+    "trained": "fewshot.transfer.backbone:trained",
     "tuned": "fewshot.transfer.tuned_folder:tuned",
 }
 ENCODERS = Registry("encoder", ENTRIES, "fewshot.encoders")

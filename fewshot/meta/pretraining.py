@@ -149,5 +149,5 @@ def pretrain(
 
 
 def _width(front: NetFront) -> int:
-    dim = getattr(front.net, "dim", None)
+    dim = getattr(front.net, "dim", None) or getattr(front, "width", None)
     return dim if isinstance(dim, int) else feature_count(front.net, front.item_shape)

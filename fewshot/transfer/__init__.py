@@ -3,6 +3,7 @@
 from fewshot.transfer.advice import Advice
 from fewshot.transfer.advising import advise
 from fewshot.transfer.alignment.choosing import choose_alignment
+from fewshot.transfer.backbone import BackboneFront, front_of
 from fewshot.transfer.domain_distance import linear_cka, mmd, proxy_a_distance
 from fewshot.transfer.encoder_scores import EncoderScores, score_encoder
 from fewshot.transfer.evidence import logme
@@ -18,6 +19,7 @@ from fewshot.transfer.verdict import NegativeTransfer, NegativeTransferWarning
 
 __all__ = [
     "Advice",
+    "BackboneFront",
     "EncoderScores",
     "Inspection",
     "NegativeTransfer",
@@ -28,6 +30,7 @@ __all__ = [
     "choose_alignment",
     "contact_sheet",
     "fine_tune",
+    "front_of",
     "h_score",
     "inspect",
     "leep",

@@ -42,6 +42,7 @@ def fine_tune(
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
     augment: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    views: int = 0,
     wise: float | None = None,
     swa: float | None = None,
     prefix: str | bool = "auto",
@@ -60,8 +61,9 @@ def fine_tune(
     """Train some of a pretrained network, and a linear head, on labelled rows.
 
     What trains is shown before it starts: at level INFO of the logger "fewshot", and as ``.plan`` of the result.
-    Frozen stages keep their running statistics and drop nothing out. Where no row is changed from epoch to epoch
-    (`augment`, `mixup`), what comes out of the frozen first stages is computed once and kept in the embedding cache.
+    Frozen stages keep their running statistics and drop nothing out. Where no epoch brings new inputs (as `mixup` does,
+    and `augment` unless it makes a number of `views`), what comes out of the frozen first stages is computed once and
+    kept in the embedding cache.
     The encoder given is not changed. A run that was killed goes on where it was, to the same weights (on a CPU).
 
     Args:
@@ -90,6 +92,9 @@ def fine_tune(
         augment: ``"flip | crop(0.8) | color(0.2)"`` (see `fewshot.augmentation`) or a transform of torchvision, of
             pixels; or a function (inputs ``[B, *x]``, generator seeded by the step) -> inputs, after the encoder's
             transform.
+        views: 0: every epoch augments anew, and the whole network runs. V: each image has V augmented views, which its
+            content and the seed decide; epoch e sees view e mod V of each. What comes out of the frozen first stages is
+            computed once for each view and kept in the embedding cache, so that only the stages that train run.
         wise: a of ``(1 - a) theta_0 + a theta`` of network and head in the end; None: 1.
         swa: share of the epochs of each phase, the last ones, at whose ends the weights are averaged (at least one
             epoch); the rates stay from there on what the schedule has then. Trained batch norms that use statistics of
@@ -132,12 +137,22 @@ def fine_tune(
     how = Settings(
         epochs, batch_size, lr, head_lr, optimizer, weight_decay, schedule, warm_up, clip, head, batch_norm,
         layer_decay, l2_sp, label_smoothing, mixup, change, wise, swa, prefix, precision, seed,
+        views,
     )  # fmt: skip
     how.check(phases)
     if swa is not None and validation is not None:
         raise ValueError(
             f"swa={swa!r} with validation: validation keeps the weights of the best epoch, swa the mean over several; "
             "leave one of them out."
+        )
+    if patience is not None and (validation is None or patience < 1):
+        raise ValueError(
+            f"patience={patience!r}: it counts epochs without better answers to held-out rows, so it is at least 1 "
+            "and needs validation=rows."
+        )
+    if views and target is not None:
+        raise ValueError(
+            f"views={views} with target: only the labelled rows would be seen in views; leave one of them out."
         )
     rows = read_rows(source, validation, given)
     aligned = read_alignment(target, alignment, given, rows.items, phases, mixup)

@@ -14,6 +14,7 @@ from episodes.pictures import as_picture, as_values
 from episodes.progress import progress_bar
 from episodes.source import StoredSource, TensorSource, as_float, tower_of
 from fewshot.encoders.encoder import Encoder
+from fewshot.encoders.preprocess import Preprocess
 
 _MEMORY = 4 * 2**30  # bytes of decoded pictures that are kept
 
@@ -86,6 +87,39 @@ class Inputs:
             return torch.as_tensor(self.encoder.transform(as_picture(content)))
         except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
             raise ValueError(f"cannot read {self.items.describe(row)}: {error}") from error
+
+
+def as_inputs(rows: Tensor, encoder: Encoder) -> Tensor:
+    """Images ``[B, *x]``, pixels in 0..1 or of 8 bits, as a network takes them: through its encoder's transform.
+
+    Raises:
+        ValueError: rows that are no images, or of sizes that the transform leaves different.
+    """
+    if encoder.transform is not None and len(rows):
+        at_once = _normalised(rows, encoder.transform)
+        if at_once is None:
+            source = TensorSource(rows, torch.zeros(len(rows), dtype=torch.int64), ["row"], name="rows", kind="images")
+            at_once = Inputs(source, encoder).take(torch.arange(len(rows)), rows.device)
+        rows = at_once
+    weight = None if encoder.module is None else next(encoder.module.parameters(), None)
+    return as_float(rows) if weight is None else as_float(rows).to(weight.dtype)
+
+
+def _normalised(rows: Tensor, transform: Any) -> Tensor | None:
+    """A batch of pictures that have the transform's size already, to the same bit; None: of others."""
+    if type(transform) is not Preprocess or tuple(rows.shape[1:]) != (3, transform.size, transform.size):
+        return None
+    if transform.resize not in (None, transform.size):
+        return None
+    pixels = rows.detach()
+    if pixels.is_floating_point():
+        if not bool(((pixels >= 0) & (pixels <= 1)).all()):  # true of NaN, too
+            return None
+        pixels = (pixels.float() * 255).round()
+    elif pixels.dtype != torch.uint8:
+        return None
+    mean, std = (torch.tensor(value, device=rows.device).view(3, 1, 1) for value in (transform.mean, transform.std))
+    return (pixels.float() / 255 - mean) / std
 
 
 class Activations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor
 
 from episodes.source import StoredSource
+from fewshot.augmentation.views import Views
 from fewshot.encoders.encoder import Encoder
 from fewshot.transfer.body import Body
 from fewshot.transfer.cut import Cut
 from fewshot.transfer.inputs import Activations
 from fewshot.transfer.prefix import PrefixEncoder
+from fewshot.transfer.views import ViewedActivations, ViewedEncoder, ViewedInputs
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,22 @@ def phase_rows(
     options: dict[str, Any],
     data: Any,
     inputs: Any,
+    views: Views | None = None,
+    count: int = 0,
 ) -> Any:
-    """What a phase runs on: features, activations at the cut, or the inputs themselves."""
+    """What a phase runs on: features, activations at the cut, or the inputs themselves; of `count` views, all."""
     from fewshot.embedding import embed
 
+    def computed(encoder: Encoder, shape: Sequence[int] | None, **more: Any) -> Any:
+        parts = []
+        for one in [encoder] if views is None else [ViewedEncoder(encoder, views, n) for n in range(count)]:
+            features = embed(data, one, **more, **options).features
+            parts.append(Activations(features, features.shape[1:] if shape is None else shape))
+        return parts[0] if views is None else ViewedActivations(parts, len(parts[0].features))
+
     if alone:
-        features = embed(data, model, **options).features
-        return Activations(features, features.shape[1:])
+        return computed(model, None)
     if cut is not None and body is not None:
         # In batches of the size that training has: some kernels sum in another order for batches of another size.
-        kept = embed(data, PrefixEncoder(body, cut), batch_size=batch_size, **options)
-        return Activations(kept.features, cut.shape)
-    return inputs
+        return computed(PrefixEncoder(body, cut), cut.shape, batch_size=batch_size)
+    return inputs if views is None else ViewedInputs(inputs, views, len(inputs.items))

@@ -43,6 +43,7 @@ class Tuned(Learner):
         mixup: a of the Beta(a, a) by which pairs of rows and labels are mixed; 0: they are not.
         augment: spec string of changes of the support's pixels, anew in each epoch; see `fewshot.augmentation`.
         swa: share of the epochs, the last ones, over which weights are averaged; None: the last weights.
+        views: augmented views of each image, whose frozen part is computed once; 0: each epoch augments anew.
 
     Raises:
         ValueError: an unknown encoder or strategy, or one that finds nothing to train.
@@ -72,12 +73,14 @@ class Tuned(Learner):
         mixup: float = 0.0,
         augment: str | None = None,
         swa: float | None = None,
+        views: int = 0,
     ) -> None:
         super().__init__()
         self.encoder, self.strategy, self.epochs, self.lr, self.head_lr = encoder, strategy, epochs, lr, head_lr
         self.batch_size, self.head, self.layer_decay, self.weight_decay = batch_size, head, layer_decay, weight_decay
         self.label_smoothing, self.wise, self.seed = label_smoothing, wise, seed
         self.l2_sp, self.mixup, self.augment, self.swa = l2_sp, mixup, augment, swa
+        self.views = views
         self.base = load_encoder(encoder)
         _ = self.base.dim  # found by a trial, now rather than in some episode
 
@@ -128,8 +131,8 @@ class Tuned(Learner):
                 self.base, source, self.strategy, epochs=self.epochs, batch_size=self.batch_size, lr=self.lr,
                 head_lr=self.head_lr, head=self.head, layer_decay=self.layer_decay, weight_decay=self.weight_decay,
                 label_smoothing=self.label_smoothing, wise=self.wise, seed=self.seed, l2_sp=self.l2_sp,
-                mixup=self.mixup, augment=self.augment, swa=self.swa, cache=self._cache(), device=rows.device,
-                progress=False,
+                mixup=self.mixup, augment=self.augment, swa=self.swa, views=self.views, cache=self._cache(),
+                device=rows.device, progress=False,
             )  # fmt: skip
         weight = bias.new_zeros(episode.way, tuned.head.in_features)
         weight[present], bias[present] = tuned.head.weight.to(bias), tuned.head.bias.to(bias)

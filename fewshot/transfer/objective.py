@@ -23,20 +23,21 @@ class Objective(nn.Module):
 
     Args:
         how: the settings.
-        rows: gives batches by index, with ``take(index, device)``.
-        labels: of these rows ``[M]``.
+        rows: gives batches by index, with ``take(index, device)``; of V views, row ``v M + m`` is view v of row m.
+        labels: of the M rows.
         device: of network and head.
     """
 
     def __init__(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> None:
         super().__init__()
         self.how, self.rows, self.count, self.device = how, rows, len(labels), device
-        self._answers = labels.to(device)
+        self._answers = labels.to(device).repeat(max(how.views, 1))
 
     def parts(self, epoch: int, batches: int) -> tuple[Tensor, ...]:
-        """The rows of an epoch, in batches of nearly equal size."""
+        """The rows of an epoch, in batches of nearly equal size; of V views, epoch e sees view ``e mod V`` of each."""
         random = np.random.Generator(np.random.Philox(key=[self.how.seed, epoch]))
-        return torch.from_numpy(random.permutation(self.count)).tensor_split(batches)
+        first = epoch % max(self.how.views, 1) * self.count
+        return (torch.from_numpy(random.permutation(self.count)) + first).tensor_split(batches)
 
     def inputs(self, epoch: int, batches: int) -> Iterator[Any]:
         """Batches of the rows that batch norms take their running statistics from, where these are taken anew."""
@@ -51,7 +52,7 @@ class Objective(nn.Module):
             step: number of the update, from which all that is random is drawn.
         """
         batch, target = self.rows.take(chosen, self.device), self._answers[chosen.to(self.device)]
-        if self.how.augment is not None:
+        if self.how.augment is not None and not self.how.views:
             batch = self.how.augment(batch, torch.Generator().manual_seed(self.how.seed + step))
         logits, loss = classification_loss(
             tuning, batch, target, self.how.label_smoothing, self.how.mixup, (self.how.seed, step)

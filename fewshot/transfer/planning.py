@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fewshot.transfer.stages import stages
 from fewshot.transfer.strategies import Strategy
 from fewshot.transfer.tuning_plan import PhasePlan, StageLine, batch_norm_mode, decayed_rates, stage_lines
 
+_LOG = logging.getLogger("fewshot")
 _PREFIX_BYTES = 4 * 2**30  # activations that are kept rather than computed again in every epoch
 
 
@@ -60,7 +62,7 @@ def plan_phase(
         lines = (*stage_lines(anatomy, network, names, rates), head)
     mode = batch_norm_mode(how.batch_norm, rows, how.batch_size, pretrained)
     steps = epochs * -(-rows // how.batch_size)
-    return PhasePlan(repr(phase), epochs, steps, lines, names, rates, mode, None, how.averaged(epochs))
+    return PhasePlan(repr(phase), epochs, steps, lines, names, rates, mode, None, how.averaged(epochs), how.views)
 
 
 def find_cut(plan: PhasePlan, body: Body, anatomy: Anatomy, example: Any, rows: int, how: Settings) -> Cut | None:
@@ -74,7 +76,16 @@ def find_cut(plan: PhasePlan, body: Body, anatomy: Anatomy, example: Any, rows: 
         if how.prefix is True:
             raise
         return None
-    return cut if how.prefix is True or 4 * math.prod(cut.shape) * rows <= _PREFIX_BYTES else None
+    size = 4 * math.prod(cut.shape) * rows * max(how.views, 1)
+    if how.prefix is True or size <= _PREFIX_BYTES:
+        return cut
+    if how.views:
+        _LOG.warning(
+            "the activations of %d views before %r would take %.1f GB, more than the %.0f GB that are kept, so they "
+            "are computed anew in every epoch; ask for fewer views, train fewer stages, or keep them with prefix=True.",
+            how.views, anatomy.parts[plan.first].name, size / 1e9, _PREFIX_BYTES / 1e9,
+        )  # fmt: skip
+    return None
 
 
 def plan_phases(

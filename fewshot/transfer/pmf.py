@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from episodes.episode import Support
 from episodes.identity import digest_array
 from episodes.inputs import check_whole
-from episodes.source import TensorSource, as_float
+from episodes.source import as_float
 from fewshot.augmentation import load_augmentation
 from fewshot.augmentation.in_pixels import for_inputs
 from fewshot.encoders import load_encoder
@@ -22,7 +22,7 @@ from fewshot.learner import Learner, State
 from fewshot.learners.prototypes import Prototypes, PrototypesState
 from fewshot.transfer.body import Body
 from fewshot.transfer.copying import clones, copied
-from fewshot.transfer.inputs import Inputs
+from fewshot.transfer.inputs import as_inputs
 
 _ROWS = 64  # images in one forward pass
 
@@ -36,8 +36,9 @@ class PMF(Learner):
     classified (with one shot, augmented rows that no step trains on); the first rate with the most right ones then
     tunes on all rows. Rate 0, no tuning, is always the first candidate.
 
-    This is the F of the recipe. P is the encoder; M is `fewshot.meta_train` of its network in front of
-    ``prototypes(distance='cosine', scale=10.0)``. Without a network (``pixels``) there is nothing to tune.
+    This is the F of the recipe. P is the encoder; M is `fewshot.meta_train` of ``backbone(encoder=ENCODER) |
+    prototypes(distance='cosine', scale=10.0)``, whose network is the encoder ``trained:FOLDER`` then. Without
+    a network (``pixels``) there is nothing to tune.
 
     Args:
         encoder: spec string or `Encoder`; it is not changed.
@@ -102,7 +103,7 @@ class PMF(Learner):
             if state["network"] and encoder.module is not None:
                 own = {name: value[number] for name, value in state["network"].items()}
                 encoder.module.load_state_dict({**encoder.module.state_dict(), **own})
-            features = _features(encoder, _inputs(query[number], encoder)).to(dtype)
+            features = _features(encoder, as_inputs(query[number], encoder)).to(dtype)
             head = PrototypesState(*(part[number : number + 1].to(dtype) for part in state["head"]))
             logits.append(self._head.predict(head, features.unsqueeze(0)))
         return torch.cat(logits)
@@ -113,7 +114,7 @@ class PMF(Learner):
         # By content, so that neither the order of rows nor the numbers of classes decide how it is tuned.
         content = {row: digest_array(rows[row].float()) for row in (given >= 0).nonzero().squeeze(1).tolist()}
         order = torch.tensor(sorted(content, key=content.__getitem__), dtype=torch.int64, device=rows.device)
-        images, labels = _inputs(rows[order], self.base), given[order]
+        images, labels = as_inputs(rows[order], self.base), given[order]
         encoder, changed = self.base, {}
         if self.base.module is not None:
             body = Body(self.base, "images").requires_grad_(True)
@@ -178,15 +179,6 @@ class PMF(Learner):
             return images
         seed = np.random.SeedSequence((self.seed, episode, step)).generate_state(1, np.uint64)[0]
         return self._change(images, torch.Generator().manual_seed(int(seed)))
-
-
-def _inputs(rows: Tensor, encoder: Encoder) -> Tensor:
-    """Images ``[B, *x]`` as a network takes them."""
-    if encoder.transform is not None and len(rows):
-        source = TensorSource(rows, torch.zeros(len(rows), dtype=torch.int64), ["row"], name="rows", kind="images")
-        rows = Inputs(source, encoder).take(torch.arange(len(rows)), rows.device)
-    weight = None if encoder.module is None else next(encoder.module.parameters(), None)
-    return as_float(rows) if weight is None else as_float(rows).to(weight.dtype)
 
 
 def _features(encoder: Encoder, images: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class Settings:
     prefix: str | bool
     precision: str
     seed: int
+    views: int = 0
 
     def check(self, phases: Sequence[Strategy]) -> None:
         """Refuse what is out of range, or makes no sense with these strategies.
@@ -48,6 +49,8 @@ class Settings:
         Raises:
             ValueError: there is such a thing.
         """
+        if isinstance(self.l2_sp, (tuple, list)) and len(self.l2_sp) != 2:
+            raise ValueError(f"l2_sp={self.l2_sp!r}; it must be alpha, or (alpha, beta).")
         ranges = {
             "epochs": (self.epochs is None or self.epochs >= 1, "at least 1, or None"),
             "batch_size": (self.batch_size >= 1, "at least 1"),
@@ -62,11 +65,22 @@ class Settings:
             "mixup": (self.mixup >= 0, "not negative"),
             "wise": (self.wise is None or 0 <= self.wise <= 1, "in 0..1, or None"),
             "swa": (self.swa is None or 0 < self.swa <= 1, "in 0..1 without 0, or None"),
+            "views": (type(self.views) is int and self.views >= 0, "a number of views, or 0"),
             "prefix": (self.prefix in ("auto", True, False), "'auto', True or False"),
         }
         for name, (fine, allowed) in ranges.items():
             if not fine:
                 raise ValueError(f"{name}={getattr(self, name)!r}; it must be {allowed}.")
+        if self.views and self.augment is None:
+            raise ValueError(
+                f"views={self.views} without augment: views are random versions of each image; say how they are made, "
+                "such as augment='flip | crop(0.8)'."
+            )
+        if self.views and self.mixup:
+            raise ValueError(
+                f"views={self.views} with mixup={self.mixup}: mixup makes new images in every step, of which nothing "
+                "can be computed once; leave one of them out."
+            )
         for phase in phases:
             if not phase.pretrained and (self.l2_sp is not None or self.wise is not None):
                 raise ValueError(f"l2_sp and wise draw to the pretrained weights, which {phase.name!r} throws away.")
@@ -80,12 +94,15 @@ class Settings:
         """(alpha, beta) of L2-SP."""
         if self.l2_sp is None:
             return None
-        return self.l2_sp if isinstance(self.l2_sp, tuple) else (float(self.l2_sp), 0.01)
+        if isinstance(self.l2_sp, (tuple, list)):
+            alpha, beta = self.l2_sp
+            return alpha, beta
+        return float(self.l2_sp), 0.01
 
     @property
     def still(self) -> bool:
-        """Whether every epoch sees the same inputs."""
-        return self.augment is None and not self.mixup
+        """Whether all inputs are known beforehand, so that what does not train can be computed once."""
+        return (self.augment is None or self.views > 0) and not self.mixup
 
     def passes(self, phase: Strategy, rows: int) -> int:
         """Epochs of a phase."""
@@ -102,6 +119,7 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have the same, in JSON."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("augment", "prefix")}
-        if self.swa is None:  # so that what began before there was averaging can go on
-            del own["swa"]
+        for name, none in (("swa", None), ("views", 0)):  # so that what began before there were these can go on
+            if own[name] == none:
+                del own[name]
         return {**own, "augment": None if self.augment is None else digest(self.augment)}

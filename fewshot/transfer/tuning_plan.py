@@ -36,6 +36,7 @@ class PhasePlan:
         batch_norm: ``"frozen"``: batch norms use their running statistics; ``"train"``: those of the batch.
         cut: number of the first trained stage where the stages before it are computed once, or None.
         averaged: epochs, the last ones, whose weights are averaged.
+        views: of each image, in turn from epoch to epoch; 0: the images, or augmented ones that no epoch shares.
     """
 
     strategy: str
@@ -47,6 +48,7 @@ class PhasePlan:
     batch_norm: str
     cut: int | None
     averaged: int = 0
+    views: int = 0
 
     @property
     def first(self) -> int:
@@ -74,7 +76,8 @@ class PhasePlan:
         norms = "running statistics" if self.batch_norm == "frozen" else "statistics of the batch"
         cut = "" if self.cut is None else f"; stages before {self.lines[self.cut].name!r} are computed once"
         mean = f"; weights: mean of the last {self.averaged} epochs" if self.averaged else ""
-        title = f"{self.strategy}: {self.epochs} epochs, {self.steps} steps; batch norms: {norms}{cut}{mean}"
+        seen = f"; {self.views} views of each image" if self.views else ""
+        title = f"{self.strategy}: {self.epochs} epochs, {self.steps} steps; batch norms: {norms}{seen}{cut}{mean}"
         return "\n".join([title, *table])
 
 

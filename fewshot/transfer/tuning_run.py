@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.source import tower_of
+from fewshot.augmentation.views import Views
 from fewshot.encoders.encoder import Encoder
 from fewshot.transfer.alignment.alignment import Alignment
 from fewshot.transfer.alignment.objective import align
@@ -107,7 +108,9 @@ def run(
         if rows.held_out is not None and rows.wanted is not None:
             held_out = rows_of(rows.validation, Inputs(rows.held_out, model, progress))
             check = partial(accuracy, tuning, held_out, rows.wanted, how.batch_size, device)
-        objective = phase.objective(how, rows_of(rows.data, inputs), rows.labels, device)
+        seen = Views(how.augment, how.seed) if how.views and how.augment is not None else None
+        training = rows_of(rows.data, inputs, views=seen, count=how.views)
+        objective = phase.objective(how, training, rows.labels, device)
         if own is not None:
             target = rows_of(own[0].items, Inputs(own[0].items, model, progress))
             objective = align(objective, own[1], target, len(own[0]), top.in_features, part.steps)

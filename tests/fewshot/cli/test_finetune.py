@@ -80,6 +80,65 @@ def test_fit_with_a_strategy(photos: Path, capsys: pytest.CaptureFixture[str]) -
     assert Path("answers.csv").read_text().count("\n") == 5
 
 
+def test_options_reach_the_training(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = [
+        "--augment",
+        "flip | crop(0.6)",
+        "--views",
+        "2",
+        "--swa",
+        "0.5",
+        "--layer-decay",
+        "0.9",
+        "--batch-size",
+        "4",
+    ]
+    assert finetune("tuned", *given, "--l2-sp", "0.1", "0.02", "--head-lr", "0.01", "--wise", "0.5") == 0
+    assert "2 views of each image" in caplog.text and "computed once" in caplog.text
+    assert "mean of the last 1 epochs" in caplog.text and "2 epochs, 4 steps" in caplog.text
+    held = ["--validation", "photos", "--patience", "1", "--label-smoothing", "0.1", "--mixup", "0.2", "--lr", "1e-9"]
+    assert finetune("other", *held, "--epochs", "9") == 0
+    assert load_encoder("other").fingerprint != load_encoder("tuned").fingerprint
+    options = {"epochs": 1, "augment": "flip", "views": 1}
+    more = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    assert main(["fit", "photos", "--encoder", ENCODER, "--strategy", "last(1)", *more, "--out", "model"]) == 0
+    assert FewShotClassifier.load("model").tuning == options
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--views", "4"], "views=4 without augment"),
+        (["--augment", "flip", "--views", "4", "--mixup", "0.2"], "views=4 with mixup=0.2"),
+        (["--augment", "flop"], "unknown augmentation 'flop'; did you mean 'flip'"),
+        (["--l2-sp", "1", "2", "3"], "--l2-sp takes one number or two, and was given 3"),
+        (["--swa", "2"], "swa=2.0; it must be in 0..1"),
+        (["--patience", "3"], "patience=3: it counts epochs"),
+        (["--swa", "0.5", "--validation", "photos"], "leave one of them out"),
+    ],
+)
+def test_options_that_are_refused(
+    given: list[str], words: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune("tuned", *given) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_fit_refuses_options_of_no_strategy(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "photos", "--encoder", ENCODER, "--layer-decay", "0.5", "--out", "model"]) == 2
+    assert "--layer-decay says how an encoder is fine-tuned" in capsys.readouterr().err
+    for tuning, words in (
+        ({"swaa": 1}, "unknown option of tuning 'swaa'; did you mean 'swa'"),
+        ({"augment": print}, "cannot be saved with the classifier"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            FewShotClassifier(ENCODER, strategy="last(1)", tuning=tuning).fit(
+                [np.zeros((28, 28), np.uint8)] * 2, [0, 1]
+            )
+    with pytest.raises(ValueError, match="strategy is None"):
+        FewShotClassifier(ENCODER, tuning={"swa": 0.5}).fit([np.zeros((28, 28), np.uint8)] * 2, [0, 1])
+
+
 def test_errors(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert finetune("tuned", encoder="photos") == 2
     assert "is a folder, but holds no tuned encoder" in capsys.readouterr().err

@@ -67,7 +67,6 @@ TASKS = ["--task", "a=arrays:one.npz", "--task", "b=arrays:two.npz"]
         ([*TASKS[:2], *TASKS[:2], "--encoder", NET], "two tasks are called 'a'"),
         ([*TASKS, "--encoder", NET, "--data", "digits", "--steps", "5"], "--data, --steps cannot go with --task"),
         (["--task", "arrays:one.npz", *TASKS, "--encoder", NET], "NAME=DATA"),
-        (["--data", "digits", "--encoder", NET], "--encoder cannot go with --data"),
         (["--unlabelled", "arrays:one.npz", "--encoder", NET, "--weighting", "pcgrad"], "cannot go with --unlabelled"),
         (["--unlabelled", "arrays:one.npz", "--encoder", "pixels", "--method", "pca(3)", "--epochs", "2"], "at once"),
         (["--unlabelled", "arrays:one.npz", "--encoder", "pixels", "--method", "pca(3, 4)"], "write pca"),

@@ -174,7 +174,7 @@ def test_a_step_by_hand(spec: str) -> None:
     start = fine_tune(encoder, TensorSource(*rows()), "linear-probe", epochs=1, head_lr=1e-12, head="ridge",
                       warm_up=0.0, cache=False, progress=False).head  # fmt: skip
     x, y = rows()
-    how: Any = SimpleNamespace(batch_size=24, seed=0)
+    how: Any = SimpleNamespace(batch_size=24, seed=0, views=0)
     made = AlignedObjective(how, None, y, torch.device("cpu"), load_alignment(spec), None, 20, 4, 1)
     chosen = made.target_part(0)
     assert sorted(chosen[:20].tolist()) == list(range(20)) and len(chosen) == 24  # a whole pass, and some of the next
@@ -337,6 +337,7 @@ def test_a_phase_of_the_head_alone_is_not_aligned() -> None:
         ({"alignment": "mmd", "strategy": "linear-probe"}, "leaves features as they are"),
         ({"alignment": "mmd", "mixup": 0.2}, "mixed rows are of no domain"),
         ({"alignment": "mmd", "target": torch.zeros(1, 5)}, "has 1 rows"),
+        ({"alignment": "mmd", "views": 2, "augment": lambda batch, draw: batch}, "views=2 with target"),
     ],
 )  # fmt: skip
 def test_arguments_that_are_refused(options: dict[str, Any], words: str) -> None:
