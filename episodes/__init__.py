@@ -18,6 +18,8 @@ _MODULES = {
     "TensorSource": "episodes.source",
     "ImageSource": "episodes.image_source",
     "TextSource": "episodes.text_source",
+    "AudioSource": "episodes.audio_source",
+    "LogMel": "episodes.log_mel",
     "load_dataset": "episodes.datasets",
     "list_datasets": "episodes.datasets",
     "load_split": "episodes.splits",
@@ -41,10 +43,13 @@ _MODULES = {
     "Metric": "episodes.metrics",
     "Result": "episodes.result",
     "Results": "episodes.results",
+    "SETTINGS": "episodes.setting",
+    "Setting": "episodes.setting",
 }
 __all__ = list(_MODULES)
 
 if TYPE_CHECKING:
+    from episodes.audio_source import AudioSource as AudioSource
     from episodes.comparison import compare as compare
     from episodes.comparison import compare_all as compare_all
     from episodes.datasets import list_datasets as list_datasets
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from episodes.episode import Support as Support
     from episodes.evaluation import evaluate as evaluate
     from episodes.image_source import ImageSource as ImageSource
+    from episodes.log_mel import LogMel as LogMel
     from episodes.metrics import Metric as Metric
     from episodes.result import Result as Result
     from episodes.results import Results as Results
@@ -69,6 +75,8 @@ if TYPE_CHECKING:
     from episodes.samplers.sampler import Sampler as Sampler
     from episodes.samplers.semi_supervised import SemiSupervisedSampler as SemiSupervisedSampler
     from episodes.samplers.variable import VariableSampler as VariableSampler
+    from episodes.setting import SETTINGS as SETTINGS
+    from episodes.setting import Setting as Setting
     from episodes.source import Source as Source
     from episodes.source import TensorSource as TensorSource
     from episodes.splits import check_disjoint as check_disjoint

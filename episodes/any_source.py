@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.audio_source import AudioSource
 from episodes.dataset_source import DatasetSource, first_part
 from episodes.image_source import ImageSource
 from episodes.inputs import is_pil, is_table, item_kind, rows_of
+from episodes.labelled_files import is_sound
 from episodes.pixels import channels_first
 from episodes.precision import is_sparse
 from episodes.source import StoredSource, TensorSource, number_labels, tower_of
@@ -32,7 +34,7 @@ class Encodes(Protocol):
     name: str
 
     def encodes(self, kind: str) -> bool:
-        """Whether it takes ``"images"`` or ``"texts"``."""
+        """Whether it takes ``"images"``, ``"texts"`` or ``"sounds"``."""
         ...
 
 
@@ -65,9 +67,13 @@ def as_source(
         raise ValueError(f"{dataset.name!r} has labels of its own; labels= is for plain lists and arrays.")
     else:
         source = dataset
+    if not hasattr(encoder, "encodes"):
+        return source
+    if isinstance(source, AudioSource) and source.kind == "images" and encoder.encodes("sounds"):
+        return source.waves(getattr(encoder, "rate", 16000))
     tower = tower_of(source)
-    if hasattr(encoder, "encodes") and not encoder.encodes(tower):
-        have = "images" if tower == "texts" else "texts"
+    if not encoder.encodes(tower):
+        have = " and ".join(kind for kind in ("images", "texts", "sounds") if kind != tower and encoder.encodes(kind))
         raise ValueError(f"{source.name!r} holds {tower}, but {encoder.name!r} encodes {have} only.")
     return source
 
@@ -84,6 +90,8 @@ def _from_plain(
         kinds = _kinds(rows, encoder, what)
         if kinds == {"text"}:
             return TextSource([str(row) for row in rows], labels, class_names)
+        if _are_sounds(rows, kinds, what):
+            return AudioSource(rows, labels, class_names)
         rows = _stacked(rows)
     elif isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows.ndim in (3, 4):
         rows = list(rows)
@@ -101,13 +109,14 @@ def _is_torch_dataset(dataset: Any) -> bool:
 def _kinds(rows: list[Any], encoder: Any, what: str) -> set[str]:
     """The kinds of a list's items, which are texts or anything but texts."""
     images, texts = encoder.encodes("images"), encoder.encodes("texts")
-    kinds = [item_kind(row, on_disk=images) for row in rows]
+    files = images or not texts  # else of sounds
+    kinds = [item_kind(row, on_disk=files) for row in rows]
     if "missing" in kinds:
         row = kinds.index("missing")
         raise ValueError(f"row {row} of {what} is missing ({rows[row]!r}); drop it, and its label.")
     if not texts:  # then a string can only be a file's name
         kinds = ["file" if kind == "text" else kind for kind in kinds]
-    if not images and "file" in kinds:
+    if not files and "file" in kinds:
         row = kinds.index("file")
         raise ValueError(
             f"row {row} of {what}, {os.fspath(rows[row])!r}, is written like a file, but {encoder.name!r} encodes "
@@ -123,6 +132,20 @@ def _kinds(rows: list[Any], encoder: Any, what: str) -> set[str]:
             f"{shown:.80}; give pathlib.Path objects for files, or TextSource(texts, labels) for texts."
         )
     return found
+
+
+def _are_sounds(rows: list[Any], kinds: set[str], what: str) -> bool:
+    """Whether all items are files of sounds; some only is an error."""
+    if "file" not in kinds:
+        return False
+    sounds = [isinstance(row, (str, os.PathLike)) and is_sound(os.fspath(row)) for row in rows]
+    if any(sounds) and not all(sounds):
+        sound, other = sounds.index(True), sounds.index(False)
+        raise ValueError(
+            f"row {sound} of {what}, {os.fspath(rows[sound])!r}, is a recording, but row {other} is none; give "
+            "recordings or pictures, not both."
+        )
+    return all(sounds)
 
 
 def _stacked(rows: list[Any]) -> Any:

@@ -21,6 +21,7 @@ from episodes.metrics import METRICS, Metric
 from episodes.outliers import outlier_scores
 from episodes.predictions import Predictions
 from episodes.result import Result, recipe_hash
+from episodes.setting import allowed, setting_of
 from episodes.source import Source
 
 Learns = Callable[[Episode], Tensor]
@@ -47,9 +48,11 @@ class Cell:
     answered: list[_Answered] = field(default_factory=list)  # in the block at hand
     kept: list[Predictions] = field(default_factory=list)  # in blocks before
     scores: NDArray[np.float64] = field(init=False)
+    setting: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.scores = np.zeros(self.episodes)
+        self.setting = setting_of(self.learner)
         self.source = self._choose_source()
         module = self.learner if isinstance(self.learner, torch.nn.Module) else None
         if module is not None:
@@ -100,7 +103,9 @@ class Cell:
 
     def result(self, environment: dict[str, Any], seconds: float) -> Result:
         """The finished cell."""
-        provenance = {"embedding": report} if (report := getattr(self.source, "report", None)) else {}
+        provenance: dict[str, Any] = {} if self.setting is None else {"setting": self.setting}
+        if report := getattr(self.source, "report", None):
+            provenance["embedding"] = report
         interval = "disjoint" if self.evaluation.get("sampler") == "disjoint" else "episodes"
         count, name = self.query_count or 0, str(_unicode(self.name))
         return Result(
@@ -126,7 +131,7 @@ def score(cell: Cell, episode: Episode, targets: Tensor) -> Tensor:
     """
     clock = Clock(targets.device)
     try:
-        logits = cell.learner(episode)
+        logits = cell.learner(allowed(episode, cell.setting))
     except OutOfMemory:
         raise
     except Exception as error:

@@ -38,6 +38,7 @@ class Comparison:
         lengths: episodes of a and of b; only the first ones that both have are compared.
         p_adjusted: p_value after Holm's correction for all comparisons made together; None for one alone.
         metric: what the scores are.
+        settings: of a and of b, where these differ: one of them saw more than the other.
     """
 
     a: str
@@ -54,6 +55,7 @@ class Comparison:
     lengths: tuple[int, int]
     p_adjusted: float | None = None
     metric: Metric = METRICS["accuracy"]
+    settings: tuple[str, str] | None = None
 
     exam = former_attribute("exam", "evaluation")
 
@@ -87,6 +89,8 @@ class Comparison:
         names = f"{printable(self.a)} - {printable(self.b)}"
         if not self.metric.higher_is_better:
             names += f" ({self.metric.name}, lower is better)"
+        if self.settings is not None:
+            names += f" ({self.settings[0]} against {self.settings[1]})"
         if not self.informative:
             alike = self.ci95 == 0
             why = "all the same, so there is no interval" if alike else "too few for an interval"
@@ -98,6 +102,7 @@ class Comparison:
         """All of it as JSON values; what is not a number is None."""
         data = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "metric"}
         data = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in data.items()}
+        data["settings"] = None if self.settings is None else list(self.settings)
         metric = {"metric": self.metric.name, "unit": self.metric.unit}
         return {**data, "lengths": list(self.lengths), **metric, "higher_is_better": self.metric.higher_is_better}
 
@@ -148,6 +153,7 @@ def compare(a: Result, b: Result) -> Comparison:
         interval=a.interval,
         lengths=(a.episodes, b.episodes),
         metric=a.metric,
+        settings=None if None in (a.setting, b.setting) or a.setting == b.setting else (str(a.setting), str(b.setting)),
     )
 
 

@@ -269,11 +269,11 @@ class ImageSource:
     def _naming(self, row: int | None, function: Callable[[Given], Made], given: Given) -> Made:
         try:
             return function(given)
+        except ImportError:  # a decoder is not installed, which is no fault of the file
+            raise
         # Decoders of damaged files raise anything, from SyntaxError to struct.error.
         except Exception as error:
-            raise ValueError(
-                f"cannot decode {self.describe(row)}: {error}. Replace the picture or drop that row."
-            ) from error
+            raise ValueError(f"cannot decode {self.describe(row)}: {error}. Replace it or drop that row.") from error
 
     def __repr__(self) -> str:
         return f"ImageSource({self.name!r}, {len(self)} pictures, {len(self.class_names)} classes)"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 _LOG = logging.getLogger("episodes")
 PICTURES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SOUNDS = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".wav")
 _LEFTOVERS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # of operating systems, as hidden as those with a dot
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
 TEXT_NAMES = ("text", "sentence", "query", "utterance", "document", "content")
@@ -19,40 +20,58 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # written as int writes it, so t
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "intent", "y")
 
 
+class Kind(NamedTuple):
+    """Files of one kind: what messages call them, and how their names end."""
+
+    word: str
+    endings: tuple[str, ...]
+
+
+IMAGES, RECORDINGS = Kind("pictures", PICTURES), Kind("recordings", SOUNDS)
+
+
 def pictures_by_folder(root: str | os.PathLike[str]) -> tuple[list[Path], list[int], list[str]]:
-    """Files, label numbers and class names of a folder tree where each folder of pictures is a class.
+    """As `files_by_folder`, of pictures."""
+    return files_by_folder(root, IMAGES)
+
+
+def files_by_folder(root: str | os.PathLike[str], kind: Kind) -> tuple[list[Path], list[int], list[str]]:
+    """Files, label numbers and class names of a folder tree where each folder of such files is a class.
 
     Raises:
-        ValueError: a class folder is empty, or pictures lie where their class is unclear.
+        ValueError: a class folder is empty, or files lie where their class is unclear.
         FileNotFoundError: there is no such folder.
     """
+    word = kind.word
     top = Path(root)
     if not top.is_dir():
         raise FileNotFoundError(f"there is no folder {os.fspath(root)!r}; give one with a sub-folder per class.")
-    found, other, empty, mixed = _walk(top)
+    found, other, empty, mixed = _walk(top, kind.endings)
     if "." in found:
         raise ValueError(
-            f"{found['.'][0].name!r} and {len(found['.']) - 1} more pictures lie in {os.fspath(root)!r} "
+            f"{found['.'][0].name!r} and {len(found['.']) - 1} more {word} lie in {os.fspath(root)!r} "
             "itself; put each into the sub-folder of its class."
         )
     if mixed:
         raise ValueError(
-            f"folder {mixed[0]!r} in {os.fspath(root)!r} holds both pictures and class folders; "
-            "move its own pictures into a sub-folder."
+            f"folder {mixed[0]!r} in {os.fspath(root)!r} holds both {word} and class folders; "
+            f"move its own {word} into a sub-folder."
         )
     if empty:
         listed = ", ".join(map(repr, empty[:3])) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
         raise ValueError(
-            f"class folders without pictures in {os.fspath(root)!r}: {listed}; fill or delete them. "
-            f"Pictures end in {', '.join(PICTURES)}.{_phones(other)}"
+            f"class folders without {word} in {os.fspath(root)!r}: {listed}; fill or delete them. "
+            f"{word.capitalize()} end in {', '.join(kind.endings)}.{_hint(other, root)}"
         )
     if not found:
         raise ValueError(
-            f"{os.fspath(root)!r} is empty; it must hold a sub-folder of pictures per class.{_phones(other)}"
+            f"{os.fspath(root)!r} is empty; it must hold a sub-folder of {word} per class.{_hint(other, root)}"
         )
     if other:
         shown = ", ".join(other[:3])
-        _LOG.warning("ignored %d files in %s that are no pictures: %s.%s", len(other), top.name, shown, _phones(other))
+        _LOG.warning(
+            "ignored %d files in %s that are no %s: %s.%s", len(other), top.name, word, shown, _hint(other, root)
+        )
     classes = sorted(found)
     paths = [path for name in classes for path in found[name]]
     return paths, [number for number, name in enumerate(classes) for _ in found[name]], classes
@@ -60,7 +79,12 @@ def pictures_by_folder(root: str | os.PathLike[str]) -> tuple[list[Path], list[i
 
 def pictures_below(root: str | os.PathLike[str]) -> list[Path]:
     """All pictures in a folder and its sub-folders, sorted; hidden files and folders are left out."""
-    return sorted(path for paths in _walk(Path(root))[0].values() for path in paths)
+    return files_below(root, PICTURES)
+
+
+def files_below(root: str | os.PathLike[str], endings: tuple[str, ...]) -> list[Path]:
+    """All files in a folder and its sub-folders whose names end so, sorted; hidden ones are left out."""
+    return sorted(path for paths in _walk(Path(root), endings)[0].values() for path in paths)
 
 
 def is_hidden(name: str) -> bool:
@@ -71,6 +95,11 @@ def is_hidden(name: str) -> bool:
 def is_picture(name: str) -> bool:
     """Whether a file name ends as those of pictures do."""
     return name.lower().endswith(PICTURES)
+
+
+def is_sound(name: str) -> bool:
+    """Whether a file name ends as those of recordings do."""
+    return name.lower().endswith(SOUNDS)
 
 
 def pictures_by_table(
@@ -189,14 +218,19 @@ def numbers_if_all(labels: Sequence[str]) -> list[str] | list[int]:
     return list(labels)
 
 
-def _phones(files: Sequence[str]) -> str:
-    """A hint where files are photos of telephones in a format that is not read."""
+def _hint(files: Sequence[str], root: str | os.PathLike[str]) -> str:
+    """A hint where files are photos of telephones in a format that is not read, or of the other kind."""
     found = [file for file in files if file.lower().endswith((".heic", ".heif"))]
-    return f" {found[0]!r} is a HEIC photo: export such photos as JPEG." if found else ""
+    if found:
+        return f" {found[0]!r} is a HEIC photo: export such photos as JPEG."
+    for kind, spec in ((IMAGES, "folder"), (RECORDINGS, "audio")):
+        if files and all(file.lower().endswith(kind.endings) for file in files):
+            return f" {files[0]!r} is one of {len(files)} {kind.word}: give '{spec}:{os.fspath(root)}' for those."
+    return ""
 
 
-def _walk(top: Path) -> tuple[dict[str, list[Path]], list[str], list[str], list[str]]:
-    """Pictures by folder, other files, empty folders, and folders with both pictures and sub-folders."""
+def _walk(top: Path, endings: tuple[str, ...]) -> tuple[dict[str, list[Path]], list[str], list[str], list[str]]:
+    """Such files by folder, other files, empty folders, and folders with both such files and sub-folders."""
     found: dict[str, list[Path]] = {}
     other: list[str] = []
     empty: list[str] = []
@@ -210,11 +244,11 @@ def _walk(top: Path) -> tuple[dict[str, list[Path]], list[str], list[str], list[
         seen.add(real)
         folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
         files = sorted(file for file in files if not is_hidden(file))
-        pictures = [Path(place, file) for file in files if is_picture(file)]
-        other += [file for file in files if not is_picture(file)]
+        wanted = [Path(place, file) for file in files if file.lower().endswith(endings)]
+        other += [file for file in files if not file.lower().endswith(endings)]
         name = Path(place).relative_to(top).as_posix()
-        if pictures:
-            found[name] = pictures
+        if wanted:
+            found[name] = wanted
             mixed += [name] if folders and name != "." else []
         elif not folders and name != ".":
             empty.append(name)

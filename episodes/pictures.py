@@ -13,6 +13,7 @@ from torch import Tensor
 from episodes.inputs import check_whole
 from episodes.pixels import to_eight_bits, to_pixels
 from episodes.precision import as_float
+from episodes.sounds import as_mel_picture, is_recording
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,9 +59,11 @@ class CentreCrop:
 
 
 def decode_picture(data: bytes) -> Image.Image:
-    """An encoded picture (JPEG, PNG, ...) as RGB, turned upright by its EXIF orientation."""
+    """An encoded picture (JPEG, PNG, ...) as RGB, turned upright by its EXIF orientation; or a recording's log-mel."""
     from PIL import Image, UnidentifiedImageError
 
+    if is_recording(data):
+        return as_mel_picture(data)
     if not data:
         raise ValueError("the file is empty")
     Image.init()

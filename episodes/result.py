@@ -119,6 +119,12 @@ class Result:
         return self.evaluation.get("shot")
 
     @property
+    def setting(self) -> str | None:
+        """What the learner was allowed to see, one of `episodes.SETTINGS`; None where it did not say."""
+        known = self.provenance.get("setting")
+        return known if isinstance(known, str) else None
+
+    @property
     def dataset(self) -> str:
         """Name of the dataset."""
         return str(self.evaluation["dataset"]["name"])

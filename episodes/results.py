@@ -10,7 +10,7 @@ from typing import Any
 from episodes.files import write_atomically
 from episodes.predictions import predictions_path
 from episodes.printable import printable
-from episodes.report.tables import to_text
+from episodes.report.tables import to_html_table, to_text
 from episodes.result import Result, describe_evaluation, group_by_evaluation, longest
 from episodes.results_file import ResultsFile as ResultsFile
 from episodes.results_file import line_of, read_lines
@@ -93,6 +93,10 @@ class Results(Mapping[str, Result]):
 
     def __str__(self) -> str:
         return to_text(self)
+
+    def _repr_html_(self) -> str:
+        """The table, as notebooks show it."""
+        return to_html_table(self)
 
     def __repr__(self) -> str:
         return f"Results({', '.join(f'{printable(cell.learner)}: {cell}' for cell in self.cells)})"

@@ -26,7 +26,7 @@ class Source(Protocol):
         labels: class of each row ``[M]``, int64 in ``0..C-1``, in host memory.
         class_names: one name per class ``[C]``.
         name: what messages and results call it.
-        kind: ``"features"`` or ``"images"`` or ``"texts"``: what a row is.
+        kind: ``"features"``, ``"images"``, ``"texts"`` or ``"sounds"``: what a row is.
     """
 
     labels: Tensor
@@ -73,9 +73,12 @@ class StoredSource(Source, Protocol):
 
 
 def tower_of(source: Source) -> str:
-    """Which tower of an encoder takes the rows: ``"texts"``, or ``"images"`` (tensors of any shape go there too)."""
-    texts = getattr(source, "kind", "") == "texts" and not isinstance(source, TensorSource)
-    return "texts" if texts else "images"
+    """Which tower of an encoder takes the rows: ``"texts"``, ``"sounds"`` (samples), else ``"images"``.
+
+    Tensors of any shape go to the last, and so do recordings as pictures.
+    """
+    kind = getattr(source, "kind", "")
+    return kind if kind in ("texts", "sounds") and not isinstance(source, TensorSource) else "images"
 
 
 def number_labels(

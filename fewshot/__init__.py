@@ -43,6 +43,7 @@ _MODULES = {
 # Public packages, imported like names when they are first used: `fewshot.zsl.conse`.
 _PACKAGES = (
     "adaptation",
+    "app",
     "augmentation",
     "cache",
     "classifier",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from episodes.episode import Episode, Support
 from episodes.outliers import log_odds_against_best
+from episodes.setting import derived_setting
 from fewshot.maths.precision import readable, second_look
 from fewshot.registry import argument_names, spec_string
 
@@ -52,6 +53,11 @@ class Learner(nn.Module):
     tolerance: ClassVar[float] = 1e-4
     expected_failures: ClassVar[Mapping[str, str]] = {}
     untrained: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def setting(self) -> str:
+        """What it may see, one of `episodes.SETTINGS`; `episodes.evaluate` shows it no more."""
+        return derived_setting(self.transductive, self.needs)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let `adapt` of every learner see the support only, also where it is called with an episode."""

@@ -21,6 +21,7 @@ ENTRIES = {
     "centre": "fewshot.transforms:Centre",
     "power": "fewshot.transforms:Power",
     "rescale": "fewshot.transforms:Rescale",
+    "standardise": "fewshot.transforms:Standardise",
     "whiten": "fewshot.transforms:Whiten",
     "cl2n": "fewshot.transforms:CL2N",
     "coral": "fewshot.adaptation.statistics:CORAL",
@@ -198,6 +199,45 @@ class CL2N(_Fitted):
         return normalize(rows - state, dim=-1)
 
 
+class Standardise(_Fitted):
+    """Brings each feature to mean 0 and variance 1: ``(x - mean_d) / std_d``, for columns of different units.
+
+    Mean and standard deviation (of all rows, divided by their number) are those of the base data, or of the episode's
+    support where none was given. A feature without any spread is only centred.
+    """
+
+    name = "standardise"
+    removes = ("offset", "scale")
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("std", torch.zeros(0))
+
+    def fit(self, base: Source | Tensor) -> Transform:
+        """Take mean and standard deviation of base data ``[M, D]``."""
+        super().fit(base)
+        total = sum((part.double() - self.mean.double()).square().sum(0) for part in _parts(base))
+        self.std = _spread(torch.as_tensor(total) / len(base), self.mean.double()).float()
+        return self
+
+    def adapt(self, support: Support) -> State:
+        """What is subtracted, and by what it is divided, each ``[E, 1, D]``."""
+        mean = super().adapt(support)
+        if self.std.numel():
+            return mean, self.std.to(mean).expand_as(mean)
+        known = (support.labels >= 0).to(mean.dtype)  # [E, S]
+        known = known if support.weights is None else known * support.weights.to(mean.dtype)
+        total = known.sum(1, keepdim=True)
+        share = (known / torch.where(total > 0, total, 1)).unsqueeze(1)  # [E, 1, S]
+        return mean, _spread(product(share, (support.support - mean).square()), mean)
+
+    def forward(self, rows: Tensor, state: State) -> Tensor:
+        """Subtract and divide."""
+        mean, std = state
+        return (rows - mean) / std
+
+
 class Whiten(_Fitted):
     """Decorrelates with the covariance of base data: ``(x - mean) (Σ + shrinkage tr(Σ)/D I)^(-1/2)``.
 
@@ -357,6 +397,11 @@ def load_transform(spec: str | Transform) -> Transform:
         return spec
     name, arguments = parse_spec(spec)
     return build(TRANSFORMS.get(name), name, arguments)
+
+
+def _spread(variance: Tensor, mean: Tensor) -> Tensor:
+    """Standard deviations; 1 where rows differ by no more than the rounding of their mean."""
+    return torch.where(variance > (1e-6 * mean).square(), variance, 1).sqrt()
 
 
 def _parts(base: Source | Tensor) -> Any:

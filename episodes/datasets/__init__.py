@@ -13,6 +13,7 @@ from episodes.spec import check_names, parse_arguments
 
 ENTRIES = {
     "arrays": "episodes.datasets.local:arrays",
+    "audio": "episodes.datasets.local:audio",
     "cifar-fs": "episodes.datasets.cifar:cifar_fs",
     "coop": "episodes.datasets.coop:coop",
     "csv": "episodes.datasets.local:csv",
@@ -38,9 +39,9 @@ def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Sourc
 
     Args:
         spec: ``"digits"``, ``"omniglot:test"``, ``"omniglot:train+val(rotations=False)"``,
-            ``"cifar-fs:test"``, ``"folder:photos/"``, ``"csv:index.csv"``, ``"text-csv:intents.csv"``,
-            ``"arrays:bank.npz"``, ...; a source is returned as it is. A `pathlib.Path` is a folder of class
-            folders or an ``.npz`` archive, and so is a string that names a folder but no dataset.
+            ``"cifar-fs:test"``, ``"folder:photos/"``, ``"audio:recordings/"``, ``"csv:index.csv"``,
+            ``"text-csv:intents.csv"``, ``"arrays:bank.npz"``, ...; a source is returned as it is. A `pathlib.Path` is
+            a folder of class folders or an ``.npz`` archive, and so is a string that names a folder but no dataset.
         options: of the dataset; they override those in brackets. Each dataset documents its own, for example
             `episodes.datasets.omniglot.omniglot`. Those to be downloaded take ``download=True`` and ``root``:
             where they lie, by default the folder named by the environment variable EPISODES_DATA, else

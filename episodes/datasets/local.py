@@ -1,4 +1,4 @@
-"""Your own data: a folder of pictures, a table, an archive of arrays."""
+"""Your own data: a folder of pictures or recordings, a table, an archive of arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.archives import archive_names, read_archive
+from episodes.audio_source import AudioSource
 from episodes.image_source import ImageSource
+from episodes.log_mel import LogMel
 from episodes.source import TensorSource
 from episodes.text_source import TextSource
 
@@ -23,6 +25,30 @@ def folder(path: str, *, size: int = 84, workers: int | None = None) -> ImageSou
         workers: decoding threads.
     """
     return ImageSource.from_folder(path, size=size, workers=workers)
+
+
+def audio(
+    path: str,
+    *,
+    seconds: float | None = None,
+    rate: int = 16000,
+    bands: int = 64,
+    columns: int = 64,
+    workers: int | None = None,
+) -> AudioSource:
+    """Recordings in one folder per class, or named in a table, as log-mel pictures; see `AudioSource.from_folder`.
+
+    Args:
+        path: the folder that holds the class folders, or a table of file names and labels (``.csv``, ``.tsv``).
+        seconds: keep the middle of longer recordings, put shorter ones between zeros; None: all of each.
+        rate: samples a second that they are brought to.
+        bands: height of a picture.
+        columns: width of a picture.
+        workers: decoding threads.
+    """
+    mel = LogMel(rate=rate, bands=bands, columns=columns)
+    read = AudioSource.from_csv if path.lower().endswith((".csv", ".tsv")) else AudioSource.from_folder
+    return read(path, seconds=seconds, mel=mel, workers=workers)
 
 
 def csv(

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 
 from episodes.comparison import compare
 from episodes.metrics import Metric
@@ -36,7 +37,7 @@ class Grid:
         cells: by (learner, task).
         best: cells with the best mean on their task.
         near: cells that do not differ from the best at the 5 % level (paired, exact, Holm).
-        notes: which interval, and over how many episodes.
+        notes: which interval, over how many episodes, and who was allowed to see more than the others.
     """
 
     metric: Metric
@@ -83,7 +84,7 @@ def _grid(metric: Metric, results: list[Result]) -> Grid:
         near.update((names[id(cell)], column) for cell, p in zip(others, adjusted, strict=True) if p > 0.05)
     return Grid(
         metric, list(dict.fromkeys(names.values())), columns, cells, best, near - best,
-        _notes(results, groups, columns),
+        [*_notes(results, groups, columns), *_settings(results, names)],
     )  # fmt: skip
 
 
@@ -99,6 +100,20 @@ def _notes(results: list[Result], groups: list[list[Result]], columns: list[str]
         if note := classes_note(group[0].evaluation):
             notes.append(f"{column}: episodes are drawn {note}")
     return notes
+
+
+def _settings(results: list[Result], names: dict[int, str]) -> list[str]:
+    """Learners by setting, where there are several."""
+    by_setting: dict[str, list[str]] = {}
+    for cell in results:
+        if cell.setting is not None:
+            by_setting.setdefault(cell.setting, []).append(names[id(cell)])
+    if len(by_setting) < 2:
+        return []
+    commonest = max(by_setting, key=lambda name: len(by_setting[name]))
+    others = "; ".join(f"{name}: {', '.join(dict.fromkeys(held))}" for name, held in by_setting.items()
+                       if name != commonest)  # fmt: skip
+    return [f"settings: {others}; the others are {commonest}"]
 
 
 def to_text(results: HasCells | Iterable[Result], width: int | None = None) -> str:
@@ -133,6 +148,27 @@ def _text(table: Grid, width: int | None = None) -> str:
         rule = "-" * max(map(len, own))
         lines += [own[0].rstrip(), rule, *(line.rstrip() for line in own[1:]), rule]
     return "\n".join([*lines, *table.notes, *table.legend("*", "~")])
+
+
+def to_html_table(results: HasCells | Iterable[Result]) -> str:
+    """The same tables as HTML without any style, as notebooks show it; names are escaped."""
+    return "\n".join(map(_html, grids(results))) or "<p>no results</p>"
+
+
+def _html(table: Grid) -> str:
+    head = "".join(f"<th>{escape(printable(cell))}</th>" for cell in (table.metric.heading, *table.tasks))
+    lines = [f"<table><thead><tr>{head}</tr></thead><tbody>"]
+    for learner in table.learners:
+        cells = [f"<th>{escape(printable(learner))}</th>"]
+        for task in table.tasks:
+            cell, place = table.cells.get((learner, task)), (learner, task)
+            shown = escape(cell.written()) if cell else "-"
+            cells.append(
+                f"<td>{f'<b>{shown}</b>' if place in table.best else shown}{' ~' if place in table.near else ''}</td>"
+            )
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    notes = [*table.notes, *table.legend("bold:", "~")]
+    return "\n".join([*lines, "</tbody></table>", f"<p><small>{'<br>'.join(map(escape, notes))}</small></p>"])
 
 
 def _folded(widths: list[int], width: int | None) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,8 +27,10 @@ class DomainAdapter(Transform):
 
     Class attributes:
         reweights: True if it sets `Episode.weights`, which the learner behind it must honour.
+        setting: what it may see, one of `episodes.SETTINGS`.
     """
 
+    setting: ClassVar[str] = "domain-adaptation"
     sees_target = True
     reweights: bool = False
 
@@ -64,6 +66,7 @@ class AdaptedPipeline(Pipeline):
 
     transductive = True
     shows_target = True
+    setting = "domain-adaptation"
 
     def __init__(self, transforms: Sequence[Transform], learner: Learner) -> None:
         super().__init__(transforms, learner)

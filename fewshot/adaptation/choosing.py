@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from episodes.episode import Episode
+from fewshot.adaptation.adapter import AdaptationWarning
+from fewshot.adaptation.importance import importance_validation
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
 
 NOTHING = "nothing"
-SCORES = ("reverse", "information")
 _LEAST = 0.02  # gains below it are not worth a change
 
 
@@ -70,11 +72,23 @@ class Choice(NamedTuple):
     scores: dict[str, float]  # of every candidate, NOTHING among them
     margin: float  # by how much the best is above NOTHING
     error: float  # standard error of that difference over episodes; NaN for a single one
+    harmful: tuple[str, ...] = ()  # candidates that are clearly below NOTHING
+
+    @property
+    def warning(self) -> str | None:
+        """In words, where adapting would do harm by this score."""
+        if not self.harmful:
+            return None
+        worst = min(self.harmful, key=lambda name: self.scores[name])
+        gap = self.scores[worst] - self.scores[NOTHING]
+        others = f", as would {len(self.harmful) - 1} others" if len(self.harmful) > 1 else ""
+        return f"{worst} would do harm ({gap:+.3f} against nothing){others}, by a score that knows no target label."
 
     def __str__(self) -> str:
         table = "\n".join(f"  {name:32s} {score:.3f}" for name, score in sorted(self.scores.items(), key=_by_score))
         verdict = "do not adapt: no candidate is clearly better" if self.adapter == NOTHING else f"use {self.adapter}"
-        return f"{table}\n{verdict} ({self.margin:+.3f} ± {self.error:.3f} against nothing)"
+        said = [f"{table}\n{verdict} ({self.margin:+.3f} ± {self.error:.3f} against nothing)", self.warning]
+        return "\n".join(part for part in said if part)
 
 
 def choose_adapter(candidates: Sequence[str], learner: str, episode: Episode, *, score: str = "reverse") -> Choice:
@@ -87,22 +101,37 @@ def choose_adapter(candidates: Sequence[str], learner: str, episode: Episode, *,
         candidates: specs of adapters, also several in a row: ``["domain-centre", "l2 | tca"]``.
         learner: spec of what follows: ``"logistic"``.
         episode: a batch; support of the source; the target is `Episode.unlabelled`, or else the queries.
-        score: ``"reverse"`` (`reverse_validation`) or ``"information"``.
+        score: ``"reverse"`` (`reverse_validation`), ``"information"`` or ``"importance"`` (`importance_validation`).
 
     Raises:
         ValueError: an unknown score, or a spec that cannot be read.
+
+    Warns:
+        AdaptationWarning: some candidate is clearly worse than nothing, by as much as would make a better one chosen.
     """
     if score not in SCORES:
         raise ValueError(f"score={score!r}; it must be one of {', '.join(SCORES)}.")
-    measure = reverse_validation if score == "reverse" else information
     specs = {NOTHING: learner, **{name: f"{name} | {learner}" for name in candidates}}
-    found = {name: measure(load_learner(spec), episode) for name, spec in specs.items()}  # [E] each
+    found = {name: SCORES[score](load_learner(spec), episode) for name, spec in specs.items()}  # [E] each
+    choice = choose(found)
+    if choice.warning is not None:
+        warnings.warn(choice.warning, AdaptationWarning, stacklevel=2)
+    return choice
+
+
+def choose(found: Mapping[str, Tensor]) -> Choice:
+    """The verdict on scores ``[E]`` of candidates, `NOTHING` among them."""
     means = {name: float(values.mean()) for name, values in found.items()}
     best = max(means, key=lambda name: means[name])
-    gaps = found[best] - found[NOTHING]
-    error = float(gaps.std() / len(gaps) ** 0.5) if len(gaps) > 1 else float("nan")
-    least = max(_LEAST, 2 * error) if len(gaps) > 1 else _LEAST
-    return Choice(best if means[best] - means[NOTHING] > least else NOTHING, means, float(gaps.mean()), error)
+    gaps = {name: values - found[NOTHING] for name, values in found.items()}
+    bounds = {name: max(_LEAST, 2 * _error(gap)) if len(gap) > 1 else _LEAST for name, gap in gaps.items()}
+    chosen = best if means[best] - means[NOTHING] > bounds[best] else NOTHING
+    harmful = tuple(name for name in found if means[name] - means[NOTHING] < -bounds[name])
+    return Choice(chosen, means, float(gaps[best].mean()), _error(gaps[best]), harmful)
+
+
+def _error(gap: Tensor) -> float:
+    return float(gap.std() / len(gap) ** 0.5) if len(gap) > 1 else float("nan")
 
 
 def _target(episode: Episode) -> Tensor:
@@ -112,3 +141,10 @@ def _target(episode: Episode) -> Tensor:
 
 def _by_score(item: tuple[str, float]) -> float:
     return -item[1]
+
+
+SCORES: dict[str, Callable[[Learner, Episode], Tensor]] = {
+    "reverse": reverse_validation,
+    "information": information,
+    "importance": importance_validation,
+}

@@ -12,14 +12,13 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
-from episodes.source import tower_of
 from fewshot.classifier.adapted import Adapted, HeldOut, task
 from fewshot.classifier.answering import AnsweringEstimator
 from fewshot.classifier.base import LearnerEstimator, warn_uncalibrated
 from fewshot.classifier.calibration import own_temperature
 from fewshot.classifier.explanation import Explanation, Neighbour, nearest
 from fewshot.classifier.labels import as_labels, merge_labels, reject_label
-from fewshot.classifier.rows import as_items, check_array, embed_items, item_names
+from fewshot.classifier.rows import as_items, check_array, embed_items, item_names, seen_as
 from fewshot.learner import Learner
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ class FewShotClassifier(AnsweringEstimator):
                 y = as_labels(y)
                 check_consistent_length(items, y)
             rows = embed_items(items, self.encoder_, self.cache, self.device)
-            self._seen = tower_of(items) if reset else self._seen
+            self._seen = seen_as(items) if reset else self._seen
             return rows, y, item_names(items)
         X = check_array(X, self.learner_)
         kind = [np.float64, np.float32] if reset else self.support_.dtype

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from episodes.any_source import as_source
+from episodes.audio_source import AudioSource
 from episodes.image_source import ImageSource
 from episodes.inputs import is_pil, is_table, rows_of
 from episodes.pixels import channels_at
@@ -69,7 +70,7 @@ def as_items(X: Any, encoder: Any, seen: str | None = None) -> StoredSource:
     Args:
         X: files, images or texts, as `fewshot.embed` takes them.
         encoder: whose towers decide what strings may be.
-        seen: ``"images"`` or ``"texts"``: what was fitted, or None.
+        seen: what was fitted, as `seen_as` has it, or None.
 
     Raises:
         ValueError: X is empty, a single item, of several kinds, or of another kind than what was fitted.
@@ -77,13 +78,20 @@ def as_items(X: Any, encoder: Any, seen: str | None = None) -> StoredSource:
     if isinstance(X, (str, os.PathLike)):
         rows_of(X)  # which says that X is a single item: names of datasets are for `embed`
     items = as_source(X, encoder, what="X")
-    tower = tower_of(items)
-    if seen is not None and tower != seen:
+    given = seen_as(items)
+    if seen is not None and given != seen:
         raise ValueError(
-            f"X holds {tower} ({items.describe(0)}), but {seen} were fitted, and their features differ even in "
-            f"one model; give {seen}, or fit {tower}."
+            f"X holds {given} ({items.describe(0)}), but {seen} were fitted, and their features differ even in "
+            f"one model; give {seen}, or fit {given}."
         )
     return items
+
+
+def seen_as(items: StoredSource) -> str:
+    """The kind of items that a classifier is fitted on: of sounds also how they are read, where that was chosen."""
+    if isinstance(items, AudioSource):
+        return f"sounds by {items.settings}" if items.settings else "sounds"
+    return tower_of(items)
 
 
 def item_names(items: StoredSource) -> list[str | None]:

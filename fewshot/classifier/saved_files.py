@@ -57,6 +57,7 @@ def read_config(folder: Path, kind: str = KINDS[0]) -> dict[str, Any]:
         "reject": field(config, "reject", (float, null), where),
         "reject_label": field(config, "reject_label", (*_LABELS, null), where),
         "calibrated": field(config, "calibrated", bool, where, default=True),
+        "seen": field(config, "seen", (str, null), where, default=None),
         "feature_names": field(config, "feature_names", list, where, each=str),
         "model_sha256": field(config, "model_sha256", str, where),
     }

@@ -72,6 +72,7 @@ def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) ->
         "classes": classifier.classes_.tolist(),
         "classes_dtype": classifier.classes_.dtype.str,
         "temperature": classifier.temperature_,
+        "seen": getattr(classifier, "_seen", None),
         **{name: getattr(classifier, name) for name in classifier.saved_parameters},
         "feature_names": getattr(classifier, "feature_names_in_", np.array([])).tolist(),
         **more,
@@ -122,6 +123,7 @@ def load(cls: type[Any], folder: Path, changes: Mapping[str, Any]) -> Any:
         classifier._restore(
             tensors, config["classes"], temperature=config["temperature"], columns=config["feature_names"], more=config
         )
+    classifier._seen = config["seen"]
     _check_encoder(classifier.encoder_, config, folder)
     classifier._adapted.asked = _asked(tensors, len(classifier.classes_), folder)
     return classifier

@@ -15,7 +15,6 @@ from torch.nn.functional import normalize
 
 from episodes.episode import Support
 from episodes.precision import is_sparse, refuse_unusual
-from episodes.source import tower_of
 from fewshot.classifier.adapted import Adapted, on_device, task
 from fewshot.classifier.base import warn_uncalibrated
 from fewshot.classifier.calibration import own_temperature
@@ -24,7 +23,7 @@ from fewshot.classifier.features import are_features
 from fewshot.classifier.labels import as_labels, reject_label
 from fewshot.classifier.multi_label import as_indicators, known_labels, margins, one_against_nothing
 from fewshot.classifier.none_of_these import UNKNOWN_FIT, encode_anything, fit_of, least_fit
-from fewshot.classifier.rows import as_items, embed_items, refuse_missing
+from fewshot.classifier.rows import as_items, embed_items, refuse_missing, seen_as
 from fewshot.classifier.sentences import Sentence, ZeroShotExplanation
 from fewshot.classifier.worded import WEIGHTINGS, WordedEstimator, as_tensors
 from fewshot.learner import Learner
@@ -300,7 +299,7 @@ class ZeroShotClassifier(WordedEstimator):
             X = (X.float() if X.dtype in (torch.float16, torch.bfloat16) else X).numpy()
         if not are_features(X):
             items = as_items(X, self.encoder_, None if reset else self._seen)
-            self._seen = tower_of(items) if reset else self._seen
+            self._seen = seen_as(items) if reset else self._seen
             return embed_items(items, self.encoder_, self.cache, self.device).astype(np.float32)
         refuse_missing(X)
         rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)

@@ -13,6 +13,7 @@ from importlib import import_module
 VERBS = {
     "fit": "a folder of photos, a table of texts or class names into a saved classifier",
     "predict": "ask a saved classifier about new pictures or texts, into a CSV file",
+    "app": "teach a classifier with a few pictures or names in a browser, and take it away",
     "export": "a saved classifier as one ONNX file, which answers without torch",
     "finetune": "fine-tune an encoder on labelled pictures or texts, for use as --encoder",
     "evaluate": "evaluate learners on N-way K-shot episodes and print a table with intervals",

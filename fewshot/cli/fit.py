@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.options import add_device, add_prompts, read_templates
+from fewshot.cli.options import SOUNDS_BY, add_device, add_prompts, read_templates
 
 _SHOWN = 10  # suspects
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
         "  fewshot fit photos/ --encoder timm:mobilenetv2_100 --out birds/      # photos/CLASS/*.jpg\n"
+        "  fewshot fit recordings/ --out calls/                              # recordings/CLASS/*.wav\n"
         "  fewshot fit messages.csv --encoder text:minilm --out intents/        # columns text, label\n"
         "  fewshot fit more/ --add --out birds/                                 # further photos or classes\n"
         '  fewshot fit --classes owl crow --task "night pictures" --out zero/   # no example at all\n'
@@ -28,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder", metavar="SPEC",
         help="what turns items into features (fewshot list encoders); default timm:mobilenetv2_100 for pictures, "
-        "text:minilm for texts, open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
+        "the pixels of their log-mel for recordings, text:minilm for texts, "
+        "open_clip:ViT-B-32/laion2b_s34b_b79k for class names alone",
     )  # fmt: skip
     parser.add_argument("--learner", metavar="SPEC", help="default 'l2 | logistic', or 'zero-shot' without examples")
     parser.add_argument(
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         counts = sorted(examples.labels.count(name) for name in classes)
         each = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
-        what = "pictures" if examples.kind == "images" else "texts"
+        what = {"images": "pictures", "sounds": "recordings", "texts": "texts"}[examples.kind]
         print(f"{len(examples.items):,} {what}, {len(classes)} classes of {each}", file=sys.stderr)
     if options.add:
         classifier, names = _more(options, out, examples)
@@ -86,7 +88,7 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
     from fewshot import FewShotClassifier, ZeroShotClassifier, load_learner
 
     learner = options.learner or "l2 | logistic"
-    default = "timm:mobilenetv2_100" if kind == "images" else "text:minilm"
+    default = {"texts": "text:minilm", "sounds": SOUNDS_BY}.get(kind, "timm:mobilenetv2_100")
     if options.strategy and "text" in load_learner(learner).needs:
         raise ValueError(f"--strategy fine-tunes for learners on examples alone, and {learner!r} uses words as well.")
     shared = {"cache": options.cache, "device": options.device, "reject": options.reject}

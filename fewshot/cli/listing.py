@@ -12,8 +12,11 @@ KINDS = ("learners", "encoders", "datasets", "transforms", "splits", "suites")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb's options."""
-    parser.epilog = "example:\n  fewshot list learners"
+    parser.epilog = (
+        "examples:\n  fewshot list learners\n  fewshot list learners ridge   # its arguments, and what they mean"
+    )
     parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind; all by default")
+    parser.add_argument("name", nargs="?", help="one of that kind: its arguments and its description")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--markdown", action="store_true", help="learners as a table with their sources")
 
@@ -26,6 +29,9 @@ def run(options: argparse.Namespace) -> int:
         if options.kind != "learners":
             raise ValueError("--markdown is a table of learners; write: fewshot list learners --markdown")
         print(learner_table(), end="")
+        return 0
+    if options.name:
+        print(_one(options.kind, options.name))
         return 0
     found = {kind: _entries(kind) for kind in ([options.kind] if options.kind else KINDS)}
     if options.json:
@@ -43,6 +49,25 @@ def run(options: argparse.Namespace) -> int:
 def _entries(kind: str) -> dict[str, str]:
     names, get = _source(kind)
     return {name: _summary(get(name)) + _also(kind, name) for name in names}
+
+
+def _one(kind: str, name: str) -> str:
+    """All that is known of one: how it is written, with its arguments and their defaults, and its description."""
+    import inspect
+
+    if kind == "learners":
+        from fewshot.learners import ALIASES
+
+        name = ALIASES.get(name, name)
+    thing = _source(kind)[1](name)
+    if isinstance(thing, str):
+        return f"{name}: {thing}"
+    words = inspect.signature(thing).parameters.values()
+    written = [
+        str(word.replace(annotation=inspect.Parameter.empty)) for word in words if word.kind is not word.VAR_KEYWORD
+    ]
+    described = (inspect.getdoc(thing) or "").rstrip()
+    return f"{name}({', '.join(written)}){_also(kind, name)}\n\n{described}"
 
 
 def _also(kind: str, name: str) -> str:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  fewshot predict intents/ --texts messages.txt"
     )
     parser.add_argument("model", metavar="MODEL", help="folder that fewshot fit wrote")
-    parser.add_argument("items", nargs="*", metavar="FILE", help="pictures, or folders of them")
+    parser.add_argument("items", nargs="*", metavar="FILE", help="pictures or recordings, or folders of them")
     parser.add_argument("--texts", metavar="FILE", help="a text per line, or a table with a column of texts")
     parser.add_argument("--text-column", metavar="NAME", help="of that table")
     parser.add_argument("--csv", metavar="FILE", help="write the table there; without it, it goes to the terminal")
@@ -43,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Ask about the items, some hundreds at a time."""
     from episodes.progress import progress_bar
-    from fewshot.cli.examples import read_items
+    from fewshot.cli.examples import read_items, takes
 
     model = Path(options.model)
     classifier = load_classifier(model, options)
     items, names, kind = read_items(options.items, options.texts, options.text_column)
-    if not classifier.encoder_.encodes(kind):
+    if not takes(classifier.encoder_, kind):
         raise ValueError(f"{options.model!r} classifies no {kind}; its encoder is {classifier.encoder_.name!r}.")
     kept = read_names(model, len(getattr(classifier, "support_", ())))
     done, bad = 0, 0

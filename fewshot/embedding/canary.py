@@ -27,6 +27,7 @@ _LOG = logging.getLogger("fewshot")
 SAME = 0.9999  # cosine: kernels and batch sizes stay above, another resize or checkpoint falls below
 # Short ones: what an encoder does with texts beyond its context is in its fingerprint.
 TEXTS = ["a photo of a cat", "Zwölf Boxkämpfer", "12:30", "x x x x"]
+_SAMPLES = (16000, 9000, 24000)  # of noise, at whatever rate
 _SIZES = [(64, 48), (40, 72), (56, 56), (96, 40)]  # of the coarse blocks, in blocks of 4 pixels
 _checked: set[tuple[str, str]] = set()  # spaces whose canaries this process has compared
 _checking = Lock()
@@ -131,9 +132,9 @@ def compare(kept: dict[str, Any], rows: Tensor | ArrayLike, space: Any) -> None:
 
 
 def _name(source: StoredSource, encoder: Any) -> str:
-    """``"texts"``, ``"images"``, or, where only the data tell what an input looks like, ``"images 3x32x32"``."""
+    """The tower, or, where only the data tell what an input looks like, ``"images 3x32x32"``."""
     tower = tower_of(source)
-    if tower == "texts":
+    if tower != "images":
         return tower
     if encoder.transform is not None and len({image.shape for image in _inputs(encoder)}) == 1:
         return tower  # else the transform keeps each image's size
@@ -141,16 +142,24 @@ def _name(source: StoredSource, encoder: Any) -> str:
     return f"{tower} {'x'.join(map(str, shape))}"
 
 
-def _batch(name: str, encoder: Any) -> Tensor | list[str]:
+def _batch(name: str, encoder: Any) -> Tensor | list[str] | list[Tensor]:
     """The canaries as the encoder's input."""
     kind, _, shape = name.partition(" ")
     if kind == "texts":
         return TEXTS
+    if kind == "sounds":
+        return [_noise(length) for length in _SAMPLES]
     if not shape:
         return torch.stack(_inputs(encoder))
     sizes = [len(_SIZES), *map(int, shape.split("x"))]
     noise = hashlib.shake_256(b"fewshot canary").digest(math.prod(sizes))
     return torch.frombuffer(bytearray(noise), dtype=torch.uint8).reshape(sizes).float().div_(255)
+
+
+def _noise(length: int) -> Tensor:
+    """Samples in -0.5..0.5 that fade away ``[length]``."""
+    bits = bytearray(hashlib.shake_256(b"fewshot canary %d" % length).digest(length))
+    return (torch.frombuffer(bits, dtype=torch.uint8).float() / 255 - 0.5) * torch.linspace(1, 0.1, length)
 
 
 def _inputs(encoder: Any) -> list[Tensor]:

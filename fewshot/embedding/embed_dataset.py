@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fewshot.encoders.encoder import Encoder
 
 Run = Callable[[Work, Callable[[int], Any]], Iterator[FillReport]]
+_LOG = logging.getLogger("fewshot")
 _ATTEMPTS = 3
 
 
@@ -110,6 +112,7 @@ def embed(
     plan = settings.plan(source)
     if settings.stop_at_failure:
         plan.refuse_failures()
+    _warn_of_twins(plan)
     forward = settings.forward(model)
 
     with _opened(cache) as store:
@@ -175,6 +178,27 @@ def _complete(
         f"{len(left)} of {len(plan.source)} rows are still missing after {_ATTEMPTS} rounds ({named}, ...). "
         "Do all workers see the cache folder? The same call resumes from here."
     )
+
+
+def _warn_of_twins(plan: Plan) -> None:
+    """Say which content has labels of several classes."""
+    if not plan.duplicates:
+        return
+    labels = plan.source.labels.numpy()
+    readable = np.ones(len(labels), dtype=bool)
+    readable[list(plan.failures)] = False
+    rows = np.flatnonzero(readable)
+    keys = np.ascontiguousarray(plan.keys[rows, 0]).view("V16").reshape(-1)
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    twins = rows[first[group]]  # the first row of the same content
+    differ = np.flatnonzero(labels[rows] != labels[twins])
+    if len(differ):
+        row, twin, names = int(rows[differ[0]]), int(twins[differ[0]]), plan.source.class_names
+        _LOG.warning(
+            "rows of %r with the content of a row of another class: %d, the first %s (%r), as %s (%r).",
+            plan.source.name, len(differ), plan.source.describe(row), names[labels[row]],
+            plan.source.describe(twin), names[labels[twin]],
+        )  # fmt: skip
 
 
 @contextmanager

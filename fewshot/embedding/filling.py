@@ -78,6 +78,7 @@ def fill(
                 _note(report, work, batch.failures)
                 if batch.units:
                     rows, ready = _to_host(_timed(forward, batch, size) if size.searching else forward(batch.inputs))
+                    _check_width(rows, space.dim, work, batch)
                     unwritten.append(thread.submit(_write, writer, work, batch, rows, ready, report))
                 while len(unwritten) > _UNWRITTEN:
                     report.computed += unwritten.popleft().result()
@@ -108,6 +109,15 @@ def _timed(forward: Forward, batch: Batch, size: BatchSize) -> Tensor:
     if forward.limit is not None:
         size.settle(forward.limit)
     return rows
+
+
+def _check_width(rows: Tensor, dim: int, work: Work, batch: Batch) -> None:
+    """Refuse features of another width: images of several sizes, which met in no batch."""
+    if rows.shape[1] != dim:
+        raise ValueError(
+            f"{work.source.describe(work.rows[batch.units[0]])} becomes {rows.shape[1]:,} features, others {dim:,}; "
+            "images of several sizes need an encoder that brings them to one, such as 'pixels(size=32)'."
+        )
 
 
 def _to_host(rows: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:

@@ -76,7 +76,7 @@ class Forward:
         self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
 
-    def __call__(self, batch: Tensor | Sequence[str]) -> Tensor:
+    def __call__(self, batch: Tensor | Sequence[Any]) -> Tensor:
         """Features ``[B, D]`` on the device, in memory of their own.
 
         Raises:
@@ -102,11 +102,13 @@ class Forward:
             return self(batch)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _forward(self, batch: Tensor | Sequence[str]) -> Tensor:
+    def _forward(self, batch: Tensor | Sequence[Any]) -> Tensor:
         with computing(self.device, self.precision):
             try:
                 if isinstance(batch, Tensor):
                     rows = self.encoder.encode_images(batch.to(self.device))
+                elif isinstance(batch[0], Tensor):
+                    rows = self.encoder.encode_sounds([wave.to(self.device) for wave in batch])
                 else:
                     rows = self.encoder.encode_texts(list(batch))
             except RuntimeError as error:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from episodes.pictures import as_picture, as_values
 from episodes.pixels import as_input
+from episodes.sounds import as_wave
 from episodes.source import StoredSource, TensorSource, as_float, tower_of
 from fewshot.embedding.forward import BatchSize
 from fewshot.embedding.plan import Plan, Work, content_key, view_generator
@@ -28,13 +29,13 @@ class Batch:
     """Decoded items on the device.
 
     Attributes:
-        inputs: what the encoder is given ``[B, *x]``, or B strings.
+        inputs: what the encoder is given ``[B, *x]``, or B strings, or B recordings ``[n]``.
         units: which units of the work they are ``[B]``.
         failures: units that could not be decoded, and why.
         cost: what the forward pass has to do, in items; of texts in padded characters.
     """
 
-    inputs: Tensor | list[str]
+    inputs: Tensor | list[str] | list[Tensor]
     units: list[int]
     failures: dict[int, str]
     cost: int
@@ -44,6 +45,8 @@ def batches(work: Work, encoder: Any, batch_size: BatchSize, workers: int, devic
     """The work as batches, decoded ahead; texts come longest first, so that a batch is padded little."""
     if tower_of(work.source) == "texts":
         return _texts(work, batch_size)
+    if tower_of(work.source) == "sounds":
+        return _sounds(work, encoder, batch_size, workers)
     if isinstance(work.source, TensorSource) and encoder.transform is None and work.augment is None:
         return _tensors(work, work.source, batch_size)
     return _images(work, encoder.transform, batch_size, workers, device)
@@ -63,6 +66,36 @@ def _texts(work: Work, batch_size: BatchSize) -> Iterator[Batch]:
     for stretch in _stretches(len(order), batch_size):
         units = [order[position] for position in stretch]
         yield Batch([texts[unit] for unit in units], units, {}, len(units) * max(1, len(texts[units[0]])))
+
+
+def _sounds(work: Work, encoder: Any, batch_size: BatchSize, workers: int) -> Iterator[Batch]:
+    """Recordings of any length, a batch of them read ahead."""
+
+    def load(unit: int) -> Tensor | str:
+        try:
+            wave = as_wave(_read(work, unit))
+            if len(wave) < encoder.shortest:
+                least = encoder.shortest / encoder.rate
+                return f"it lasts {len(wave) / encoder.rate:.4g} s, and {encoder.name!r} takes {least:.4g} s at least"
+            return torch.from_numpy(wave).float()
+        except Exception as error:  # damaged files raise anything
+            return str(error) or type(error).__name__
+
+    waiting: deque[tuple[range, list[Future[Tensor | str]]]] = deque()
+    with decoding_threads(workers) as pool:
+        for stretch in _stretches(len(work), batch_size):
+            waiting.append((stretch, [pool.submit(load, unit) for unit in stretch]))
+            if len(waiting) > 1:
+                yield _batch_of_sounds(*waiting.popleft())
+        while waiting:
+            yield _batch_of_sounds(*waiting.popleft())
+
+
+def _batch_of_sounds(units: range, futures: list[Future[Tensor | str]]) -> Batch:
+    found = {unit: future.result() for unit, future in zip(units, futures, strict=True)}
+    waves = {unit: wave for unit, wave in found.items() if isinstance(wave, Tensor)}
+    failures = {unit: why for unit, why in found.items() if isinstance(why, str)}
+    return Batch(list(waves.values()), list(waves), failures, sum(map(len, waves.values())))
 
 
 def _tensors(work: Work, source: TensorSource, batch_size: BatchSize) -> Iterator[Batch]:
@@ -153,13 +186,10 @@ class _Slot:
 
 
 def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
-    source, augment = work.source, work.augment
+    augment = work.augment
 
     def load(unit: int) -> Tensor:
-        content = source.read(work.rows[unit])
-        key = work.keys[unit]
-        if content_key(source, content, work.fields[unit]) != key.tobytes():
-            raise ValueError("it has changed since its content was hashed; leave the data alone meanwhile")
+        content, key = _read(work, unit), work.keys[unit]
         if transform is None and augment is None:
             return as_values(content)
         picture = as_picture(content)
@@ -170,6 +200,14 @@ def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
         return as_float(torch.from_numpy(np.array(picture)).permute(2, 0, 1))  # [3, H, W]
 
     return load
+
+
+def _read(work: Work, unit: int) -> Any:
+    """A row as stored, which must still be what its key was made from."""
+    content = work.source.read(work.rows[unit])
+    if content_key(work.source, content, work.fields[unit]) != work.keys[unit].tobytes():
+        raise ValueError("it has changed since its content was hashed; leave the data alone meanwhile")
+    return content
 
 
 def first_input(source: StoredSource, encoder: Any) -> Any:

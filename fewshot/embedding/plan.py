@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.pictures import is_deep
+from episodes.sounds import is_recording
 from episodes.source import StoredSource, TensorSource, tower_of
 
 Augment = Callable[[Any, np.random.Generator], Any]  # (PIL image, random numbers) -> PIL image
@@ -158,6 +159,8 @@ def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str,
         return item_key("tensor", content, **fields)
     if tower_of(source) == "texts":
         return item_key("text", content, **fields)
+    if is_recording(content):
+        return item_key("recording", content, **fields)
     return item_key("file", content, **({**fields, "levels": 1} if is_deep(content) else fields))
 
 

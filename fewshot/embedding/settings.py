@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from episodes.audio_source import AudioSource
 from episodes.device import choose_device, processors
 from episodes.identity import UnknownIdentityError, describe
 from episodes.inputs import check_whole
@@ -66,10 +67,15 @@ class Settings:
         """The content keys of a source.
 
         Raises:
-            ValueError: views of texts.
+            ValueError: views of texts or samples, or mirrored ones of recordings.
         """
-        if self.views and tower_of(source) == "texts":
-            raise ValueError(f"views={self.views}, but {source.name!r} holds texts; views are of images.")
+        if self.views and tower_of(source) != "images":
+            raise ValueError(f"views={self.views}, but {source.name!r} holds {tower_of(source)}; views are of images.")
+        if self.views and self.augment is None and isinstance(source, AudioSource):
+            raise ValueError(
+                f"views={self.views}, but {source.name!r} holds recordings, and the usual views are mirrored, which "
+                "plays them backwards; give augment=, a function of a log-mel picture and random numbers."
+            )
         return Plan(source, self.views, self._augmentation, self.seed, self.threads)
 
     def forward(self, encoder: Any, precision: str | None = None) -> Forward:

@@ -7,6 +7,7 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     open_clip:local-dir:models/my-clip
     text:minilm
     transformers:models/bert-base-uncased(pool='cls')
+    transformers:models/wav2vec2-large-lv60(layer=12)
     vectors:glove.6B.100d.txt.gz(pool='sif')
     tfidf:corpus.txt
     fewshot:tiny-clip
@@ -45,7 +46,7 @@ ENTRIES = {
     "tfidf": "fewshot.encoders.tfidf:TfidfEncoder",
     "timm": "fewshot.encoders.timm_models:TimmEncoder",
     "torchvision": "fewshot.encoders.torchvision_models:TorchvisionEncoder",
-    "transformers": "fewshot.encoders.transformer_models:TransformersEncoder",
+    "transformers": "fewshot.encoders.transformer_models:transformers_model",
     "vectors": "fewshot.encoders.word_vectors:WordVectors",
     "tuned": "fewshot.transfer.tuned_folder:tuned",
 }
@@ -63,10 +64,13 @@ KNOWN_MODELS = {  # what people type, and what they mean; also the beginning of 
     "minilm": "'text:minilm'",
     "all-minilm": "'text:minilm'",
 }
+_RESNETS = tuple(f"resnet{layers}" for layers in (18, 34, 50, 101, 152))
 _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
     "ModuleEncoder": "fewshot.encoders.module",
     "Preprocess": "fewshot.encoders.preprocess",
+    "SpeechEncoder": "fewshot.encoders.speech_models",
+    "TransformersEncoder": "fewshot.encoders.transformer_models",
     **{
         entry.partition(":")[2]: entry.partition(":")[0]
         for entry in ENTRIES.values()
@@ -121,8 +125,10 @@ def _factory(spec: str, family: str, colon: str) -> Any:
     try:
         return ENCODERS.get(family)
     except ValueError as error:
-        known = KNOWN_MODELS.get(family.lower()) or next(
-            (full for start, full in KNOWN_MODELS.items() if family.lower().startswith(start)), None
+        known = (
+            KNOWN_MODELS.get(family.lower())
+            or _of_that_size(family.lower())
+            or next((full for start, full in KNOWN_MODELS.items() if family.lower().startswith(start)), None)
         )
         if os.path.isdir(spec):
             raise ValueError(
@@ -132,6 +138,11 @@ def _factory(spec: str, family: str, colon: str) -> Any:
         if colon or known is None:
             raise
         raise ValueError(f"{spec!r} is a model without its family; write {known}.") from error
+
+
+def _of_that_size(name: str) -> str | None:
+    """``"resnet50"`` as both libraries write it; other families have names that must be known."""
+    return f"'timm:{name}' or 'torchvision:{name}'" if name in _RESNETS else None
 
 
 def _checked(encoder: Any) -> Encoder:

@@ -12,9 +12,9 @@ from fewshot.encoders.domain import Domain
 
 
 class Encoder:
-    """Turns images, texts or both into feature rows.
+    """Turns images, texts, sounds or several of them into feature rows.
 
-    A subclass sets the attributes, and defines `encode_images`, `encode_texts` or both; that is all `embed`
+    A subclass sets the attributes, and defines `encode_images`, `encode_texts` or `encode_sounds`; that is all `embed`
     needs. It computes in the precision of what it is given (`embed` wraps it in autocast) and must treat
     each row by itself: the features of an image may not depend on the other images of its batch.
 
@@ -26,6 +26,8 @@ class Encoder:
         dim: features D of a row, or None where it depends on the data.
         domain: what its pictures looked like (`fewshot.encoders.domain.Domain`), where that is known; classifiers say
             when they are asked about others.
+        rate: samples a second of the recordings that `encode_sounds` takes.
+        shortest: how many samples such a recording must have.
         logit_scale: factor on cosines with class text under which they were trained, or None.
         source_head: classifier of the classes that it was trained on, features ``[M, D]`` -> logits ``[M, Z]``, or
             None; features do not depend on it.
@@ -35,6 +37,8 @@ class Encoder:
     module: nn.Module | None = None
     transform: Callable[[Any], Tensor] | None = None
     dim: int | None = None
+    rate: int = 16000
+    shortest: int = 1
     logit_scale: float | None = None
     domain: Domain | None = None
     source_head: nn.Module | None = None
@@ -56,9 +60,13 @@ class Encoder:
         """Features of strings ``[B, D]``."""
         raise TypeError(f"{self.name!r} does not encode texts; {self._instead()}")
 
+    def encode_sounds(self, sounds: Sequence[Tensor]) -> Tensor:
+        """Features of recordings of one channel at `rate`, each ``[n]`` of its own length: ``[B, D]``."""
+        raise TypeError(f"{self.name!r} does not encode sounds; {self._instead()}")
+
     def encodes(self, kind: str) -> bool:
-        """Whether it has a tower for rows of this kind: ``"images"`` or ``"texts"``."""
-        tower = {"images": "encode_images", "texts": "encode_texts"}[kind]
+        """Whether it has a tower for rows of this kind: ``"images"``, ``"texts"`` or ``"sounds"``."""
+        tower = {"images": "encode_images", "texts": "encode_texts", "sounds": "encode_sounds"}[kind]
         return getattr(type(self), tower) is not getattr(Encoder, tower)
 
     def tower(self, kind: str) -> nn.Module | None:
@@ -91,7 +99,7 @@ class Encoder:
         return self
 
     def _instead(self) -> str:
-        known = [kind for kind in ("images", "texts") if self.encodes(kind)]
+        known = [kind for kind in ("images", "texts", "sounds") if self.encodes(kind)]
         return f"it encodes {' and '.join(known) or 'nothing'}."
 
     def __repr__(self) -> str:

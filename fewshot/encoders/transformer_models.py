@@ -15,10 +15,45 @@ from fewshot.encoders.checkpoint import require_network
 from fewshot.encoders.encoder import Encoder
 from fewshot.encoders.long_texts import check_long_text, encode_long
 from fewshot.encoders.module import evaluation_mode
+from fewshot.encoders.speech_models import SPEECH, SpeechEncoder
 
 POOLS = ("mean", "cls", "last")
 _INSTALL = 'models of transformers are an extra: pip install "fewshot[text]"'
 _LONGEST = 100_000  # tokenizers without a limit say 10**30
+
+
+def transformers_model(
+    model: str, *, pool: str | None = None, layer: int | None = None, long_text: str = "warn"
+) -> Encoder:
+    """A language model (BERT, GPT, ...; see `TransformersEncoder`) or speech model (wav2vec2, ..., `SpeechEncoder`).
+
+    Args:
+        model: a folder that ``save_pretrained`` wrote, or a name on the hub.
+        pool: of texts: ``"mean"``, ``"cls"`` or ``"last"``; sounds have the mean.
+        layer: number of the hidden state taken; None: the last.
+        long_text: of texts: ``"warn"``, ``"average"`` or ``"truncate"``.
+
+    Raises:
+        ValueError: an option that the model has no use for, or a folder that holds no such model.
+        ImportError: transformers is missing.
+        ConnectionError: the model is not on this machine and there is no network.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise ImportError(_INSTALL) from None
+    where = _place(model)
+    try:
+        kind = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False).model_type
+    except (OSError, ValueError, KeyError):
+        kind = ""  # the encoder of texts says what a folder must hold
+    if kind not in SPEECH:
+        return TransformersEncoder(model, pool=pool, layer=layer, long_text=long_text)
+    if pool not in (None, "mean") or long_text != "warn":
+        given = "long_text" if pool in (None, "mean") else "pool"
+        raise ValueError(f"{given} is for texts, but 'transformers:{model}' is a speech model; leave it out.")
+    with quiet():
+        return SpeechEncoder(model, where, layer=layer)
 
 
 class TransformersEncoder(Encoder):

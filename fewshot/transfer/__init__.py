@@ -2,6 +2,7 @@
 
 from fewshot.transfer.advice import Advice
 from fewshot.transfer.advising import advise
+from fewshot.transfer.alignment.choosing import choose_alignment
 from fewshot.transfer.domain_distance import linear_cka, mmd, proxy_a_distance
 from fewshot.transfer.encoder_scores import EncoderScores, score_encoder
 from fewshot.transfer.evidence import logme
@@ -11,6 +12,7 @@ from fewshot.transfer.left_out import left_out_mean, left_out_ridge
 from fewshot.transfer.negative import negative_transfer
 from fewshot.transfer.posteriors import leep, nce
 from fewshot.transfer.separation import h_score, neighbour_purity
+from fewshot.transfer.source_free.adapting import adapt_to
 from fewshot.transfer.tuned_encoder import TunedEncoder, load_tuned
 from fewshot.transfer.verdict import NegativeTransfer, NegativeTransferWarning
 
@@ -21,7 +23,9 @@ __all__ = [
     "NegativeTransfer",
     "NegativeTransferWarning",
     "TunedEncoder",
+    "adapt_to",
     "advise",
+    "choose_alignment",
     "contact_sheet",
     "fine_tune",
     "h_score",

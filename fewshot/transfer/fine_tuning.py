@@ -12,6 +12,8 @@ from torch import Tensor
 from episodes.device import choose_device
 from episodes.source import tower_of
 from fewshot.encoders.encoder import Encoder
+from fewshot.transfer.alignment.alignment import Alignment
+from fewshot.transfer.alignment.reading import read_alignment
 from fewshot.transfer.labelled_rows import read_rows
 from fewshot.transfer.settings import Settings
 from fewshot.transfer.strategies import Strategy, load_strategies
@@ -43,6 +45,8 @@ def fine_tune(
     wise: float | None = None,
     swa: float | None = None,
     prefix: str | bool = "auto",
+    target: Any = None,
+    alignment: str | Alignment | None = None,
     validation: Any = None,
     patience: int | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -92,6 +96,12 @@ def fine_tune(
             the batch take their running ones anew over all rows, as they are without `augment`. Of LoRA the factors
             are averaged. Not with `validation`, which keeps the weights of one epoch. None: the last weights.
         prefix: ``"auto"``: activations are kept up to 4 GB; True: whatever their size; False: never.
+        target: rows of another domain that the encoder is to serve, as `fewshot.embed` takes them; their labels, where
+            there are any, are not read.
+        alignment: how features of source and target are made alike: ``"dann(weight=1.0)"``, ``"confusion"``,
+            ``"deep-coral"`` or ``"mmd"`` (see `fewshot.transfer.alignment`). Batch norms that train with statistics
+            of the batch take those of each domain by itself, and their running ones from the target. Phases that
+            train the head alone are not aligned.
         validation: rows of the same classes that are not trained on; the best weights on them are kept.
         patience: epochs without a better validation after which a phase ends, or None.
         out: folder for the state of the training.
@@ -130,9 +140,10 @@ def fine_tune(
             "leave one of them out."
         )
     rows = read_rows(source, validation, given)
+    aligned = read_alignment(target, alignment, given, rows.items, phases, mixup)
     if tower_of(rows.items) == "texts" and (how.augment is not None or mixup):
         raise ValueError(f"{rows.items.name!r} holds texts; augment and mixup are of images, so leave them out.")
     return run(
         given, rows, phases, written, how, device=place, cache=cache, patience=patience, out=out, callbacks=callbacks,
-        progress=progress,
+        progress=progress, aligned=aligned,
     )  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -22,3 +26,19 @@ def reset_norm(part: nn.Module) -> None:
     with torch.no_grad():
         for name, value in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
             value.fill_(float("weight" in name or "scale" in name or "var" in name))
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Meanwhile norms in training mode use statistics of the batch as ever, but leave their running ones alone."""
+    norms: list[Any] = [
+        part for part in module.modules() if part.training and keeps_statistics(part) and hasattr(part, "momentum")
+    ]
+    before = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Objective(nn.Module):
         """The rows of an epoch, in batches of nearly equal size."""
         random = np.random.Generator(np.random.Philox(key=[self.how.seed, epoch]))
         return torch.from_numpy(random.permutation(self.count)).tensor_split(batches)
+
+    def inputs(self, epoch: int, batches: int) -> Iterator[Any]:
+        """Batches of the rows that batch norms take their running statistics from, where these are taken anew."""
+        return (self.rows.take(part, self.device) for part in self.parts(epoch, batches))
 
     def forward(self, tuning: Tuning, chosen: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Loss and accuracy of a batch.

@@ -95,8 +95,6 @@ def train_phase(
         average.put()
         if tuning.body is not None:  # a run that was complete has not come to its last epoch here
             tuning.choose(phase.trained(tuning.body.network, anatomy.parts, plan.epochs - 1))
-        renew_statistics(
-            tuning, (objective.rows.take(part, device) for part in objective.parts(plan.epochs, per_epoch))
-        )
+        renew_statistics(tuning, objective.inputs(plan.epochs, per_epoch))
     tuning.objective = None
     return training.history

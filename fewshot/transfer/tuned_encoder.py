@@ -35,6 +35,7 @@ class TunedEncoder(Encoder):
         strategy: as written.
         plan: what was trained; None where it was read from a file.
         history: reports of the training, one list per phase.
+        setting: what was seen, one of `episodes.SETTINGS`.
     """
 
     rows: frozenset[str] = frozenset()  # digests of what it was tuned on, where a folder says so
@@ -50,10 +51,11 @@ class TunedEncoder(Encoder):
         strategy: str,
         plan: TuningPlan | None = None,
         history: Sequence[list[dict[str, Any]]] = (),
+        setting: str = "inductive",
     ) -> None:
         self.encoder, self.head, self.class_names = encoder, head, list(class_names)
         self.base, self.changed, self.strategy = base, sorted(changed), strategy
-        self.plan, self.history = plan, list(history)
+        self.plan, self.history, self.setting = plan, list(history), setting
         self.module, self.transform = encoder.module, encoder.transform
         self.logit_scale = encoder.logit_scale
         self.name = f"{encoder.name}, {strategy}"
@@ -117,6 +119,7 @@ class TunedEncoder(Encoder):
         notes = {
             "format": _FORMAT, "base": self.base, "name": self.encoder.name, "strategy": self.strategy,
             "class_names": self.class_names, "changed": self.changed, "weights": self._digest(),
+            "setting": self.setting,
         }  # fmt: skip
         write_atomically(folder / "tuned.json", json.dumps(notes, indent=1).encode())
         return folder
@@ -161,7 +164,7 @@ def load_tuned(folder: str | os.PathLike[str], encoder: str | Encoder) -> TunedE
         state = own.module.state_dict()
         own.module.load_state_dict(state | {name: saved[f"network.{name}"] for name in notes["changed"]})
     tuned = TunedEncoder(own, head.to(own.device), notes["class_names"], base=notes["base"], changed=notes["changed"],
-                         strategy=notes["strategy"])  # fmt: skip
+                         strategy=notes["strategy"], setting=notes.get("setting", "inductive"))  # fmt: skip
     if tuned._digest() != notes["weights"]:
         raise ValueError(f"the files in {str(folder)!r} do not belong together; save the encoder again.")
     return tuned

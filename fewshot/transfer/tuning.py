@@ -50,13 +50,17 @@ class Tuning(nn.Module):
         if self.training:
             self.train()
 
-    def forward(self, batch: Any) -> Tensor:
-        """Logits ``[B, C]``."""
+    def features(self, batch: Any) -> Tensor:
+        """What the head is given ``[B, D]``."""
         if self.alone or self.body is None:
-            rows = batch
+            rows: Tensor = batch
         else:
             rows = self.body(batch) if self._cut is None else self._cut.suffix(batch)
-        logits: Tensor = self.head(rows)
+        return rows
+
+    def forward(self, batch: Any) -> Tensor:
+        """Logits ``[B, C]``."""
+        logits: Tensor = self.head(self.features(batch))
         return logits
 
     def train(self, mode: bool = True) -> Tuning:

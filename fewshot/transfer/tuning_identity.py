@@ -9,14 +9,23 @@ from episodes.device import processors
 from episodes.identity import UnknownIdentityError, digest
 from episodes.source import StoredSource
 from fewshot.encoders.encoder import Encoder
+from fewshot.transfer.alignment.alignment import Alignment
+from fewshot.transfer.alignment.target import TargetRows
 from fewshot.transfer.labelled_rows import LabelledRows
 from fewshot.transfer.settings import Settings
 
 
-def phase_identity(base: str, rows: LabelledRows, written: str, how: Settings, number: int) -> dict[str, Any]:
-    """Encoder, rows, strategy, settings and the number of the phase, in JSON."""
+def phase_identity(
+    base: str, rows: LabelledRows, written: str, how: Settings, number: int,
+    aligned: tuple[TargetRows, Alignment] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Encoder, rows, strategy, settings, the number of the phase, and target rows where there are any, in JSON."""
     contents = [None if part is None else content_of(part) for part in (rows.items, rows.held_out)]
-    return {"encoder": base, "rows": contents, "strategy": written, "settings": how.identity(), "phase": number}
+    known = {"encoder": base, "rows": contents, "strategy": written, "settings": how.identity(), "phase": number}
+    if aligned is None:
+        return known
+    target, alignment = aligned
+    return {**known, "target": content_of(target.items), "alignment": [repr(alignment), digest(alignment)]}
 
 
 def identity_of(encoder: Encoder, required: bool) -> str:

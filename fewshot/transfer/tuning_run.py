@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from episodes.source import tower_of
 from fewshot.encoders.encoder import Encoder
+from fewshot.transfer.alignment.alignment import Alignment
+from fewshot.transfer.alignment.objective import align
+from fewshot.transfer.alignment.target import TargetRows
 from fewshot.transfer.body import Anatomy, Body, examine
 from fewshot.transfer.copying import clones, copied, interpolate
 from fewshot.transfer.heads import first_head, linear
@@ -44,6 +47,7 @@ def run(
     out: str | os.PathLike[str] | None,
     callbacks: Sequence[Callable[[dict[str, Any]], Any]],
     progress: bool,
+    aligned: tuple[TargetRows, Alignment] | None = None,
 ) -> TunedEncoder:
     """Plan, train phase by phase, and put the result together.
 
@@ -59,6 +63,7 @@ def run(
         out: folder for the state of the training.
         callbacks: called with the report of each epoch.
         progress: show bars.
+        aligned: target rows, and how the network is made to serve them.
 
     Raises:
         ValueError: the strategies find nothing to train in this network.
@@ -97,15 +102,19 @@ def run(
             body, top, anatomy.parts, part.names, part.batch_norm, cut, features=not part.names and how.still
         ).to(device)
         rows_of = partial(phase_rows, body, cut, tuning.alone, model, how.batch_size, options)
+        own = aligned if part.names else None  # where the head trains alone, there is nothing to align
         check = None
         if rows.held_out is not None and rows.wanted is not None:
             held_out = rows_of(rows.validation, Inputs(rows.held_out, model, progress))
             check = partial(accuracy, tuning, held_out, rows.wanted, how.batch_size, device)
         objective = phase.objective(how, rows_of(rows.data, inputs), rows.labels, device)
+        if own is not None:
+            target = rows_of(own[0].items, Inputs(own[0].items, model, progress))
+            objective = align(objective, own[1], target, len(own[0]), top.in_features, part.steps)
         history.append(
             train_phase(
                 tuning, phase, part, anatomy, how, objective, origin,
-                partial(phase_identity, base, rows, written, how, number), check=check, patience=patience,
+                partial(phase_identity, base, rows, written, how, number, own), check=check, patience=patience,
                 out=None if out is None else Path(out) / f"{number}-{phase.name}", device=device,
                 callbacks=callbacks, progress=progress,
             )
@@ -118,7 +127,7 @@ def run(
     changed = finish(model, before, learned, how.wise)
     return TunedEncoder(
         model, top.requires_grad_(False), rows.names, base=base, changed=changed, strategy=written, plan=plan,
-        history=history,
+        history=history, setting="inductive" if aligned is None else aligned[1].setting,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from fewshot.learners import Prototypes
 from fewshot.learners.prototypes import PrototypesState
 from fewshot.transforms import Pipeline, Transform, list_transforms, load_transform
 
-FITTED = ["centre", "cl2n", "whiten"]
+FITTED = ["centre", "cl2n", "standardise", "whiten"]
 
 
 @pytest.fixture
@@ -57,6 +57,21 @@ def test_centre_uses_the_support_and_no_padding(episode: Episode) -> None:
             np.testing.assert_allclose(apply(transform, episode)[e], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_standardise_uses_the_support_and_leaves_a_constant_feature(episode: Episode) -> None:
+    support = episode.support.clone()
+    support[..., 2] = 1234.56  # whose mean over six rows is not the number itself
+    given = episode.replace(support=support, text=None, unlabelled=None)
+    for e in range(4):
+        rows = support[e][episode.labels[e] >= 0].double()
+        std = rows.std(0, correction=0)
+        std[2] = 1
+        expected = (episode.query[e] - rows.mean(0)) / std
+        np.testing.assert_allclose(apply(load_transform("standardise"), given)[e], expected, rtol=1e-4, atol=1e-4)
+    scaled = given.replace(support=support * 1000, query=given.query * 1000)
+    chain = load_learner("standardise | prototypes")
+    torch.testing.assert_close(chain(scaled), chain(given), atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("as_source", [False, True])
 def test_base_statistics_replace_those_of_the_support(base: Tensor, episode: Episode, as_source: bool) -> None:
     given = TensorSource(base, torch.zeros(len(base), dtype=torch.int64)) if as_source else base
@@ -65,6 +80,9 @@ def test_base_statistics_replace_those_of_the_support(base: Tensor, episode: Epi
     np.testing.assert_allclose(apply(load_transform("centre").fit(given), episode), query, atol=1e-5)
     unit = query / np.linalg.norm(query, axis=-1, keepdims=True)
     np.testing.assert_allclose(apply(load_transform("cl2n").fit(given), episode), unit, atol=1e-5)
+    np.testing.assert_allclose(
+        apply(load_transform("standardise").fit(given), episode), query / rows.std(0), rtol=1e-5, atol=1e-5
+    )
     covariance = np.cov(rows.T, bias=True)
     shrunk = covariance + 0.2 * np.trace(covariance) / 6 * np.eye(6)
     values, vectors = np.linalg.eigh(shrunk)

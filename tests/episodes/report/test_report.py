@@ -39,6 +39,14 @@ def test_text_marks_the_best_and_what_is_not_worse() -> None:
     assert to_text(Results()) == "no results"
 
 
+def test_notebooks_show_a_table_that_is_escaped() -> None:
+    page = results("<i>odd</i>")._repr_html_()
+    assert page.count("<table>") == page.count("</table>") == 1 and page.count("<tr>") == 4
+    assert "&lt;i&gt;odd&lt;/i&gt;" in page and "<i>" not in page
+    assert page.count("<td><b>") == 2 and "bold: best" in page and "95 % interval" in page
+    assert Results()._repr_html_() == "<p>no results</p>"
+
+
 def test_csv_can_be_read_back() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(results("a,b")))))
     assert len(rows) == 6

@@ -42,7 +42,14 @@ def test_every_field_missing_or_of_another_type(folder: Path) -> None:
         path.write_text(json.dumps({key: value for key, value in config.items() if key != name}))
         message = refused_or_read(folder)
         assert message is None or (str(folder) in message and (name in message or name == "kind")), (name, message)
-        assert message or name in ("fewshot", "encoder_fingerprint", "encoder_sha256", "calibrated", "strategy"), name
+        assert message or name in (
+            "fewshot",
+            "encoder_fingerprint",
+            "encoder_sha256",
+            "calibrated",
+            "strategy",
+            "seen",
+        ), name
         for value in ODD:
             path.write_text(json.dumps({**config, name: value}))
             message = refused_or_read(folder)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from episodes.labelled_files import pictures_by_folder, read_table
+from fewshot import embed
 from fewshot.cli import _kept, main
 
 
@@ -55,7 +56,7 @@ def test_help_and_misspelt_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("encoder", "meant"),
-    [("resnet18", "timm:resnet18"), ("dinov2", "timm:vit_small_patch14_dinov2"), ("mobilenet", "timm:mobilenetv2_100"),
+    [("resnet18", "timm:resnet18"), ("resnet50", "'timm:resnet50' or 'torchvision:resnet50'"), ("dinov2", "timm:vit_small_patch14_dinov2"), ("mobilenet", "timm:mobilenetv2_100"),
      ("CLIP", "open_clip:ViT-B-32")],
 )  # fmt: skip
 def test_a_model_without_its_family(encoder: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,3 +92,31 @@ def test_an_interruption_promises_what_is_kept() -> None:
     assert "resumes" in _kept(["train", "--out", "x"]) and "resumes" in _kept(["evaluate", "--out=x"])
     assert "with --out it would keep" in _kept(["evaluate"]) and "resumes" not in _kept(["fit", "a", "--out", "b"])
     assert _kept(["compare", "a"]) == "nothing was kept."
+
+
+def test_photos_of_several_sizes_with_an_encoder_that_keeps_them(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (["embed", "--data", "folder:photos"], ["fit", "photos", "--out", "model"]):
+        assert main([*line, "--encoder", "pixels"]) == 2  # at once or, the second time, behind rows that were stored
+        said = capsys.readouterr().err
+        assert "[3, 20, 24]" in said or "images of several sizes need an encoder that brings them to one" in said
+
+
+def test_one_learner_with_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "learners", "knn"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("nearest(k=1") and "(also: knn, nn)" in said and "Args:" in said and "Reference:" in said
+    assert main(["list", "encoders", "pixels"]) == 0
+    assert capsys.readouterr().out.startswith("pixels(size=None, grey=False)\n\nFlattens images")
+    assert main(["list", "learners", "ridg"]) == 2
+    assert "did you mean 'ridge'" in capsys.readouterr().err
+
+
+def test_the_same_photo_in_two_classes(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (photos / "crow" / "copy.png").write_bytes((photos / "owl" / "2.png").read_bytes())
+    (photos / "owl" / "again.png").write_bytes((photos / "owl" / "1.png").read_bytes())  # in one class twice: no harm
+    embed("folder:photos", "pixels(size=4)", cache=False, progress=False)
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "rows of 'photos' with the content of a row of another class: 1, the first picture" in said
+    assert "2.png' (row 7 of 'photos') ('owl'), as picture" in said and "copy.png' (row 4 of 'photos') ('crow')" in said

@@ -1,0 +1,141 @@
+"""The page of `fewshot app`, made of Gradio's parts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from fewshot.app.session import Session
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported: nothing leaves the machine
+try:
+    import gradio
+except ImportError as error:
+    raise ImportError('fewshot app needs Gradio: pip install "fewshot[app]"') from error
+
+_HINT = """Give a few pictures of each class, or type class names, then learn. Nothing leaves this machine."""
+_DRAWN = """ The encoder that comes along knows drawn scenes only; for photographs start with
+`fewshot app --encoder timm:mobilenetv2_100` (examples) or `open_clip:ViT-B-32/laion2b_s34b_b79k` (names, too)."""
+
+
+def build(session: Session) -> Any:
+    """A page over one session.
+
+    Args:
+        session: what happens behind the page; everybody who opens it shares it.
+    """
+    drawn = _DRAWN if session.encoder.name == "fewshot:tiny-clip" else ""
+    with gradio.Blocks(title="fewshot", analytics_enabled=False) as page:
+        gradio.Markdown(f"# fewshot\n{_HINT}{drawn}")
+        with gradio.Row():
+            with gradio.Column():
+                gradio.Markdown("## 1. Teach")
+                name = gradio.Textbox(label="Class", placeholder="barn owl")
+                files = gradio.File(label="Pictures of it", file_count="multiple", file_types=["image"], height=140)
+                add = gradio.Button("Add examples")
+                examples = gradio.Gallery(label="Examples", columns=5, height=220, object_fit="contain")
+                with gradio.Accordion("Or class names in words", open=False):
+                    names = gradio.Textbox(label="Class names, separated by commas", placeholder="circle, square")
+                    task = gradio.Textbox(label="What the task is", placeholder="the shape of the object")
+                with gradio.Row():
+                    learn = gradio.Button("Learn", variant="primary")
+                    anew = gradio.Button("Begin anew")
+                said = gradio.Markdown(elem_id="said")
+                download = gradio.DownloadButton("Download the classifier", interactive=False)
+            with gradio.Column():
+                gradio.Markdown("## 2. Ask")
+                picture = gradio.Image(label="A picture", type="pil", sources=["upload", "clipboard"], height=260)
+                answer = gradio.Label(label="Answer", num_top_classes=5, elem_id="answer")
+                likely = gradio.Markdown(elem_id="likely")
+                alike = gradio.Gallery(label="Most similar examples", columns=4, height=160, object_fit="contain")
+                with gradio.Row():
+                    truth = gradio.Dropdown(label="It really is", choices=[], allow_custom_value=True)
+                    correct = gradio.Button("Correct it: make it an example")
+
+        taught = [said, examples, truth, download]
+
+        def show(text: str) -> tuple[Any, ...]:
+            choices = list(session.counts())
+            ready = session.classifier is not None
+            return (
+                text, session.examples, gradio.update(choices=choices, value=None),
+                gradio.update(interactive=ready, value=str(session.pack()) if ready else None),
+            )  # fmt: skip
+
+        def on_add(label: str, chosen: list[str] | None) -> tuple[Any, ...]:
+            from PIL import Image
+
+            _told(lambda: session.add(label or "", [Image.open(path) for path in chosen or []]))
+            counts = ", ".join(f"{label} {count}" for label, count in session.counts().items())
+            return (*show(f"Examples: {counts}. Learn when there are enough."), "", None)
+
+        def on_learn(words: str, about: str) -> tuple[Any, ...]:
+            session.describe(words or "", about or "")
+            return show(_told(session.learn))
+
+        def on_forget() -> tuple[Any, ...]:
+            session.forget()
+            return (*show("Everything was forgotten."), "", "")
+
+        def on_ask(asked: Any) -> tuple[Any, ...]:
+            if asked is None:
+                return None, "", []
+            found = _told(lambda: session.ask(asked))
+            text = "" if found.likely is None else (
+                f"In {100 * session.coverage:.0f} of 100 cases it is one of: **{', '.join(found.likely)}**"
+            )  # fmt: skip
+            shown = [(example, f"{label} {cosine:.2f}") for example, label, cosine in found.alike]
+            return found.probabilities, text, shown
+
+        def on_correct(asked: Any, label: str | None) -> tuple[Any, ...]:
+            if asked is None or not label:
+                raise gradio.Error("Choose a picture, and say what it really is.")
+            text = _told(lambda: session.correct(asked, label))
+            return (*show(f"Learned from it. {text}"), *on_ask(asked))
+
+        add.click(on_add, [name, files], [*taught, name, files])
+        learn.click(on_learn, [names, task], taught).then(on_ask, picture, [answer, likely, alike])
+        anew.click(on_forget, None, [*taught, names, task]).then(lambda: None, None, picture)
+        picture.change(on_ask, picture, [answer, likely, alike])
+        correct.click(on_correct, [picture, truth], [*taught, answer, likely, alike])
+    return page
+
+
+def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], Any]) -> None:
+    """Serve the page to this machine until it is interrupted.
+
+    Args:
+        session: what happens behind it.
+        port: 0: any that is free.
+        browser: open one.
+        ready: called with the address.
+    """
+    page = build(session)
+    if port == 0:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    font = ["system-ui", "sans-serif"]  # of the machine: none is fetched
+    theme = gradio.themes.Default(font=font, font_mono=["monospace"])
+    try:
+        _, address, _ = page.launch(
+            server_name="127.0.0.1", server_port=port, share=False, inbrowser=browser, quiet=True, theme=theme,
+            prevent_thread_lock=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise OSError(f"port {port} is taken; choose another: --port {port + 1} ({error}).") from error
+    ready(address)
+    try:
+        page.block_thread()
+    finally:
+        page.close()
+
+
+def _told(act: Any) -> Any:
+    """What an act returns; its complaint, if it has one, as a note on the page."""
+    try:
+        return act()
+    except (ValueError, OSError) as error:
+        raise gradio.Error(str(error)) from error

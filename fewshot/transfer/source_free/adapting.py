@@ -1,0 +1,149 @@
+"""`adapt_to`: make a tuned encoder serve another domain, by unlabelled rows of it and without a row of the source."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from episodes.device import choose_device
+from episodes.identity import digest, digest_weights
+from episodes.source import tower_of
+from fewshot.adaptation.adapter import AdaptationWarning
+from fewshot.transfer.alignment.target import without_labels
+from fewshot.transfer.averaging import renew_statistics
+from fewshot.transfer.body import Body, examine
+from fewshot.transfer.copying import clones
+from fewshot.transfer.inputs import Inputs
+from fewshot.transfer.norms import keeps_statistics
+from fewshot.transfer.phase import train_phase
+from fewshot.transfer.planning import plan_phase
+from fewshot.transfer.settings import Settings
+from fewshot.transfer.source_free import load_method
+from fewshot.transfer.source_free.method import SourceFree, TargetObjective
+from fewshot.transfer.source_free.shares import harm
+from fewshot.transfer.tuned_encoder import TunedEncoder
+from fewshot.transfer.tuning import Tuning
+from fewshot.transfer.tuning_identity import content_of, identity_of
+from fewshot.transfer.tuning_plan import StageLine, TuningPlan
+
+
+def adapt_to(
+    tuned: TunedEncoder,
+    target: Any,
+    method: str | SourceFree = "shot",
+    *,
+    batch_size: int = 64,
+    optimizer: str = "adam",
+    out: str | os.PathLike[str] | None = None,
+    device: torch.device | str = "auto",
+    precision: str = "float32",
+    seed: int = 0,
+    callbacks: Sequence[Callable[[dict[str, Any]], Any]] = (),
+    progress: bool = True,
+) -> TunedEncoder:
+    """A copy of a tuned encoder that serves another domain; its head is the same.
+
+    Batch norms use statistics of target batches while they train, and take their running ones from all target rows in
+    the end, so that the result answers each row by itself, like any encoder. A run that was killed resumes, to the same
+    weights (on a CPU).
+
+    Args:
+        tuned: what `fine_tune` or `load_tuned` gave; it is not changed.
+        target: rows as `fewshot.embed` takes them, of at least some of the head's classes; their labels, where there
+            are any, are not read.
+        method: ``"adabn"``, ``"tent(epochs=1, lr=1e-3)"`` or ``"shot(pseudo=0.3, epochs=15, lr=3e-4)"``; see
+            `fewshot.transfer.source_free`.
+        batch_size: rows of an update, and those that statistics are of.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum 0.9), without weight decay.
+        out: folder for the state of the training.
+        device: ``"auto"`` is CUDA if there is one, else the CPU.
+        precision: of the forward pass: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        seed: of the order of rows and of dropout.
+        callbacks: called with the report of each pass, whose ``accuracy`` is the mean probability of the predicted
+            class: nothing is known of the labels.
+        progress: show bars on a terminal.
+
+    Raises:
+        ValueError: the network has no batch norm to adapt, too few rows, or an argument out of range.
+
+    Warns:
+        fewshot.adaptation.AdaptationWarning: the answers about the target look worse afterwards, by what can be seen
+            without labels.
+    """
+    how_to, place = load_method(method), choose_device(device)
+    items = without_labels(target, tuned)
+    if len(items) < 2 or batch_size < 2:
+        raise ValueError(
+            f"target {items.name!r} has {len(items)} rows, batch_size={batch_size}; statistics need at least 2 of each."
+        )
+    body = Body(tuned, tower_of(items)).to(place)
+    model = body.encoder
+    norms = [part for part in body.network.modules() if keeps_statistics(part)]
+    if how_to.statistics and not norms:
+        raise ValueError(
+            f"{how_to!r} adapts batch norms, but {type(body.network).__name__} of {tuned.name!r} has none; use 'shot', "
+            "which trains the whole network, or an encoder with batch norms."
+        )
+    top = nn.Linear(tuned.head.in_features, tuned.head.out_features)
+    top.load_state_dict(tuned.head.state_dict())
+    top.to(place).requires_grad_(False)
+    assert tuned.module is not None and model.module is not None
+    learned = [value.requires_grad for value in tuned.module.parameters()]
+    before = clones(model.module)
+    inputs = Inputs(items, model, progress)
+    anatomy = examine(body, inputs.first(2, place))
+    how = Settings(
+        None, batch_size, None, None, optimizer, 0.0, how_to.schedule, 0.0, None, "zero", "train", 1.0, None, 0.0, 0.0,
+        None, None, None, False, precision, seed,
+    )  # fmt: skip
+    how.check([how_to])
+    part = plan_phase(
+        how_to, body, anatomy, how, len(items), top.in_features, top.out_features, True, model
+    )  # fmt: skip
+    count = sum(value.numel() for value in top.parameters())
+    part = replace(part, lines=(*part.lines[:-1], StageLine("head", count, 0, None, 0.0)))
+    tuning = Tuning(body, top, anatomy.parts, part.names, part.batch_norm).to(place)
+    rows = torch.arange(len(items))
+    at_first = _answers(tuning, inputs, rows, batch_size, place)
+    history: list[dict[str, Any]] = []
+    if how_to.trains:
+        objective = how_to.objective(how, inputs, torch.zeros(len(items), dtype=torch.int64), place)
+        assert isinstance(objective, TargetObjective)
+        history = train_phase(
+            tuning, how_to, part, anatomy, how, objective, {},
+            lambda: {
+                "encoder": identity_of(tuned, required=True), "head": digest_weights(tuned.head),
+                "rows": [content_of(items)], "strategy": [repr(how_to), digest(how_to)], "settings": how.identity(),
+            },
+            check=None, patience=None, out=None if out is None else Path(out), device=place, callbacks=callbacks,
+            progress=progress,
+        )  # fmt: skip
+    random = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
+    batches = random.tensor_split(-(-len(items) // batch_size))
+    renew_statistics(tuning, (inputs.take(batch, place) for batch in batches))
+    found = harm(at_first, _answers(tuning, inputs, rows, batch_size, place), tuned.class_names)
+    if found:
+        warnings.warn(f"{how_to!r} may have done harm: {found}", AdaptationWarning, stacklevel=2)
+    model.module.eval()
+    for value, mode in zip(model.module.parameters(), learned, strict=True):
+        value.requires_grad_(mode)
+    changed = [name for name, value in model.module.state_dict().items() if not torch.equal(value, before[name])]
+    return TunedEncoder(
+        model, top, tuned.class_names, base=tuned.base, changed=[*{*tuned.changed, *changed}],
+        strategy=f"{tuned.strategy} | {how_to!r}", plan=TuningPlan((part,)), history=[history] if history else [],
+        setting=how_to.setting,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _answers(tuning: Tuning, inputs: Inputs, rows: Tensor, batch: int, device: torch.device) -> Tensor:
+    """Probabilities of all rows ``[M, C]``, in evaluation mode."""
+    tuning.eval()
+    return torch.cat([tuning(inputs.take(part, device)).float().softmax(-1).cpu() for part in rows.split(batch)])
