@@ -69,6 +69,7 @@ class MultiTask:
         return TunedEncoder(
             whole.encoder, own.to(head.weight.device).requires_grad_(False), self.class_names[name], base=whole.base,
             changed=whole.changed, strategy=whole.strategy, plan=self.plan, history=self.history,
+            setting=whole.setting,
         )  # fmt: skip
 
     def logits(self, task: str, dataset: Any, **options: Any) -> Tensor:

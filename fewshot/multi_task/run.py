@@ -140,7 +140,7 @@ def run(
     changed = finish(model, before, learned, None)
     encoder = TunedEncoder(
         model, linear(*heads.stacked()).requires_grad_(False), joined_names(class_names), base=base, changed=changed,
-        strategy=f"{written} on {' + '.join(tasks)}", plan=plan, history=history,
+        strategy=f"{written} on {' + '.join(tasks)}", plan=plan, history=history, setting="multi-task",
     )  # fmt: skip
     return MultiTask(encoder, class_names, spec=spec, weights=shares_of(weigher.weights(), list(tasks)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class Clustering:
         matches: the class that is matched with each group, or None; groups beyond the number of classes have none.
     """
 
+    setting: ClassVar[str] = "unsupervised"  # see `episodes.SETTINGS`
     labels: Tensor
     centres: Tensor
     inertia: float

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class PCAEncoder(Encoder):
         variance: share of the whole variance along each of them ``[k]``.
         spec: of the encoder, where that was given as one.
     """
+
+    setting: ClassVar[str] = "self-taught"  # see `episodes.SETTINGS`
 
     def __init__(
         self, encoder: Encoder, mean: Tensor, components: Tensor, variance: Tensor, *, spec: str | None = None

@@ -182,6 +182,7 @@ def pretrain_unlabelled(
     return TunedEncoder(
         model, linear(torch.zeros(0, width), torch.zeros(0)), [], base=identity_of(given, required=False),
         changed=moved, strategy=repr(task), history=[training.history],
+        setting="self-taught",
     )  # fmt: skip
 
 

@@ -152,6 +152,7 @@ def test_saving_and_reading_back(tmp_path: Path) -> None:
     (tmp_path / "kept").rename(tmp_path / "moved")
     again = load_tasks(tmp_path / "moved")
     assert same(result, again) and again.class_names == result.class_names
+    assert again.encoder.setting == again.task("small").setting == "multi-task"
     assert again.weights == pytest.approx(result.weights)
     assert load_encoder(tmp_path / "moved").fingerprint == result.encoder.fingerprint
     for name, source in TASKS.items():

@@ -43,6 +43,7 @@ def test_separate_classes_are_found_and_reported() -> None:
         blobs().class_names[label] for label in blobs().labels.tolist()
     ]
     assert "60 rows in 3 groups: matched accuracy 100.0 %, NMI 1.000, ARI 1.000" in str(found)
+    assert found.setting == "unsupervised"
     again = cluster("pixels", blobs(), cache=False, progress=False)
     assert torch.equal(found.labels, again.labels)
     for group in range(3):

@@ -162,7 +162,8 @@ def test_saving_and_reading_back(tmp_path: Path) -> None:
     found = learned()
     save_with_encoder(found, NET, tmp_path / "kept")
     (tmp_path / "kept").rename(tmp_path / "moved")
-    assert load_encoder(tmp_path / "moved").fingerprint == found.fingerprint
+    again = load_encoder(tmp_path / "moved")
+    assert again.fingerprint == found.fingerprint and again.setting == "self-taught"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
