@@ -100,8 +100,9 @@ def adapt_to(
     inputs = Inputs(items, model, progress)
     anatomy = examine(body, inputs.first(2, place))
     how = Settings(
-        None, batch_size, None, None, optimizer, 0.0, how_to.schedule, 0.0, None, "zero", "train", 1.0, None, 0.0, 0.0,
-        None, None, None, False, precision, seed,
+        epochs=None, batch_size=batch_size, lr=None, head_lr=None, optimizer=optimizer, weight_decay=0.0,
+        schedule=how_to.schedule, warm_up=0.0, clip=None, head="zero", batch_norm="train", layer_decay=1.0, l2_sp=None,
+        label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False, precision=precision, seed=seed,
     )  # fmt: skip
     how.check([how_to])
     part = plan_phase(
