@@ -26,7 +26,7 @@ from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phase
 from fewshot.transfer.settings import Settings
 from fewshot.transfer.source_free import load_method
-from fewshot.transfer.source_free.method import SourceFree, TargetObjective
+from fewshot.transfer.source_free.method import SourceFree
 from fewshot.transfer.source_free.shares import harm
 from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning import Tuning
@@ -115,8 +115,7 @@ def adapt_to(
     at_first = _answers(tuning, inputs, rows, batch_size, place)
     history: list[dict[str, Any]] = []
     if how_to.trains:
-        objective = how_to.objective(how, inputs, torch.zeros(len(items), dtype=torch.int64), place)
-        assert isinstance(objective, TargetObjective)
+        objective = how_to.minimised(how, inputs, torch.zeros(len(items), dtype=torch.int64), place)
         history = train_phase(
             tuning, how_to, part, anatomy, how, objective, {},
             lambda: {
