@@ -26,7 +26,7 @@ from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phase
 from fewshot.transfer.settings import Settings
 from fewshot.transfer.source_free import load_method
-from fewshot.transfer.source_free.method import SourceFree, TargetObjective
+from fewshot.transfer.source_free.method import SourceFree
 from fewshot.transfer.source_free.shares import harm
 from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning import Tuning
@@ -100,8 +100,9 @@ def adapt_to(
     inputs = Inputs(items, model, progress)
     anatomy = examine(body, inputs.first(2, place))
     how = Settings(
-        None, batch_size, None, None, optimizer, 0.0, how_to.schedule, 0.0, None, "zero", "train", 1.0, None, 0.0, 0.0,
-        None, None, None, False, precision, seed,
+        epochs=None, batch_size=batch_size, lr=None, head_lr=None, optimizer=optimizer, weight_decay=0.0,
+        schedule=how_to.schedule, warm_up=0.0, clip=None, head="zero", batch_norm="train", layer_decay=1.0, l2_sp=None,
+        label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False, precision=precision, seed=seed,
     )  # fmt: skip
     how.check([how_to])
     part = plan_phase(
@@ -114,8 +115,7 @@ def adapt_to(
     at_first = _answers(tuning, inputs, rows, batch_size, place)
     history: list[dict[str, Any]] = []
     if how_to.trains:
-        objective = how_to.objective(how, inputs, torch.zeros(len(items), dtype=torch.int64), place)
-        assert isinstance(objective, TargetObjective)
+        objective = how_to.minimised(how, inputs, torch.zeros(len(items), dtype=torch.int64), place)
         history = train_phase(
             tuning, how_to, part, anatomy, how, objective, {},
             lambda: {

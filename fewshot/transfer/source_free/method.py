@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,9 +12,12 @@ from fewshot.transfer.objective import Objective
 from fewshot.transfer.strategies import Strategy
 from fewshot.transfer.tuning import Tuning
 
+if TYPE_CHECKING:
+    from fewshot.transfer.settings import Settings
+
 
 class SourceFree(Strategy):
-    """What is trained by target rows alone. Its `objective` is a `TargetObjective`; the head does not move.
+    """What is trained by target rows alone, to make a `TargetObjective` small; the head does not move.
 
     Class attributes:
         statistics: whether batch norms, from which it takes the target's statistics, are all that it changes, so that
@@ -28,6 +31,17 @@ class SourceFree(Strategy):
     schedule: ClassVar[str] = "constant"
     trains: ClassVar[bool] = True
     setting: ClassVar[str] = "source-free"
+
+    def minimised(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> TargetObjective:
+        """What its steps minimise.
+
+        Args:
+            how: the settings.
+            rows: gives batches of target rows by index.
+            labels: all 0, one for each row ``[M]``: nothing is known of them.
+            device: of network and head.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define minimised(how, rows, labels, device).")
 
     def __repr__(self) -> str:
         return spec_string(self.name, self)

@@ -48,7 +48,7 @@ class SHOT(Full, SourceFree):
             raise ValueError(f"shot(pseudo={pseudo!r}); it must not be negative.")
         self.pseudo = pseudo
 
-    def objective(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> TargetObjective:
+    def minimised(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> TargetObjective:
         """Information maximisation and pseudo-labels."""
         return _Hypothesis(how, rows, labels, device, self.pseudo)
 

@@ -33,7 +33,7 @@ class Tent(Norm, SourceFree):
     def __init__(self, epochs: int = 1, lr: float = 1e-3) -> None:
         super().__init__(epochs, lr)
 
-    def objective(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> TargetObjective:
+    def minimised(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> TargetObjective:
         """The mean entropy."""
         return _Entropy(how, rows, labels, device)
 
