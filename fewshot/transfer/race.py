@@ -254,6 +254,8 @@ class Race:
         worth = {id(entry): self.standings.value(entry, largest) for entry in costly}
         first = None
         for entry in sorted(costly, key=lambda entry: -worth[id(entry)]):
+            if worth[id(entry)] < _WORTH:
+                break
             if entry.cost is None:
                 self._measure(entry)
             if entry.status == "in" and not self._cheap(entry, largest):

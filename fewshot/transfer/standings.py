@@ -68,11 +68,16 @@ class Standings:
         return tried[order.index(max(order))] if tried else None
 
     def value(self, entry: Entry, size: int) -> float:
-        """Accuracy that its remaining folds are expected to add to the choice; see `Outlook.value`."""
+        """Accuracy that its remaining folds are expected to add to the choice; see `Outlook.value`.
+
+        What was never tried cannot be chosen, so of that the lead expected of it counts too.
+        """
         others = [self.outlook(one).mean for one in self.entries if one is not entry and one.parts]
         if not others:
             return 1.0
-        return self.outlook(entry).value(max(others), self._rows - self.answered(entry, size))
+        best, own = max(others), self.outlook(entry)
+        lead = 0.0 if entry.parts else max(0.0, own.mean - best)
+        return lead + own.value(best, self._rows - self.answered(entry, size))
 
     def _prior(self, entry: Entry) -> Outlook:
         frozen = [one for one in self.entries if one.candidate.anchor and one.candidate.encoder ==
