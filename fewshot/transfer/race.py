@@ -21,7 +21,7 @@ _FAULTS = (ValueError, FloatingPointError, RuntimeError)  # of one candidate; th
 _ENOUGH = 60  # rows answered before the better half goes on to larger episodes
 _FEWEST = 20  # rows answered before a candidate is dropped as clearly worse
 _LEAST_SIZE = 5  # rows of each class of the smallest episodes
-_FIRST = 0.2  # share of the time that a fold of the most promising costly candidate may take
+_FIRST = 0.2  # share of the time left that a fold of the costly candidate worth most may take
 _CHEAP = 0.01  # of the budget: what costs no more runs all folds at once
 _TRIAL_ROWS = 32
 _WORTH = 5e-4  # accuracy that all folds of a candidate are expected to add at least, or it is not begun
@@ -36,9 +36,9 @@ class Race:
        fold will; nothing is started that is predicted to end after the budget. Who is clearly worse than the leader
        on the same rows (95 % interval of the paired difference, at least 20 rows) is dropped, and who is so unlikely
        to lead that all its folds are expected to add less than 0.05 points is not begun.
-    3. Episodes are as large as the folds, unless a fold of the most promising costly candidate would take over 20 % of
-       the time. Then they are halved until it does not; when 60 rows are answered the better half goes on to twice the
-       size, while there is time (successive halving).
+    3. Episodes are as large as the folds, unless a fold of the costly candidate worth most for its time would take over
+       20 % of it. Then they are halved until it does not; when 60 rows are answered the better half goes on to twice
+       the size, while there is time (successive halving).
 
     Args:
         candidates: to be tried.
@@ -124,8 +124,8 @@ class Race:
         size = self._first_size()
         while self.racing():
             self._cheap_folds(size)
-            while (entry := self._next(size)) is not None:
-                self._fold(size, entry)
+            while (chosen := self._next(size)) is not None:
+                self._fold(size, chosen)
                 self._drop(size)
                 if size < largest and self._settled(size):
                     break
@@ -248,22 +248,26 @@ class Race:
         return self.predicted(entry, size) <= _CHEAP * self.clock.budget
 
     def _first_size(self) -> int:
-        """The largest size at which a fold of the most promising costly candidate is a share of what is left."""
+        """The largest size at which a fold of the costly candidate worth most for its time is a share of the time left.
+
+        The most valuable candidate of each encoder is measured for that.
+        """
         largest = self.store.folds.largest
-        costly = [entry for entry in self.racing() if not self._cheap(entry, largest)]
-        worth = {id(entry): self.standings.value(entry, largest) for entry in costly}
-        first = None
-        for entry in sorted(costly, key=lambda entry: -worth[id(entry)]):
-            if worth[id(entry)] < _WORTH:
-                break
+        found: dict[str, tuple[float, Entry]] = {}
+        costly = [(self.standings.value(entry, largest), entry) for entry in self.racing()
+                  if not self._cheap(entry, largest)]  # fmt: skip
+        for worth, entry in sorted(costly, key=lambda one: -one[0]):
+            if worth < _WORTH or entry.candidate.encoder in found:
+                continue
             if entry.cost is None:
                 self._measure(entry)
             if entry.status == "in" and not self._cheap(entry, largest):
-                first = entry
-                break
+                found[entry.candidate.encoder] = worth / self.predicted(entry, largest), entry
         size = largest
-        while first is not None and size > _LEAST_SIZE and self.predicted(first, size) > _FIRST * self.clock.left:
-            size = max(_LEAST_SIZE, (size + 1) // 2)
+        if found:
+            _, first = max(found.values(), key=lambda one: one[0])
+            while size > _LEAST_SIZE and self.predicted(first, size) > _FIRST * self.clock.left:
+                size = max(_LEAST_SIZE, (size + 1) // 2)
         return size
 
     def _show(self, text: str) -> None:
