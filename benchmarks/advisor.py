@@ -2,6 +2,7 @@
 
     python benchmarks/advisor.py --data ../shared/data --out advisor.jsonl --cells cells.jsonl  # regret
     python benchmarks/advisor.py --data ../shared/data --rank --shots 5 20 --draws 5            # correlations
+    python benchmarks/advisor.py --data ../shared/data --negative                               # negative transfer
 
 Regret: for each draw of the four cells (`four_cells.py`) the advisor is given the support only, with MobileNetV2 and
 MobileNetV1 0.25 (pretrained), a Conv-4 (not pretrained) and pixels, and its choice is scored on the draw's 300 queries.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +37,18 @@ from fewshot import embed
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
 from fewshot.learners import load_learner
 from fewshot.nets.conv4 import Conv4
-from fewshot.transfer import advise, h_score, leep, left_out_mean, left_out_ridge, logme, nce, neighbour_purity
+from fewshot.transfer import (
+    NegativeTransferWarning,
+    advise,
+    h_score,
+    leep,
+    left_out_mean,
+    left_out_ridge,
+    logme,
+    nce,
+    negative_transfer,
+    neighbour_purity,
+)
 from fewshot.transfer.advising import STRATEGIES
 from fewshot.transfer.candidate import Setting
 from fewshot.transfer.candidates import HEAD, make_candidates
@@ -298,6 +311,24 @@ def _scored(rows: Tensor, drawn: Any, way: int) -> list[float]:
             left_out_ridge(scaled, labels), neighbour_purity(scaled, labels), float(right.double().mean())]  # fmt: skip
 
 
+# Negative transfer
+
+
+def negative(options: argparse.Namespace) -> None:
+    """A case where ImageNet does harm, and one where it does not."""
+    spoken = digits(options.data)
+    with np.load(options.data / "transfer" / "spoken_digits" / "fsdd_logmel.npz") as file:
+        spoken = spoken.select(torch.from_numpy(np.flatnonzero(file["take"] < 2)))
+    folder = options.data / "transfer" / "office_caltech10" / "images224" / "dslr"
+    office = ImageSource.from_folder(folder, size=SIDE, name="office things")
+    warnings.simplefilter("ignore", NegativeTransferWarning)  # it is in what is printed
+    mobile = network(options.data)
+    mobile.name = "MobileNetV2"
+    for rows in (spoken, office):
+        found = negative_transfer(mobile, rows, rivals=[small_network(options.data)], scratch=options.scratch)
+        print(f"{rows.name}, {len(rows)} rows of {len(rows.class_names)} classes: {found}\n", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
@@ -310,9 +341,11 @@ def main() -> None:
     parser.add_argument("--truth", nargs="+", default=[], help="more options to compute, as 'MobileNetV1 0.25, full'")
     parser.add_argument("--minutes", type=float, default=5.0, help="budget of an advice, of processor time")
     parser.add_argument("--rank", action="store_true", help="rank correlations of the scores instead")
+    parser.add_argument("--negative", action="store_true", help="two verdicts on negative transfer instead")
+    parser.add_argument("--scratch", action="store_true", help="with --negative: also against the network from scratch")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    (rank if options.rank else regret)(options)
+    (rank if options.rank else negative if options.negative else regret)(options)
 
 
 if __name__ == "__main__":
