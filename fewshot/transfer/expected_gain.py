@@ -9,10 +9,11 @@ from fewshot.transfer.outlook import Outlook
 from fewshot.transfer.strategies import LinearProbe, Strategy
 
 FEW, MANY = 5, 30  # rows a class for which the gains are given
-# Shares of the error that logistic regression leaves. With few rows: half the mean gain that benchmarks/strategy_gains.py
-# finds, rounded, since one draw of three sets is little evidence; lp-ft, which gained nothing there, gets a little for
-# Kumar et al. (ICLR 2022). With many: what trains more gains more, as Kornblith et al. (CVPR 2019) found; that is not
-# measured here. The sets of benchmarks/four_cells.py, on which the advisor is measured, are not among these three.
+# Shares of the error that logistic regression leaves. With few rows: half the mean gain found by
+# benchmarks/strategy_gains.py, rounded, since one draw of three sets is little evidence; lp-ft, which gained nothing
+# there, gets a little for Kumar et al. (ICLR 2022). With many: what trains more gains more, as Kornblith et al. (CVPR
+# 2019) found; that is not measured here. The sets of benchmarks/four_cells.py, on which the advisor is measured, are
+# not among these three.
 GAINS = {
     "linear-probe": (-0.05, -0.05), "last(1)": (0.0, 0.05), "last": (0.1, 0.1), "norm": (0.1, 0.1),
     "bias": (0.05, 0.05), "lora": (0.1, 0.15), "gradual": (0.05, 0.1), "lp-ft": (0.05, 0.15), "full": (0.1, 0.2),
