@@ -1,13 +1,16 @@
 """Does `advise` choose well, and do scores before training tell? Measured on rows that it never saw.
 
     python benchmarks/advisor.py --data ../shared/data --out advisor.jsonl --cells cells.jsonl  # regret
-    python benchmarks/advisor.py --data ../shared/data --rank --shots 5 20 --draws 5               # correlations
+    python benchmarks/advisor.py --data ../shared/data --rank --shots 5 20 --draws 5            # correlations
+    python benchmarks/advisor.py --data ../shared/data --negative                               # negative transfer
 
 Regret: for each draw of the four cells (`four_cells.py`) the advisor is given the support only, with MobileNetV2 and
-MobileNetV1 0.25 (pretrained), a Conv-4 (not pretrained) and pixels, and its choice is scored on the draw's 300 queries
-against the best of all strategies of all encoders. True accuracies of MobileNetV2 are read from the file of
-`four_cells.py` (--cells), the others are computed. The budget is of processor time of one thread, so that other work
-on the machine does not decide. What is finished in --out is not computed again.
+MobileNetV1 0.25 (pretrained), a Conv-4 (not pretrained) and pixels, and its choice is scored on the draw's 300 queries.
+The regret of a cell is the accuracy of the one strategy of one encoder that is best in it, in the mean over its draws,
+minus the mean accuracy of the choices. That of a draw is also printed: there the best of 300 queries is partly luck.
+True accuracies of MobileNetV2 are read from the file of `four_cells.py` (--cells); frozen features of all encoders,
+training of the Conv-4 from scratch, what was chosen and what --truth names are computed. The budget is of processor
+time of one thread, so that other work on the machine does not decide. What is finished in --out is not computed again.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,7 +37,18 @@ from fewshot import embed
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
 from fewshot.learners import load_learner
 from fewshot.nets.conv4 import Conv4
-from fewshot.transfer import advise, h_score, leep, left_out_mean, left_out_ridge, logme, nce, neighbour_purity
+from fewshot.transfer import (
+    NegativeTransferWarning,
+    advise,
+    h_score,
+    leep,
+    left_out_mean,
+    left_out_ridge,
+    logme,
+    nce,
+    negative_transfer,
+    neighbour_purity,
+)
 from fewshot.transfer.advising import STRATEGIES
 from fewshot.transfer.candidate import Setting
 from fewshot.transfer.candidates import HEAD, make_candidates
@@ -142,25 +158,17 @@ def advised(options: argparse.Namespace, images: TensorSource, models: list[Enco
 
 
 def true_accuracies(
-    options: argparse.Namespace, images: TensorSource, models: list[Encoder], shot: int, draw: int
+    options: argparse.Namespace, images: TensorSource, models: list[Encoder], shot: int, draw: int, wanted: set[str]
 ) -> dict[str, float]:
-    """Of all that the file of `four_cells.py` does not have, on the queries of a draw."""
-    known = known_truth(options.cells, images.name, shot, draw)
-    found: dict[str, float] = {}
+    """Of what is wanted, on the queries of a draw."""
     support, asked = drawn_rows(images, shot, draw)
     rows = images.select(torch.cat([support, asked]))
     own, others = torch.arange(len(support)), torch.arange(len(support), len(rows))
+    found: dict[str, float] = {}
     for one in make_candidates(models, STRATEGIES, baseline_of("auto", rows)):
-        random = one.encoder == "Conv-4" and one.strategy not in ("logistic", "scratch")
-        if one.name in known or random:  # there is nothing to keep of random weights
-            continue
-        if one.encoder == "MobileNetV2" and one.strategy != "logistic" and options.cells is not None:
-            continue
-        try:
+        if one.name in wanted:
             right = one.answers(rows, own, others, Setting("cpu")) == rows.labels[others]
-        except ValueError:  # no batch norms to train
-            continue
-        found[one.name] = float(right.double().mean())
+            found[one.name] = float(right.double().mean())
     return found
 
 
@@ -172,52 +180,65 @@ def regret(options: argparse.Namespace) -> None:
     mobile.name = "MobileNetV2"
     models = [mobile, small_network(options.data), conv4()]
     done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+
+    def keep(made: dict) -> None:
+        done.append(made)
+        with options.out.open("a") as file:
+            file.write(json.dumps(made) + "\n")
+
     sets = [load(options.data) for name, load in SETS.items() if name in options.sets]
-    work = [(images, shot, draw) for shot in options.shots
-            for draw in range(options.first, options.first + options.draws) for images in sets]  # fmt: skip
-    for part in ("choice", "truth"):
-        known = {(one["set"], one["shot"], one["draw"]) for one in done if part in one}
-        for images, shot, draw in work:
-            if (images.name, shot, draw) in known:
-                continue
-            made = advised(options, images, models, shot, draw) if part == "choice" else {
-                "set": images.name, "shot": shot, "draw": draw,
-                "truth": true_accuracies(options, images, models, shot, draw),
-            }  # fmt: skip
-            done.append(made)
-            with options.out.open("a") as file:
-                file.write(json.dumps(made) + "\n")
+    for shot in options.shots:
+        for draw in range(options.first, options.first + options.draws):
+            for images in sets:
+                place = images.name, shot, draw
+                choices = [one for one in done if "choice" in one and (one["set"], one["shot"], one["draw"]) == place]
+                if not choices:
+                    keep(advised(options, images, models, shot, draw))
+                    choices = done[-1:]
+                known = truth_of(done, options.cells, *place)
+                wanted = {choices[0]["choice"], *(f"{one.name}, logistic" for one in models), "Conv-4, scratch",
+                          "pixels(size=32), logistic", *options.truth} - set(known)  # fmt: skip
+                if wanted:
+                    keep({"set": images.name, "shot": shot, "draw": draw,
+                          "truth": true_accuracies(options, images, models, shot, draw, wanted)})  # fmt: skip
     show(done, options.cells)
 
 
-def show(done: list[dict[str, Any]], cells: Path | None) -> None:
-    """Regret of each draw, its mean and its worst; of the whole choice and of that within MobileNetV2."""
-    whole, within = [], []
-    computed = {(one["set"], one["shot"], one["draw"]): one["truth"] for one in done if "truth" in one}
+def truth_of(done: list[dict[str, Any]], cells: Path | None, name: str, shot: int, draw: int) -> dict[str, float]:
+    """All that is known of a draw."""
+    found = known_truth(cells, name, shot, draw)
     for one in done:
-        if "choice" not in one:
-            continue
-        place = one["set"], one["shot"], one["draw"]
-        truth = computed.get(place, {}) | known_truth(cells, *place)
-        if one["choice"] not in truth:
-            print(f"{place}: the truth of {one['choice']} is not known yet")
-            continue
+        if "truth" in one and (one["set"], one["shot"], one["draw"]) == (name, shot, draw):
+            found |= one["truth"]
+    return found
+
+
+def show(done: list[dict[str, Any]], cells: Path | None) -> None:
+    """Each draw; then regret by cell, its mean and its worst."""
+    places: dict[tuple[str, int], list[tuple[dict[str, float], str]]] = {}
+    for one in sorted((one for one in done if "choice" in one), key=lambda one: (one["shot"], one["set"], one["draw"])):
+        truth = truth_of(done, cells, one["set"], one["shot"], one["draw"])
+        places.setdefault((one["set"], one["shot"]), []).append((truth, one["choice"]))
         best = max(truth, key=lambda name: truth[name])
-        whole.append(100 * (truth[best] - truth[one["choice"]]))
-        line = (
-            f"{one['set']:>13} {one['shot']:>3} a class, draw {one['draw']}: {one['choice']} "
-            f"{100 * truth[one['choice']]:.1f}; best of {len(truth)}: {best} {100 * truth[best]:.1f}; regret "
-            f"{whole[-1]:.1f}; {one['verdict']}"
-        )
-        own = {name: value for name, value in truth.items() if name.startswith("MobileNetV2")}
-        first = next((name for name in one["tried"] if name in own), None)
-        if first is not None:
-            within.append(100 * (max(own.values()) - own[first]))
-            line += f"; MobileNetV2 alone: {first.partition(', ')[2]}, regret {within[-1]:.1f}"
-        print(line, flush=True)
-    for name, values in (("all", whole), ("MobileNetV2 alone", within)):
-        if values:
-            print(f"regret, {name}: mean {np.mean(values):.1f}, worst {max(values):.1f} ({len(values)} draws)")
+        lost = 100 * (truth[best] - truth[one["choice"]])
+        print(f"{one['set']}, {one['shot']} a class, draw {one['draw']}: {one['choice']} "
+              f"{100 * truth[one['choice']]:.1f}; best of {len(truth)}: {best} {100 * truth[best]:.1f}; regret "
+              f"{lost:.1f}; {one['verdict']}; {one['minutes']} min")  # fmt: skip
+    print("\n| cell | draws | choices | accuracy | best strategy | regret | worst draw |\n" + "|---" * 7 + "|")
+    worst = []
+    for (name, shot), held in places.items():
+        behind: dict[str, list[float]] = {}
+        for truth, choice in held:
+            for other, value in truth.items():
+                behind.setdefault(other, []).append(value - truth[choice])
+        best = max(behind, key=lambda other: np.mean(behind[other]))
+        worst.append(100 * max(0.0, float(np.mean(behind[best]))))
+        single = max(100 * (max(truth.values()) - truth[choice]) for truth, choice in held)
+        chosen = ", ".join(f"{name} ({count})" for name, count in Counter(choice for _, choice in held).items())
+        mean = 100 * np.mean([truth[choice] for truth, choice in held])
+        print(f"| {name}, {shot} a class | {len(held)} | {chosen} | {mean:.1f} | {best} ({len(behind[best])} draws) | "
+              f"{worst[-1]:.1f} | {single:.1f} |")  # fmt: skip
+    print(f"\nregret over {len(worst)} cells: mean {np.mean(worst):.1f}, worst {max(worst):.1f}")
 
 
 # Rank correlation
@@ -290,6 +311,24 @@ def _scored(rows: Tensor, drawn: Any, way: int) -> list[float]:
             left_out_ridge(scaled, labels), neighbour_purity(scaled, labels), float(right.double().mean())]  # fmt: skip
 
 
+# Negative transfer
+
+
+def negative(options: argparse.Namespace) -> None:
+    """A case where ImageNet does harm, and one where it does not."""
+    spoken = digits(options.data)
+    with np.load(options.data / "transfer" / "spoken_digits" / "fsdd_logmel.npz") as file:
+        spoken = spoken.select(torch.from_numpy(np.flatnonzero(file["take"] < 2)))
+    folder = options.data / "transfer" / "office_caltech10" / "images224" / "dslr"
+    office = ImageSource.from_folder(folder, size=SIDE, name="office things")
+    warnings.simplefilter("ignore", NegativeTransferWarning)  # it is in what is printed
+    mobile = network(options.data)
+    mobile.name = "MobileNetV2"
+    for rows in (spoken, office):
+        found = negative_transfer(mobile, rows, rivals=[small_network(options.data)], scratch=options.scratch)
+        print(f"{rows.name}, {len(rows)} rows of {len(rows.class_names)} classes: {found}\n", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
@@ -299,11 +338,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--shots", type=int, nargs="+", default=[5], help="rows of each class")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="which of the two")
+    parser.add_argument("--truth", nargs="+", default=[], help="more options to compute, as 'MobileNetV1 0.25, full'")
     parser.add_argument("--minutes", type=float, default=5.0, help="budget of an advice, of processor time")
     parser.add_argument("--rank", action="store_true", help="rank correlations of the scores instead")
+    parser.add_argument("--negative", action="store_true", help="two verdicts on negative transfer instead")
+    parser.add_argument("--scratch", action="store_true", help="with --negative: also against the network from scratch")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    (rank if options.rank else regret)(options)
+    (rank if options.rank else negative if options.negative else regret)(options)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,10 @@ class Option:
         kind: ``"transfer"``, ``"scratch"`` or ``"trivial"``.
         result: what it answered in the largest episodes that it ran; None where it was not tried.
         size: rows of each class that these learned from, at most.
-        comparison: this option minus the choice, on the rows that both answered; None for the choice itself.
+        expected: accuracy when it learns from all rows but one fold: by what it answered and, as far as these rows
+            cannot tell, by what strategies like it gained elsewhere. None where it was not tried.
+        comparison: this option minus the choice, on the rows that both answered; None for the choice itself, and where
+            there are no such rows.
         trained: numbers that train; None where that is not known.
         seconds: predicted for learning from all rows; None where that is not known.
         status: ``"in"``, or why it left the race.
@@ -40,6 +43,7 @@ class Option:
     kind: str
     result: Result | None
     size: int | None
+    expected: float | None
     comparison: Comparison | None
     trained: int | None
     seconds: float | None
@@ -62,6 +66,7 @@ class Option:
         return {
             "encoder": self.encoder, "strategy": self.strategy, "kind": self.kind, "accuracy": self.accuracy,
             "ci95": half, "rows": None if self.result is None else self.result.episodes, "size": self.size,
+            "expected": self.expected,
             "difference": None if self.comparison is None else self.comparison.to_json(), "trained": self.trained,
             "seconds": self.seconds, "status": self.status, "code": self.code,
         }  # fmt: skip
@@ -128,13 +133,13 @@ class Advice:
         """The ranking as comma-separated values."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["rank", "encoder", "strategy", "accuracy", "ci95", "rows", "rows_a_class", "difference",
-                         "difference_ci95", "trained", "seconds", "status"])  # fmt: skip
+        writer.writerow(["rank", "encoder", "strategy", "expected", "accuracy", "ci95", "rows", "rows_a_class",
+                         "difference", "difference_ci95", "trained", "seconds", "status"])  # fmt: skip
         for rank, option in enumerate(self.options, 1):
             own, paired = option.to_dict(), option.comparison
             writer.writerow([
-                rank, spreadsheet_cell(option.encoder), spreadsheet_cell(option.strategy), own["accuracy"], own["ci95"],
-                own["rows"], option.size, None if paired is None else paired.difference,
+                rank, spreadsheet_cell(option.encoder), spreadsheet_cell(option.strategy), own["expected"],
+                own["accuracy"], own["ci95"], own["rows"], option.size, None if paired is None else paired.difference,
                 None if paired is None else paired.ci95, option.trained, option.seconds, option.status,
             ])  # fmt: skip
         return buffer.getvalue()

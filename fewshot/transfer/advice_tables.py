@@ -22,18 +22,20 @@ def duration(seconds: float | None) -> str:
 
 def options_table(options: tuple[Option, ...]) -> str:
     """The ranking."""
-    head = ["", "encoder", "strategy", "accuracy", "rows", "a class", "against the choice", "trained", "takes", ""]
+    head = ["", "encoder", "strategy", "expected", "accuracy", "rows", "a class", "against the choice", "trained",
+            "takes", ""]  # fmt: skip
     body = []
     for rank, option in enumerate(options, 1):
         trained = "?" if option.trained is None else f"{option.trained:,}"
         end = [trained, duration(option.seconds), "" if option.status == "in" else printable(option.status)]
         first = [str(rank), printable(option.encoder), printable(option.strategy)]
         if option.result is None:
-            body.append([*first, "-", "-", "-", "-", *end])
+            body.append([*first, "-", "-", "-", "-", "-", *end])
             continue
         paired = "" if option.comparison is None else option.comparison.written()
-        body.append([*first, option.result.written(), str(option.result.episodes), str(option.size), paired, *end])
-    return _table(head, body, right=(3, 4, 5, 6, 7, 8))
+        shown = [_percent(option.expected), option.result.written(), str(option.result.episodes), str(option.size)]
+        body.append([*first, *shown, paired, *end])
+    return _table(head, body, right=(3, 4, 5, 6, 7, 8, 9))
 
 
 def scores_table(scores: tuple[EncoderScores, ...]) -> str:

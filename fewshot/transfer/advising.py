@@ -25,7 +25,7 @@ from fewshot.transfer.reasons import limits, reasons, reasons_of_scores
 from fewshot.transfer.sources import labelled_source
 from fewshot.transfer.verdict import NegativeTransfer, against
 
-STRATEGIES = ("logistic", "linear-probe", "last(1)", "last(3)", "norm", "lp-ft", "full", "scratch")
+STRATEGIES = ("logistic", "last(1)", "last(3)", "norm", "lora(8)", "lp-ft", "full", "scratch")
 
 
 def advise(
@@ -48,11 +48,12 @@ def advise(
 ) -> Advice:
     """Choose an encoder and how much of it to train, within a budget of minutes.
 
-    Scores of each encoder come first (see `score_encoder`). Then every strategy of every encoder, and a baseline
-    without any network, are tried on cross-validated episodes of the rows given, all on the same folds: see
-    `fewshot.transfer.race.Race`. What comes first in the largest episodes is the choice; of equals, the one of the
-    encoder that scores best. The paired intervals say how sure that is. Training from scratch and the baseline also
-    decide whether the pretraining helps at all: see `NegativeTransfer`.
+    Scores of each encoder come first (see `score_encoder`). Then strategies of the encoders, and a baseline without any
+    network, are tried on cross-validated episodes of the rows given, all on the same folds: see
+    `fewshot.transfer.race.Race`. The choice is what is expected to do best: by the held-out rows that it answered and,
+    as far as these cannot tell, by what strategies like it gained elsewhere (`fewshot.transfer.standings.Standings`).
+    The paired intervals say how sure that is. Training from scratch and the baseline also decide whether the
+    pretraining helps at all: see `NegativeTransfer`.
 
     A run can be interrupted from the keyboard: what is known by then is returned. With `out` the same call goes on from
     what was done, and spends its minutes on what is missing.
@@ -150,7 +151,7 @@ def _advice(
 ) -> Advice:
     source = parts.source
     entries = [Entry(one, status="not tried") for one in candidates] if race is None else race.entries
-    best = None if race is None else _best(race)
+    best = None if race is None else race.standings.choice()
     options = tuple(_ranked(race, best, entries))
     choice = options[0] if best is not None else None
     transfer = None if race is None else _transfer(race)
@@ -164,35 +165,23 @@ def _advice(
     )  # fmt: skip
 
 
-def _best(race: Race) -> Entry | None:
-    """The leader at the largest size at which the leader of the size before it took part."""
-    best: Entry | None = None
-    for size in race.sizes:
-        if best is not None and not best.parts.get(size):
-            break
-        best = race.best(size) or best
-    return best
-
-
 def _ranked(race: Race | None, best: Entry | None, entries: Sequence[Entry]) -> list[Option]:
-    made: list[tuple[float, float, Option]] = []
+    made: list[tuple[bool, float, float, Option]] = []
     for entry in entries:
         result: Result | None = None
-        paired, order = None, float("inf")
+        paired, expected = None, None
         if race is not None and entry.size is not None:
-            result = race.joined(entry, entry.size)
-            if best is not None and entry is not best:
-                common = max(size for size in entry.parts if best.parts.get(size))
-                paired = compare(race.joined(entry, common), race.joined(best, common))
-            order = 0.0 if paired is None else -paired.difference
+            result, expected = race.joined(entry, entry.size), race.standings.outlook(entry).mean
+            common = [size for size in entry.parts if best is not None and best.parts.get(size)]
+            if best is not None and entry is not best and common:
+                paired = compare(race.joined(entry, max(common)), race.joined(best, max(common)))
         seconds = None if race is None else race.seconds_for_all(entry)
         option = Option(
-            entry.candidate.encoder, entry.candidate.strategy, entry.candidate.kind, result, entry.size, paired,
-            None if entry.cost is None else entry.cost.trained, seconds, entry.status, entry.candidate.recipe(),
+            entry.candidate.encoder, entry.candidate.strategy, entry.candidate.kind, result, entry.size, expected,
+            paired, None if entry.cost is None else entry.cost.trained, seconds, entry.status, entry.candidate.recipe(),
         )  # fmt: skip
-        first = -1.0 if entry is best else 0.0
-        made.append((first + (order if entry is not best else 0.0), seconds or 0.0, option))
-    return [option for _, _, option in sorted(made, key=lambda one: one[:2])]
+        made.append((entry is not best, 0.0 if expected is None else -expected, seconds or 0.0, option))
+    return [option for *_, option in sorted(made, key=lambda one: one[:3])]
 
 
 def _transfer(race: Race) -> NegativeTransfer | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from episodes.identity import UnknownIdentityError
 from fewshot.encoders.encoder import Encoder
+from fewshot.transfer.outlook import Outlook
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,11 @@ class Candidate:
         spec: of the encoder, as code has it.
         strategy: how it is used.
         kind: ``"transfer"``, ``"scratch"`` (an architecture without its weights) or ``"trivial"`` (no network).
+        anchor: whether it costs next to nothing and is what the others are compared with.
     """
 
     kind: str = "transfer"
+    anchor: bool = False
     encoder: str
     spec: str
     strategy: str
@@ -102,6 +105,16 @@ class Candidate:
     def seconds(self, cost: Cost, train: int, test: int, how: Setting) -> float:
         """Prediction for so many rows."""
         return cost.fixed + (train + test) * cost.forward
+
+    def outlook(self, frozen: float | None, trivial: float | None, rows: float) -> Outlook:
+        """Accuracy that may be expected before it is tried; here: anything.
+
+        Args:
+            frozen: accuracy of a simple classifier on frozen features of the same encoder, where that is known.
+            trivial: accuracy without any network, where that is known.
+            rows: of each class.
+        """
+        return Outlook(0.5, 0.5)
 
     def recipe(self) -> str:
         """How to do it on all rows, as code."""

@@ -14,7 +14,9 @@ from episodes.episode import Episode
 from episodes.identity import digest
 from fewshot.encoders.encoder import Encoder
 from fewshot.transfer.candidate import Candidate, Cost, Setting
+from fewshot.transfer.expected_gain import expected, expected_from_scratch
 from fewshot.transfer.fine_tuning import fine_tune
+from fewshot.transfer.outlook import Outlook
 from fewshot.transfer.settings import Settings
 from fewshot.transfer.strategies import load_strategies
 
@@ -25,7 +27,7 @@ _BATCH = 32  # as fine_tune has it
 class Frozen(Candidate):
     """Logistic regression on the frozen features of an encoder: centred, of unit length."""
 
-    strategy = "logistic"
+    strategy, anchor = "logistic", True
 
     def __init__(self, encoder: Encoder, kind: str = "transfer") -> None:
         self.model, self.kind = encoder, kind
@@ -63,6 +65,7 @@ class Tfidf(Candidate):
     """Logistic regression on TF-IDF of words and pairs of words: texts without any encoder."""
 
     kind, encoder, spec, strategy = "trivial", "tf-idf", "tf-idf", "logistic"
+    anchor = True
 
     def identity(self) -> str:
         """Its name."""
@@ -142,6 +145,12 @@ class Tunes(Candidate):
         small = min(1.0, train / _BATCH)
         updates = sum(number * step * small for number, step in zip(steps, cost.steps, strict=True))
         return super().seconds(cost, train, test, how) + updates
+
+    def outlook(self, frozen: float | None, trivial: float | None, rows: float) -> Outlook:
+        """What strategies like it gained elsewhere; from scratch: what no network does."""
+        if self.kind == "scratch":
+            return expected_from_scratch(trivial)
+        return expected(self.phases, frozen, rows)
 
     def recipe(self) -> str:
         """A fine-tuning."""

@@ -21,9 +21,19 @@ def reasons(options: Sequence[Option], scores: Sequence[EncoderScores], transfer
     assert choice.result is not None
     found = [
         f"{choice.strategy} on {choice.encoder} answers {100 * choice.result.mean:.1f} % of {choice.result.episodes} "
-        f"held-out rows right, more than all else that answered these; on all rows it takes about "
-        f"{duration(choice.seconds)}" + (f" and trains {choice.trained:,} numbers" if choice.trained else "")
+        f"held-out rows right; on all rows it takes about {duration(choice.seconds)}"
+        + (f" and trains {choice.trained:,} numbers" if choice.trained else "")
     ]
+    ahead = [option for option in rest if option.comparison is not None and option.comparison.difference > 0]
+    if ahead and choice.expected is not None:
+        other = max(ahead, key=lambda option: option.comparison.difference if option.comparison else 0.0)
+        assert other.comparison is not None
+        found.append(
+            f"{other.name} answered more of the {other.comparison.episodes} rows that both answered "
+            f"({other.comparison.written()} points), but so few rows say little; with what such strategies gained on "
+            f"other sets, {100 * choice.expected:.1f} % is expected of the choice and "
+            f"{100 * (other.expected or 0.0):.1f} % of the other"
+        )
     if rest and rest[0].comparison is not None:
         first = rest[0].comparison
         sure = first.difference + first.ci95 < 0
@@ -91,9 +101,14 @@ def limits(race: Race | None, options: Sequence[Option], parts: Folds) -> list[s
             f"time allowed episodes of {size} rows a class at the most, of {parts.largest} there are: with all of "
             "them, strategies that train more of a network may gain"
         )
-    late = [option for option in options if option.result is None and "not possible" not in option.status]
+    late = [option for option in options if option.result is None and "no time" in option.status]
     if late:
-        found.append("not tried for lack of time: " + ", ".join(option.name for option in late))
+        known = [option.seconds for option in late if option.seconds is not None]
+        more = f"; all folds of the cheapest of them take about {duration(parts.count * min(known))}" if known else ""
+        found.append("the budget was too small to try " + ", ".join(option.name for option in late) + more)
+    unlikely = [option.name for option in options if "unlikely to lead" in option.status]
+    if unlikely:
+        found.append("not tried, since other results make it unlikely that they lead: " + ", ".join(unlikely))
     found += [f"{option.name}: {option.status}" for option in options
               if option.status.startswith(("not possible", "failed"))]  # fmt: skip
     found.append(

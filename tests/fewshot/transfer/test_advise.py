@@ -198,22 +198,30 @@ def test_folds_are_stratified_disjoint_and_nested() -> None:
 
 
 class Fake(Candidate):
-    """Answers a share of rows right, at a made-up price."""
+    """Answers a share of rows right, at a price for each row that it learns from."""
+
+    seconds_passed = 0.0  # on the clock of `made_up_time`
 
     def __init__(self, name: str, right: float, price: float = 0.0, kind: str = "transfer", halt: int = 99) -> None:
         self.encoder, self.spec, self.strategy, self.kind = name, name, "fake", kind
         self.right, self.price, self.halt, self.asked = right, price, halt, 0
+        self.learned: list[int] = []
 
     def identity(self) -> str:
         return self.encoder
 
     def measure(self, few: Any, how: Setting) -> Cost:
-        return Cost(self.price, (), 0.0, 1)
+        return Cost(0.0, (), self.price, 1)
+
+    def seconds(self, cost: Cost, train: int, test: int, how: Setting) -> float:
+        return cost.forward * train
 
     def answers(self, source: Any, train: Tensor, test: Tensor, how: Setting) -> Tensor:
         self.asked += 1
         if self.asked > self.halt:
             raise KeyboardInterrupt
+        self.learned.append(len(train))
+        Fake.seconds_passed += self.price * len(train)
         labels = source.labels[test]
         wrong = torch.arange(len(test)) % 100 >= 100 * self.right
         return torch.where(wrong, (labels + 1) % len(source.class_names), labels)
@@ -229,17 +237,25 @@ def raced(candidates: Sequence[Candidate], rows: int = 300, minutes: float = 1e6
     return race
 
 
+@pytest.fixture
+def made_up_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.perf_counter", lambda: Fake.seconds_passed)
+
+
+@pytest.mark.usefixtures("made_up_time")
 def test_the_better_half_goes_on_and_the_best_leads() -> None:
-    made = [Fake(f"at {right}", right, 2000.0) for right in (0.2, 0.9, 0.5, 0.85)]
-    race = raced(made, minutes=200)  # so many seconds that a fold of all at full size would take too large a share
+    made = [Fake(f"at {right}", right, 1.0) for right in (0.1, 0.55, 0.53, 0.54)]
+    race = raced(made, minutes=1190 / 60)  # a fold of 240 rows would take too large a share of these seconds
     by_name = {entry.candidate.encoder: entry for entry in race.entries}
     assert race.sizes[0] < race.store.folds.largest
     assert race.sizes == sorted(race.sizes)
-    assert "clearly worse" in by_name["at 0.2"].status
-    assert by_name["at 0.2"].size == race.sizes[0]
-    leader = race.leader(race.sizes[-1])
-    assert leader is not None
-    assert leader.candidate.encoder == "at 0.9"
+    assert "clearly worse" in by_name["at 0.1"].status
+    assert by_name["at 0.1"].size == race.sizes[0]
+    assert race.sizes[-1] == race.store.folds.largest
+    assert by_name["at 0.53"].status == f"not among the better half at {race.sizes[0]} rows a class"
+    choice = race.standings.choice()
+    assert choice is not None
+    assert choice.candidate.encoder == "at 0.55"
 
 
 def test_all_folds_are_run_where_there_is_time() -> None:
@@ -255,6 +271,16 @@ def test_nothing_is_started_that_cannot_end_within_the_budget() -> None:
     assert dear.asked == 0
     status = next(entry.status for entry in race.entries if entry.candidate is dear)
     assert status.startswith("no time left: a fold of")
+
+
+@pytest.mark.usefixtures("made_up_time")
+def test_the_budget_is_kept() -> None:
+    began = Fake.seconds_passed
+    made = [Fake("one", 0.7, 1.0), Fake("two", 0.71, 3.0)]
+    race = raced(made, minutes=1000 / 60)
+    assert 300 < Fake.seconds_passed - began <= 1000
+    assert all(entry.parts for entry in race.entries)
+    assert len(race.sizes) == 1
 
 
 def test_an_interrupted_race_reports_what_is_known_and_resumes(tmp_path: Path) -> None:
@@ -322,7 +348,7 @@ def test_what_is_printed_and_written(advice: Any) -> None:
     assert len(read["options"]) == 9
     table = list(csv.reader(io.StringIO(found.to_csv())))
     assert len(table) == 10
-    assert {len(row) for row in table} == {12}
+    assert {len(row) for row in table} == {13}
     assert found.choice.code.startswith(("FewShotClassifier('left'", "fine_tune('left'"))
 
 
