@@ -100,6 +100,15 @@ class TransformersEncoder(Encoder):
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Features of strings ``[B, D]``."""
+        with evaluation_mode(self.module):
+            return self.forward_texts(texts)
+
+    def tower(self, kind: str) -> nn.Module | None:
+        """The model, for texts."""
+        return self.module if kind == "texts" else None
+
+    def forward_texts(self, texts: Sequence[str]) -> Tensor:
+        """The same with gradients, in the mode that the model is in ``[B, D]``."""
         capacity = self.context_length - self._marks
         return encode_long(texts, self._encode, self._count, capacity, self.long_text, self.name)
 
@@ -115,8 +124,7 @@ class TransformersEncoder(Encoder):
                 rows[known.to(rows.device)] = self._encode([text for text, k in zip(texts, known, strict=True) if k])
             return rows
         given = {name: value.to(self.device) for name, value in tokens.items()}
-        with evaluation_mode(self.module):
-            found = self.module(**given, output_hidden_states=self.layer is not None)
+        found = self.module(**given, output_hidden_states=self.layer is not None)
         states = found.last_hidden_state if self.layer is None else found.hidden_states[self.layer]  # [B, T, D]
         return pooled_tokens(states, given["attention_mask"], self.pool)
 

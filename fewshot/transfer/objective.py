@@ -54,6 +54,12 @@ class Objective(nn.Module):
         )
         return loss, (logits.argmax(-1) == target).float().mean()
 
+    def settle(self, tuning: Tuning) -> None:
+        """Set what no step trains, such as a head that is fitted: before each validation, and in the end."""
+
+    def finish(self) -> None:
+        """Undo what it added to a network besides the one that the strategy prepared."""
+
 
 def l2_sp_penalty(
     network: Mapping[str, Tensor], origin: Mapping[str, Tensor], head: Iterable[Tensor], alpha: float, beta: float
