@@ -145,7 +145,7 @@ def _batch(name: str, encoder: Any) -> Tensor | list[str]:
     """The canaries as the encoder's input."""
     kind, _, shape = name.partition(" ")
     if kind == "texts":
-        return TEXTS
+        return [json.dumps([text, text]) for text in TEXTS] if encoder.pairs else TEXTS
     if not shape:
         return torch.stack(_inputs(encoder))
     sizes = [len(_SIZES), *map(int, shape.split("x"))]

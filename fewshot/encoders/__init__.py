@@ -7,6 +7,7 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     open_clip:local-dir:models/my-clip
     text:minilm
     transformers:models/bert-base-uncased(pool='cls')
+    nli:models/bart-large-mnli
     vectors:glove.6B.100d.txt.gz(pool='sif')
     tfidf:corpus.txt
     fewshot:tiny-clip
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 ENTRIES = {
     "fewshot": "fewshot.encoders.bundled:bundled",
+    "nli": "fewshot.encoders.entailment:EntailmentModel",
     "open_clip": "fewshot.encoders.open_clip_models:OpenClipEncoder",
     "pixels": "fewshot.encoders.pixels:Pixels",
     "text": "fewshot.encoders.sentence:SentenceEncoder",

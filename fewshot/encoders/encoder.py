@@ -27,6 +27,7 @@ class Encoder:
         domain: what its pictures looked like (`fewshot.encoders.domain.Domain`), where that is known; classifiers say
             when they are asked about others.
         logit_scale: factor on cosines with class text under which they were trained, or None.
+        pairs: whether it scores pairs of a text and a sentence, and embeds neither.
         source_head: classifier of the classes that it was trained on, features ``[M, D]`` -> logits ``[M, Z]``, or
             None; features do not depend on it.
     """
@@ -36,6 +37,7 @@ class Encoder:
     transform: Callable[[Any], Tensor] | None = None
     dim: int | None = None
     logit_scale: float | None = None
+    pairs: bool = False
     domain: Domain | None = None
     source_head: nn.Module | None = None
 

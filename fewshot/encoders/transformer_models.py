@@ -57,7 +57,7 @@ class TransformersEncoder(Encoder):
             import transformers
         except ImportError:
             raise ImportError(_INSTALL) from None
-        where = _place(model)
+        where = local_or_hub(model)
         safe: dict[str, Any] = {"trust_remote_code": False}
         try:
             with quiet():
@@ -155,7 +155,7 @@ def _is_causal(config: Any) -> bool:
     return bool(getattr(config, "is_decoder", False)) or (kind in causal and kind not in masked)
 
 
-def _place(model: str) -> str:
+def local_or_hub(model: str, family: str = "transformers") -> str:
     """A local folder, or a name on the hub whose files are here or can be fetched."""
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -167,8 +167,8 @@ def _place(model: str) -> str:
 
     if not isinstance(try_to_load_from_cache(model, "config.json"), str):
         require_network(
-            f"{ENDPOINT}/{model}", f"'transformers:{model}'",
-            "Save model and tokenizer elsewhere with save_pretrained, and give the folder: 'transformers:FOLDER'.",
+            f"{ENDPOINT}/{model}", f"'{family}:{model}'",
+            f"Save model and tokenizer elsewhere with save_pretrained, and give the folder: '{family}:FOLDER'.",
         )  # fmt: skip
     return model
 
