@@ -184,6 +184,10 @@ def test_evaluate_and_the_command_line_go_the_same_way(
     assert main([*command, "--cache", str(tmp_path)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["label"] for line in lines] == classifier.predict(TEXTS).tolist()
+    assert (
+        main(["fit", "--classes", *CLASSES, "--encoder", f"nli:{folder}", "--out", str(tmp_path / "fitted"), "--quiet"])
+        == 0
+    )
     saved = classifier.save(tmp_path / "saved")
     again = ZeroShotClassifier.load(saved, encoder=model, cache=False)
     assert (again.predict_proba(TEXTS) == classifier.predict_proba(TEXTS)).all()
