@@ -45,7 +45,13 @@ def fine_tuned(
     """
     from episodes.any_source import as_source
     from fewshot.transfer import fine_tune
+    from fewshot.transfer.strategies import load_strategies
 
+    if all(phase.name == "prompt" for phase in load_strategies(how["strategy"])):
+        raise ValueError(
+            f"strategy={how['strategy']!r} learns class text and leaves features as they are, of which alone this "
+            "classifier learns; take fewshot.fine_tune(encoder, source, strategy) and its logits, or 'clip-lora'."
+        )
     items = as_source(X, encoder, labels, names, what="X")
     return fine_tune(encoder, items, **how, cache=cache, device=device, progress=False)
 

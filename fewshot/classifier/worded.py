@@ -13,6 +13,8 @@ from torch.nn.functional import normalize
 from fewshot.classifier.answering import AnsweringEstimator
 from fewshot.classifier.none_of_these import encode_anything
 from fewshot.learner import Learner
+from fewshot.learners.zero_shot import ZeroShot
+from fewshot.prompts.entailment import weights_of
 from fewshot.prompts.prompts import Line, Prompts
 from fewshot.prompts.unlabelled import class_weights, zero_shot_weights
 
@@ -41,6 +43,15 @@ class WordedEstimator(AnsweringEstimator):
         return {"cache": self.cache, "device": self.device}
 
     def _own_learner(self) -> Learner:
+        learner: Learner
+        if self.encoder_.pairs:
+            learner = ZeroShot(scale=1.0, similarity="product")
+            if str(self.learner) not in ("zero-shot", repr(learner)) or self.weighting != "task" or self.none:
+                raise ValueError(
+                    f"{self.encoder_.name!r} scores pairs of a text and a sentence, and has no features: leave "
+                    "learner, weighting and none out."
+                )
+            return learner
         learner = super()._own_learner()
         if "text" not in learner.needs:
             raise ValueError(
@@ -59,6 +70,9 @@ class WordedEstimator(AnsweringEstimator):
     def _read_words(self, unlabelled: Any) -> Tensor:
         """Set `lines_` and `text_`; the class text for the learner ``[C, D]``, or ``[C, T, D]`` where it combines."""
         self.lines_ = self.prompts_.lines(self.encoder_, **self._embedding)
+        if self.encoder_.pairs:
+            self.text_ = weights_of(self.lines_, len(self.prompts_))  # [C, L]
+            return self.text_
         if self.weighting != "task":
             self.lines_ = self._reweighed(unlabelled)
         self.text_ = self.prompts_.encode(self.encoder_, lines=self.lines_, **self._embedding)  # [C, D]
@@ -85,6 +99,8 @@ class WordedEstimator(AnsweringEstimator):
 
     def _nothing(self) -> Tensor:
         """Unit vector of words that name nothing in particular ``[D]``."""
+        if self.encoder_.pairs:
+            return torch.zeros(self.text_.shape[1])  # contradiction is what stands against a class
         return normalize(encode_anything(True, self.encoder_, **self._embedding).mean(0), dim=-1)
 
     def _make_prompts(self, words: list[str]) -> None:

@@ -27,6 +27,7 @@ from fewshot.classifier.rows import as_items, embed_items, refuse_missing, seen_
 from fewshot.classifier.sentences import Sentence, ZeroShotExplanation
 from fewshot.classifier.worded import WEIGHTINGS, WordedEstimator, as_tensors
 from fewshot.learner import Learner
+from fewshot.prompts.entailment import sentence_scores, sentences_of
 from fewshot.prompts.prompts import encode_strings
 from fewshot.prompts.unlabelled import without_label_bias
 
@@ -43,7 +44,8 @@ class ZeroShotClassifier(WordedEstimator):
 
     Args:
         encoder: spec string or encoder with a text tower: ``"open_clip:ViT-B-32/laion2b_s34b_b79k"``,
-            ``"text:minilm"``, ``"fewshot:tiny-clip"``.
+            ``"text:minilm"``, ``"fewshot:tiny-clip"``; or a model of entailment, ``"nli:NAME"``, which reads each text
+            together with a sentence for each class.
         task: what the task is, in words: ``"night camera-trap pictures of owls"``. It chooses and weighs templates.
         templates: as in `Prompts`.
         descriptions: of the classes, as in `Prompts`.
@@ -233,14 +235,20 @@ class ZeroShotClassifier(WordedEstimator):
         return super().calibrate(X, y)
 
     def explain(self, X: Any, sentences: int = 5) -> list[ZeroShotExplanation]:
-        """Predictions with the exact sentences of the class, their weights, and the cosine of each with the row."""
+        """Predictions with the exact sentences of the class, their weights, and the cosine of each with the row.
+
+        With a model of entailment (``nli:NAME``) it is the logit of entailment instead.
+        """
         rows = self._rows_to_ask(X)
         squash = torch.sigmoid if self.multi_label else self._softmax
         chance = torch.cat([squash(logits) for logits in self._answer(rows)])
         refused = self._refused_sets(rows, chance.numpy())
-        units = normalize(on_device(rows, torch.device("cpu")).float(), dim=-1)
-        texts = list(dict.fromkeys(line.text for line in self.lines_))
-        vectors = normalize(encode_strings(texts, self.encoder_, **self._embedding), dim=-1)
+        texts, units = sentences_of(self.lines_), on_device(rows, torch.device("cpu")).float()
+        if self.encoder_.pairs:
+            vectors = torch.eye(len(texts))  # rows are the scores of the sentences
+        else:
+            units = normalize(units, dim=-1)
+            vectors = normalize(encode_strings(texts, self.encoder_, **self._embedding), dim=-1)
         place = {text: number for number, text in enumerate(texts)}
         found = []
         for row, likely, out in zip(units, chance, refused.tolist(), strict=True):
@@ -300,6 +308,8 @@ class ZeroShotClassifier(WordedEstimator):
         if not are_features(X):
             items = as_items(X, self.encoder_, None if reset else self._seen)
             self._seen = seen_as(items) if reset else self._seen
+            if self.encoder_.pairs:
+                return self._pair_scores(items)
             return embed_items(items, self.encoder_, self.cache, self.device).astype(np.float32)
         refuse_missing(X)
         rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
@@ -307,6 +317,11 @@ class ZeroShotClassifier(WordedEstimator):
         if width is not None and rows.shape[1] != width:
             raise ValueError(f"X has {rows.shape[1]} features, but {self.encoder_.name!r} gives {width}.")
         return rows
+
+    def _pair_scores(self, items: Any) -> np.ndarray:
+        sentences = sentences_of(self.lines_)
+        scores = sentence_scores(items.texts, sentences, self.encoder_, apart=self.multi_label, **self._embedding)
+        return scores.numpy()
 
     def _rows_to_ask(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "_adapted")

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", required=True, metavar="SPEC", help="what to begin with (fewshot list encoders)")
     parser.add_argument(
         "--strategy", default="last(1)", metavar="S",
-        help="what trains: linear-probe, last(k), full, norm, bias, lora(rank), lp-ft, gradual, scratch, or some in "
+        help="what trains: linear-probe, last(k), full, norm, bias, lora(rank), lp-ft, gradual, setfit, prompt, "
+        "clip-lora, scratch, or some in "
         'sequence: "linear-probe | last(2)" (default last(1))',
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="TUNED", help="folder of the tuned encoder")

@@ -146,7 +146,7 @@ def _batch(name: str, encoder: Any) -> Tensor | list[str] | list[Tensor]:
     """The canaries as the encoder's input."""
     kind, _, shape = name.partition(" ")
     if kind == "texts":
-        return TEXTS
+        return [json.dumps([text, text]) for text in TEXTS] if encoder.pairs else TEXTS
     if kind == "sounds":
         return [_noise(length) for length in _SAMPLES]
     if not shape:

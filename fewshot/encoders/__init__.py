@@ -7,6 +7,7 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     open_clip:local-dir:models/my-clip
     text:minilm
     transformers:models/bert-base-uncased(pool='cls')
+    nli:models/bart-large-mnli
     transformers:models/wav2vec2-large-lv60(layer=12)
     vectors:glove.6B.100d.txt.gz(pool='sif')
     tfidf:corpus.txt
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 ENTRIES = {
     "fewshot": "fewshot.encoders.bundled:bundled",
     "net": "fewshot.encoders.small_nets:SmallNet",
+    "nli": "fewshot.encoders.entailment:EntailmentModel",
     "open_clip": "fewshot.encoders.open_clip_models:OpenClipEncoder",
     "pca": "fewshot.unsupervised.pca:load_pca",
     "pixels": "fewshot.encoders.pixels:Pixels",

@@ -29,6 +29,7 @@ class Encoder:
         rate: samples a second of the recordings that `encode_sounds` takes.
         shortest: how many samples such a recording must have.
         logit_scale: factor on cosines with class text under which they were trained, or None.
+        pairs: whether it scores pairs of a text and a sentence, and embeds neither.
         source_head: classifier of the classes that it was trained on, features ``[M, D]`` -> logits ``[M, Z]``, or
             None; features do not depend on it.
     """
@@ -40,6 +41,7 @@ class Encoder:
     rate: int = 16000
     shortest: int = 1
     logit_scale: float | None = None
+    pairs: bool = False
     domain: Domain | None = None
     source_head: nn.Module | None = None
 

@@ -118,6 +118,40 @@ class OpenClipEncoder(Encoder):
         """Features of strings ``[B, D]``: `encode_texts` stops no gradient."""
         return self.encode_texts(texts)
 
+    def word_vectors(self, text: str) -> Tensor:
+        """What the text tower looks up for the tokens of a text, without positions ``[M, W]``."""
+        tower = self._causal_tower()
+        tokens = self.tokenizer([text])[0].to(self.device)
+        with torch.no_grad():
+            vectors: Tensor = tower.token_embedding(tokens[1 : int(tokens.argmax())])
+        return vectors
+
+    def encode_after(self, context: Tensor, texts: Sequence[str]) -> Tensor:
+        """Features of texts behind word vectors ``[M, W]`` that all of them begin with, with gradients ``[B, D]``.
+
+        Raises:
+            ValueError: a text does not fit behind them, or the text tower is not causal.
+        """
+        tower, count = self._causal_tower(), len(context)
+        long = [text for text in texts if self._count(text) > self.context_length - 2 - count]
+        if long:
+            raise ValueError(
+                f"{long[0]!r} has {self._count(long[0])} tokens, and behind a context of {count} {self.name!r} reads "
+                f"{max(0, self.context_length - 2 - count)}; shorten the context or the name."
+            )
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        room = tokens.new_zeros(len(tokens), count)  # number 0 is below that of the end token, by which texts are read
+        tokens = torch.cat([tokens[:, :1], room, tokens[:, 1:]], dim=1)[:, : self.context_length]
+        return _trimmed(tower, tokens, context)
+
+    def _causal_tower(self) -> Any:
+        tower = getattr(self.module, "text", self.module)
+        if not _causal(tower):
+            raise ValueError(
+                f"the text tower of {self.name!r} is none into which word vectors can be put; take a CLIP."
+            )
+        return tower
+
     def _encode(self, texts: list[str]) -> Tensor:
         tokens = self.tokenizer(texts).to(self.device)
         tower = getattr(self.module, "text", self.module)
@@ -154,12 +188,21 @@ def _causal(tower: Any) -> bool:
     return isinstance(mask, Tensor) and pool == "argmax" and plain and hasattr(tower, "token_embedding")
 
 
-def _trimmed(tower: Any, tokens: Tensor) -> Tensor:
-    """The causal text tower on the positions up to the last end token of the batch."""
+def _trimmed(tower: Any, tokens: Tensor, context: Tensor | None = None) -> Tensor:
+    """The causal text tower on the positions up to the last end token of the batch.
+
+    Args:
+        tower: of open_clip.
+        tokens: ``[B, L]``.
+        context: word vectors in the place of the tokens behind the first ``[M, W]``.
+    """
     ends = tokens.argmax(-1)  # the end token has the largest number
     length = int(ends.max()) + 1
     dtype = tower.transformer.get_cast_dtype()
-    x = tower.token_embedding(tokens[:, :length]).to(dtype) + tower.positional_embedding[:length].to(dtype)
+    x = tower.token_embedding(tokens[:, :length]).to(dtype)
+    if context is not None:
+        x = torch.cat([x[:, :1], context.to(dtype).expand(len(x), -1, -1), x[:, 1 + len(context) :]], dim=1)
+    x = x + tower.positional_embedding[:length].to(dtype)
     x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))  # [B, L, width]
     x = x[torch.arange(len(x), device=x.device), ends]
     projection = tower.text_projection

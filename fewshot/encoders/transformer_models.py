@@ -42,7 +42,7 @@ def transformers_model(
         import transformers
     except ImportError:
         raise ImportError(_INSTALL) from None
-    where = _place(model)
+    where = local_or_hub(model)
     try:
         kind = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False).model_type
     except (OSError, ValueError, KeyError):
@@ -92,7 +92,7 @@ class TransformersEncoder(Encoder):
             import transformers
         except ImportError:
             raise ImportError(_INSTALL) from None
-        where = _place(model)
+        where = local_or_hub(model)
         safe: dict[str, Any] = {"trust_remote_code": False}
         try:
             with quiet():
@@ -135,6 +135,15 @@ class TransformersEncoder(Encoder):
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Features of strings ``[B, D]``."""
+        with evaluation_mode(self.module):
+            return self.forward_texts(texts)
+
+    def tower(self, kind: str) -> nn.Module | None:
+        """The model, for texts."""
+        return self.module if kind == "texts" else None
+
+    def forward_texts(self, texts: Sequence[str]) -> Tensor:
+        """The same with gradients, in the mode that the model is in ``[B, D]``."""
         capacity = self.context_length - self._marks
         return encode_long(texts, self._encode, self._count, capacity, self.long_text, self.name)
 
@@ -150,8 +159,7 @@ class TransformersEncoder(Encoder):
                 rows[known.to(rows.device)] = self._encode([text for text, k in zip(texts, known, strict=True) if k])
             return rows
         given = {name: value.to(self.device) for name, value in tokens.items()}
-        with evaluation_mode(self.module):
-            found = self.module(**given, output_hidden_states=self.layer is not None)
+        found = self.module(**given, output_hidden_states=self.layer is not None)
         states = found.last_hidden_state if self.layer is None else found.hidden_states[self.layer]  # [B, T, D]
         return pooled_tokens(states, given["attention_mask"], self.pool)
 
@@ -182,7 +190,7 @@ def _is_causal(config: Any) -> bool:
     return bool(getattr(config, "is_decoder", False)) or (kind in causal and kind not in masked)
 
 
-def _place(model: str) -> str:
+def local_or_hub(model: str, family: str = "transformers") -> str:
     """A local folder, or a name on the hub whose files are here or can be fetched."""
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -194,8 +202,8 @@ def _place(model: str) -> str:
 
     if not isinstance(try_to_load_from_cache(model, "config.json"), str):
         require_network(
-            f"{ENDPOINT}/{model}", f"'transformers:{model}'",
-            "Save model and tokenizer elsewhere with save_pretrained, and give the folder: 'transformers:FOLDER'.",
+            f"{ENDPOINT}/{model}", f"'{family}:{model}'",
+            f"Save model and tokenizer elsewhere with save_pretrained, and give the folder: '{family}:FOLDER'.",
         )  # fmt: skip
     return model
 

@@ -13,6 +13,7 @@ from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import cosines, read_text, without
 
 COMBINATIONS = ("vectors", "marginal", "autoclip")
+SIMILARITIES = ("cosine", "product")
 _BISECTIONS = 30
 
 
@@ -40,6 +41,8 @@ class ZeroShot(Learner):
         scale: factor on cosines; that of the model (100 for OpenAI's and LAION's CLIP).
         combine: one of these.
         evenness: of ``"autoclip"``, 0..1.
+        similarity: ``"cosine"``; or ``"product"``: ``logits = scale q·t_n``, for rows that are scores of sentences and
+            class text that says how much each counts (`fewshot.prompts.class_scores`).
 
     Raises:
         ValueError: an unknown combination, or a number out of range.
@@ -54,25 +57,38 @@ class ZeroShot(Learner):
     needs = ("text",)
     invariant = ("scale",)
 
-    def __init__(self, scale: float = 100.0, combine: str = "vectors", evenness: float = 0.85) -> None:
+    def __init__(
+        self, scale: float = 100.0, combine: str = "vectors", evenness: float = 0.85, similarity: str = "cosine"
+    ) -> None:
         super().__init__()
         if combine not in COMBINATIONS:
             raise ValueError(f"combine={combine!r}; it must be one of {', '.join(COMBINATIONS)}.")
+        if similarity not in SIMILARITIES or (similarity == "product" and combine != "vectors"):
+            raise ValueError(
+                f"similarity={similarity!r} with combine={combine!r}; it must be one of {', '.join(SIMILARITIES)}, the "
+                "latter with combine='vectors'."
+            )
         if scale <= 0 or not 0 < evenness < 1:
             raise ValueError(f"scale={scale}, evenness={evenness}; the scale must be positive, evenness in 0..1.")
         self.scale = scale
         self.combine = combine
         self.evenness = evenness
+        self.similarity = similarity
 
     def adapt(self, support: Support) -> ZeroShotState:
         """Normalise the text."""
         known, text = read_text(support), support.text
         assert text is not None
+        if self.similarity == "product":
+            whole = text.mean(2) if text.ndim == 4 else text
+            return ZeroShotState(whole, text.new_zeros(*whole.shape[:2], 0, whole.shape[-1]), known.absent)
         each = normalize(text, dim=-1) if text.ndim == 4 else text.new_zeros(*text.shape[:2], 0, text.shape[-1])
         return ZeroShotState(known.text, each, known.absent)
 
     def predict(self, state: ZeroShotState, query: Tensor) -> Tensor:
         """Score the queries against the text."""
+        if self.similarity == "product":
+            return without(self.scale * product(query, state.text.mT), state.absent)
         if self.combine == "vectors" or state.each.shape[2] < 2:
             return without(self.scale * cosines(query, state.text), state.absent)
         episodes, ways, templates, _ = state.each.shape

@@ -113,6 +113,9 @@ def train_tasks(
     given, place = load_encoder(encoder), choose_device(device)
     spec = os.fspath(encoder) if isinstance(encoder, str | os.PathLike) else None
     phases = load_strategies(strategy)
+    for phase in phases:
+        if type(phase).objective is not Strategy.objective:
+            raise ValueError(f"{phase!r} has a loss of its own, of one task; take 'full', 'last(k)' or 'lora(8)'.")
     written = strategy if isinstance(strategy, str) else " | ".join(map(repr, phases))
     change = for_inputs(load_augmentation(augment), given.transform, given.name)
     how = _settings(

@@ -39,7 +39,8 @@ class Prompts:
     Args:
         class_names: the classes; underscores are read as spaces.
         templates: name of a set (``"openai"``), a template, a list, or a JSON file: see `load_templates`. By default
-            ``a photo of a {label}``, and the bare name for encoders of texts alone; with
+            ``a photo of a {label}``, the bare name for encoders of texts alone, and ``This text is about {label}.``
+            for models of entailment (of which a task chooses one template, the likeliest); with
             descriptions or a task, those alone.
         descriptions: class name -> sentences or features, or a JSON file of that. A feature ("two legs") completes
             the first template; a sentence stands for itself.
@@ -167,6 +168,8 @@ class Prompts:
 
     def _weighted(self, kind: str, model: Encoder | None, embedding: dict[str, Any]) -> tuple[list[str], list[float]]:
         """Templates and their weights, which sum to one."""
+        if model is not None and model.pairs:
+            return self._hypothesis()
         if self.task is None:
             default = None if self.descriptions is not None else ("photo" if kind == "images" else "name")
             templates = self.templates or (load_templates(default) if default else [])
@@ -182,6 +185,16 @@ class Prompts:
         kept = [number for number, weight in enumerate(found.weights) if weight >= _LEAST]
         total = sum(found.weights[number] for number in kept)
         return [found.templates[number] for number in kept], [found.weights[number] / total for number in kept]
+
+    def _hypothesis(self) -> tuple[list[str], list[float]]:
+        """As `_weighted`, for a model of entailment, which has no vectors, and for which each template costs a pass."""
+        if self.templates is not None:
+            return self.templates, [1 / len(self.templates)] * len(self.templates)
+        if self.task is not None:
+            found = weigh_templates(self.task, "texts")
+            if found.overlap.any():
+                return [found.templates[int(found.weights.argmax())]], [1.0]
+        return ([] if self.descriptions is not None and self.task is None else load_templates("text")), [1.0]
 
     def _vectors(self, templates: Sequence[str], model: Encoder, embedding: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Vector of the task ``[D]``, and the mean vector of each template over the classes ``[T, D]``."""

@@ -70,10 +70,11 @@ def fine_tune(
         encoder: spec string or `Encoder`.
         source: labelled rows, as `fewshot.embed` takes them.
         strategy: ``linear-probe``, ``last(k)`` stages, ``full``, ``scratch`` (the architecture alone), ``norm``,
-            ``bias``, ``lora(rank, alpha, targets)``, ``gradual(every)``, ``lp-ft``; in sequence separated by ``|``,
+            ``bias``, ``lora(rank, alpha, targets)``, ``gradual(every)``, ``lp-ft``, ``setfit(iterations)``,
+            ``prompt(length, init)``, ``clip-lora(rank, alpha, targets, template)``; in sequence separated by ``|``,
             each with ``epochs``, ``lr`` and ``head_lr`` of its own: ``"linear-probe | last(3, lr=1e-4)"``.
         epochs: passes over the rows; None: 10,000 rows seen in all, at least 5 and at most 50 passes.
-        batch_size: rows of an update.
+        batch_size: rows of an update; pairs with ``setfit``.
         lr: rate of the network; None: the strategy's own (1e-4; 1e-3 for few parameters; 2e-3 from scratch).
         head_lr: rate of the head; None: the strategy's own (1e-3; 2e-3 from scratch).
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (momentum 0.9).

@@ -9,6 +9,20 @@ from torch.nn import functional as F
 HEADS = ("prototypes", "ridge", "zero")
 
 
+class Head(nn.Linear):
+    """``logits = W x + b``; with `unit`, of x at length one, as the cosines of class texts are.
+
+    Attributes:
+        unit: whether rows are brought to length one first.
+    """
+
+    unit = False
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Logits ``[B, C]`` of features ``[B, D]``."""
+        return super().forward(F.normalize(rows, dim=-1) if self.unit else rows)
+
+
 def first_head(kind: str, rows: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Weight ``[C, D]`` and bias ``[C]`` of a linear head.
 
@@ -35,9 +49,9 @@ def first_head(kind: str, rows: Tensor, labels: Tensor, classes: int) -> tuple[T
     return (weight / temperature).to(rows.dtype), (bias / temperature).to(rows.dtype)
 
 
-def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+def linear(weight: Tensor, bias: Tensor) -> Head:
     """A linear layer of given numbers, without drawing others first."""
-    head: nn.Linear = nn.utils.skip_init(nn.Linear, weight.shape[1], 1)  # torch warns where there are no classes
+    head: Head = nn.utils.skip_init(Head, weight.shape[1], 1)  # torch warns where there are no classes
     head.weight, head.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
     head.out_features = len(weight)
     return head

@@ -86,6 +86,12 @@ def add_lora(
     return list(chosen)
 
 
+def ends_present(network: nn.Module, ends: Sequence[str]) -> list[str]:
+    """Those ends of names that some layer which `add_lora` can adapt has."""
+    able = [name for name, part in network.named_modules() if _able(part)]
+    return [end for end in ends if any(name.endswith(end) for name in able)]
+
+
 def merge_lora(network: nn.Module) -> nn.Module:
     """Put the additions into the weights, in place: the same function without any of LoRA left."""
     for part in list(network.modules()):

@@ -51,13 +51,24 @@ class Objective(nn.Module):
             chosen: one of `parts`.
             step: number of the update, from which all that is random is drawn.
         """
-        batch, target = self.rows.take(chosen, self.device), self._answers[chosen.to(self.device)]
-        if self.how.augment is not None and not self.how.views:
-            batch = self.how.augment(batch, torch.Generator().manual_seed(self.how.seed + step))
+        batch, target = self.taken(chosen, step), self._answers[chosen.to(self.device)]
         logits, loss = classification_loss(
             tuning, batch, target, self.how.label_smoothing, self.how.mixup, (self.how.seed, step)
         )
         return loss, (logits.argmax(-1) == target).float().mean()
+
+    def taken(self, chosen: Tensor, step: int) -> Any:
+        """The rows of a batch, changed by the augmentation where they are not views already."""
+        batch = self.rows.take(chosen, self.device)
+        if self.how.augment is None or self.how.views:
+            return batch
+        return self.how.augment(batch, torch.Generator().manual_seed(self.how.seed + step))
+
+    def settle(self, tuning: Tuning) -> None:
+        """Set what no step trains, such as a head that is fitted: before each validation, and in the end."""
+
+    def finish(self) -> None:
+        """Undo what it added to a network besides the one that the strategy prepared."""
 
 
 def l2_sp_penalty(

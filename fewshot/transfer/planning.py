@@ -43,7 +43,8 @@ def plan_phase(
         ValueError: the strategy finds nothing to train in this network.
     """
     epochs, (rate, head_rate) = how.passes(phase, rows), how.rates(phase)
-    head = StageLine("head", width * classes + classes, width * classes + classes, None, head_rate)
+    title, count, trained = phase.on_top(width, classes, model)
+    head = StageLine(title, count, trained, None, head_rate)
     names: frozenset[str] = frozenset()
     rates: dict[str, float] = {}
     lines: tuple[StageLine, ...] = (head,)
@@ -54,14 +55,14 @@ def plan_phase(
         network = copy.deepcopy(body.network)
         phase.prepare(network, how.seed)
         names = frozenset().union(*(phase.trained(network, anatomy.parts, epoch) for epoch in range(epochs)))
-        if not names and phase.name != "linear-probe":
+        if not names and not phase.frozen:
             raise ValueError(
                 f"{phase!r} trains nothing of {body.encoder.name!r}; 'linear-probe' trains the head alone."
             )
         rates = decayed_rates(anatomy, names, rate, how.layer_decay)
         lines = (*stage_lines(anatomy, network, names, rates), head)
     mode = batch_norm_mode(how.batch_norm, rows, how.batch_size, pretrained)
-    steps = epochs * -(-rows // how.batch_size)
+    steps = epochs * -(-phase.draws(rows) // how.batch_size)
     return PhasePlan(repr(phase), epochs, steps, lines, names, rates, mode, None, how.averaged(epochs), how.views)
 
 

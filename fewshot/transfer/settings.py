@@ -82,6 +82,7 @@ class Settings:
                 "can be computed once; leave one of them out."
             )
         for phase in phases:
+            phase.check(self)
             if not phase.pretrained and (self.l2_sp is not None or self.wise is not None):
                 raise ValueError(f"l2_sp and wise draw to the pretrained weights, which {phase.name!r} throws away.")
             if phase.name == "lora" and self.l2_sp is not None:
@@ -106,7 +107,7 @@ class Settings:
 
     def passes(self, phase: Strategy, rows: int) -> int:
         """Epochs of a phase."""
-        return phase.epochs or self.epochs or min(_MOST, max(_FEWEST, _ROWS_SEEN // rows))
+        return phase.epochs or self.epochs or phase.own_epochs or min(_MOST, max(_FEWEST, _ROWS_SEEN // rows))
 
     def averaged(self, epochs: int) -> int:
         """How many epochs, the last ones of a phase, are averaged: at least one; 0 where none is."""

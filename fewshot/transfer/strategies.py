@@ -1,67 +1,20 @@
-"""Strategies: how much of a network is trained. A new one is a class here and its name in `STRATEGIES`."""
+"""Strategies: how much of a network is trained. A new one is a class and its name in `STRATEGIES`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fewshot.registry import argument_names, build, parse_call, unknown
-from fewshot.transfer.lora import add_lora, merge_lora
+from fewshot.transfer.clip_lora import ClipLoRA
+from fewshot.transfer.lora_strategy import LoRA
 from fewshot.transfer.norms import is_norm, reset_norm
-from fewshot.transfer.objective import Objective
+from fewshot.transfer.prompt import Prompt
+from fewshot.transfer.set_fit import SetFit
 from fewshot.transfer.stages import Stage
-
-if TYPE_CHECKING:
-    from fewshot.transfer.settings import Settings
-
-
-class Strategy:
-    """What is trained, at which rates, for how long.
-
-    Args:
-        epochs: passes over the rows; None: what `fine_tune` is given, or chooses.
-        lr: rate of the network; None: what `fine_tune` is given, or the strategy's own.
-        head_lr: rate of the head, likewise.
-
-    Class attributes:
-        name: in spec strings.
-        rates: its own rates of network and head.
-        pretrained: whether it begins with the encoder's weights.
-        blocks: whether it counts blocks, so that the network must show them.
-    """
-
-    name: ClassVar[str] = ""
-    rates: ClassVar[tuple[float, float]] = (1e-4, 1e-3)
-    pretrained: ClassVar[bool] = True
-    blocks: ClassVar[bool] = False
-
-    def __init__(self, epochs: int | None = None, lr: float | None = None, head_lr: float | None = None) -> None:
-        for what, value in (("epochs", epochs), ("lr", lr), ("head_lr", head_lr)):
-            if value is not None and not value > 0:
-                raise ValueError(f"{self.name}({what}={value!r}); it must be positive.")
-        self.epochs, self.lr, self.head_lr = epochs, lr, head_lr
-
-    def prepare(self, network: nn.Module, seed: int) -> None:
-        """Change a copy of the network before it is trained, in place."""
-
-    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
-        """Names of the parameters that are trained in an epoch, as `prepare` left them."""
-        raise NotImplementedError
-
-    def finish(self, network: nn.Module) -> None:
-        """Undo in the trained network, in place, what `prepare` added to it."""
-
-    def objective(self, how: Settings, rows: Any, labels: Tensor, device: torch.device) -> Objective:
-        """What its steps minimise; arguments as `Objective` takes them."""
-        return Objective(how, rows, labels, device)
-
-    def __repr__(self) -> str:
-        given = [f"{name}={getattr(self, name)!r}" for name in argument_names(type(self))
-                 if getattr(self, name) is not None]  # fmt: skip
-        return self.name + (f"({', '.join(given)})" if given else "")
+from fewshot.transfer.strategy import Strategy as Strategy
 
 
 class LinearProbe(Strategy):
@@ -70,7 +23,7 @@ class LinearProbe(Strategy):
     Reference: Kornblith, Shlens, Le, "Do better ImageNet models transfer better?", CVPR 2019, arXiv:1805.08974.
     """
 
-    name = "linear-probe"
+    name, frozen = "linear-probe", True
 
     def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
         """Nothing of the network."""
@@ -171,41 +124,6 @@ class Bias(Strategy):
         return found
 
 
-class LoRA(Strategy):
-    """Low-rank additions to the weights of linear layers and convolutions, merged into them in the end."""
-
-    name = "lora"
-    rates = (1e-3, 1e-3)
-
-    def __init__(
-        self,
-        rank: int = 8,
-        alpha: float | None = None,
-        targets: Sequence[str] | None = None,
-        epochs: int | None = None,
-        lr: float | None = None,
-        head_lr: float | None = None,
-    ) -> None:
-        super().__init__(epochs, lr, head_lr)
-        self.rank, self.alpha = rank, alpha
-        self.targets = [targets] if isinstance(targets, str) else targets
-
-    def prepare(self, network: nn.Module, seed: int) -> None:
-        """Add them."""
-        add_lora(network, self.rank, self.alpha, self.targets, seed)
-
-    def trained(self, network: nn.Module, parts: Sequence[Stage], epoch: int) -> set[str]:
-        """The additions."""
-        used = {path for part in parts for name in part.parameters for path in [name.rpartition(".")[0]]}
-        return {name for name, _ in network.named_parameters()
-                if name.endswith((".A", ".B")) and ".parametrizations." in name
-                and name.partition(".parametrizations.")[0] in used}  # fmt: skip
-
-    def finish(self, network: nn.Module) -> None:
-        """Merge them."""
-        merge_lora(network)
-
-
 class Gradual(Strategy):
     """From the top down, one more stage every so many epochs; the head from the beginning.
 
@@ -232,7 +150,7 @@ class Gradual(Strategy):
 
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    kind.name: kind for kind in (LinearProbe, Last, Full, Scratch, Norm, Bias, LoRA, Gradual)
+    kind.name: kind for kind in (LinearProbe, Last, Full, Scratch, Norm, Bias, LoRA, Gradual, SetFit, Prompt, ClipLoRA)
 }
 _NAMES = [*STRATEGIES, "lp-ft"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from episodes.files import write_atomically
 from episodes.identity import digest, digest_weights
 from fewshot.encoders.encoder import Encoder
-from fewshot.transfer.heads import linear
+from fewshot.transfer.heads import Head, linear
 from fewshot.transfer.tuning_plan import TuningPlan
 
 _FORMAT = 1
@@ -28,7 +28,7 @@ class TunedEncoder(Encoder):
 
     Args:
         encoder: the tuned copy.
-        head: linear, features -> classes.
+        head: linear, features -> classes; of class texts (`Head.unit`), features at length one.
         class_names: of the head's classes.
         base: digest of the identity of the encoder that it began with.
         changed: names of the tensors of its network that differ from that encoder's.
@@ -43,7 +43,7 @@ class TunedEncoder(Encoder):
     def __init__(
         self,
         encoder: Encoder,
-        head: nn.Linear,
+        head: Head,
         class_names: Sequence[str],
         *,
         base: str,
@@ -120,6 +120,7 @@ class TunedEncoder(Encoder):
             "format": _FORMAT, "base": self.base, "name": self.encoder.name, "strategy": self.strategy,
             "class_names": self.class_names, "changed": self.changed, "weights": self._digest(),
             "setting": self.setting,
+            "unit": self.head.unit,
         }  # fmt: skip
         write_atomically(folder / "tuned.json", json.dumps(notes, indent=1).encode())
         return folder
@@ -160,6 +161,7 @@ def load_tuned(folder: str | os.PathLike[str], encoder: str | Encoder) -> TunedE
     saved = read_checkpoint(folder / "delta.safetensors")
     own = copied(given)
     head = linear(saved["head.weight"], saved["head.bias"])
+    head.unit = bool(notes.get("unit", False))  # files of releases without such heads do not say
     if own.module is not None:
         state = own.module.state_dict()
         own.module.load_state_dict(state | {name: saved[f"network.{name}"] for name in notes["changed"]})

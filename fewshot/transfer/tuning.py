@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fewshot.transfer.body import Body, plain_name, stage_of
 from fewshot.transfer.cut import Cut
+from fewshot.transfer.heads import Head
 from fewshot.transfer.norms import keeps_statistics
 from fewshot.transfer.stages import Stage
 
@@ -28,7 +29,7 @@ class Tuning(nn.Module):
     """
 
     def __init__(
-        self, body: Body | None, head: nn.Linear, parts: Sequence[Stage], names: frozenset[str], batch_norm: str,
+        self, body: Body | None, head: Head, parts: Sequence[Stage], names: frozenset[str], batch_norm: str,
         cut: Cut | None = None, features: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()

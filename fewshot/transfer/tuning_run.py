@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from episodes.source import tower_of
 from fewshot.augmentation.views import Views
@@ -20,13 +20,14 @@ from fewshot.transfer.alignment.objective import align
 from fewshot.transfer.alignment.target import TargetRows
 from fewshot.transfer.body import Anatomy, Body, examine
 from fewshot.transfer.copying import clones, copied, interpolate
-from fewshot.transfer.heads import first_head, linear
+from fewshot.transfer.heads import Head, first_head, linear
 from fewshot.transfer.inputs import Inputs
 from fewshot.transfer.labelled_rows import LabelledRows, phase_rows
+from fewshot.transfer.objective import Objective
 from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phases
 from fewshot.transfer.settings import Settings
-from fewshot.transfer.strategies import LinearProbe, Strategy
+from fewshot.transfer.strategies import Strategy
 from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning import Tuning, accuracy
 from fewshot.transfer.tuning_identity import identity_of, phase_identity
@@ -70,7 +71,7 @@ def run(
         ValueError: the strategies find nothing to train in this network.
     """
     # A probe needs features alone: not even a network that could be trained.
-    probed = how.still and all(isinstance(phase, LinearProbe) for phase in phases)
+    probed = how.still and all(phase.frozen for phase in phases)
     body = None if probed else Body(given, tower_of(rows.items))
     model = (copied(given) if body is None else body.encoder).to(device)
     learned = [] if model.module is None else [value.requires_grad for value in model.module.parameters()]
@@ -104,16 +105,16 @@ def run(
         ).to(device)
         rows_of = partial(phase_rows, body, cut, tuning.alone, model, how.batch_size, options)
         own = aligned if part.names else None  # where the head trains alone, there is nothing to align
-        check = None
-        if rows.held_out is not None and rows.wanted is not None:
-            held_out = rows_of(rows.validation, Inputs(rows.held_out, model, progress))
-            check = partial(accuracy, tuning, held_out, rows.wanted, how.batch_size, device)
         seen = Views(how.augment, how.seed) if how.views and how.augment is not None else None
         training = rows_of(rows.data, inputs, views=seen, count=how.views)
-        objective = phase.objective(how, training, rows.labels, device)
+        objective = phase.objective(how, training, rows.labels, device, model, rows.names)
         if own is not None:
             target = rows_of(own[0].items, Inputs(own[0].items, model, progress))
             objective = align(objective, own[1], target, len(own[0]), top.in_features, part.steps)
+        check = None
+        if rows.held_out is not None and rows.wanted is not None:
+            held_out = rows_of(rows.validation, Inputs(rows.held_out, model, progress))
+            check = partial(validated, objective, tuning, held_out, rows.wanted, how.batch_size, device)
         history.append(
             train_phase(
                 tuning, phase, part, anatomy, how, objective, origin,
@@ -122,6 +123,8 @@ def run(
                 callbacks=callbacks, progress=progress,
             )
         )  # fmt: skip
+        objective.settle(tuning)
+        objective.finish()
         if body is not None:
             phase.finish(body.network)
 
@@ -134,9 +137,7 @@ def run(
     )  # fmt: skip
 
 
-def first_linear(
-    kind: str, source: Any, model: Encoder, labels: Tensor, classes: int, options: dict[str, Any]
-) -> nn.Linear:
+def first_linear(kind: str, source: Any, model: Encoder, labels: Tensor, classes: int, options: dict[str, Any]) -> Head:
     """The head before training."""
     from fewshot.embedding import embed
 
@@ -146,6 +147,12 @@ def first_linear(
         features = embed(source, model, **options).features.float().cpu()  # [M, D]
         weight, bias = first_head(kind, features, labels, classes)
     return linear(weight, bias)
+
+
+def validated(objective: Objective, tuning: Tuning, *asked: Any) -> float:
+    """Accuracy on held-out rows, once the head is what the objective makes of it."""
+    objective.settle(tuning)
+    return accuracy(tuning, *asked)
 
 
 def finish(model: Encoder, before: dict[str, Tensor], learned: list[bool], wise: float | None) -> list[str]:

@@ -73,7 +73,9 @@ def head_for(tuned: TunedEncoder, names: Sequence[str]) -> nn.Linear:
         raise ValueError(f"{tuned.name!r} does not know class {stray[0]!r}; it was tuned on {tuned.class_names[:5]}.")
     chosen = [tuned.class_names.index(name) for name in names]
     head = tuned.head
-    return linear(head.weight[chosen].detach().float().cpu(), head.bias[chosen].detach().float().cpu())
+    part = linear(head.weight[chosen].detach().float().cpu(), head.bias[chosen].detach().float().cpu())
+    part.unit = head.unit
+    return part
 
 
 def caption(items: StoredSource, row: int) -> str:

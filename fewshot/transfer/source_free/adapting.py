@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from episodes.device import choose_device
 from episodes.identity import digest, digest_weights
@@ -20,6 +20,7 @@ from fewshot.transfer.alignment.target import without_labels
 from fewshot.transfer.averaging import renew_statistics
 from fewshot.transfer.body import Body, examine
 from fewshot.transfer.copying import clones
+from fewshot.transfer.heads import linear
 from fewshot.transfer.inputs import Inputs
 from fewshot.transfer.norms import keeps_statistics
 from fewshot.transfer.phase import train_phase
@@ -91,8 +92,8 @@ def adapt_to(
             f"{how_to!r} adapts batch norms, but {type(body.network).__name__} of {tuned.name!r} has none; use 'shot', "
             "which trains the whole network, or an encoder with batch norms."
         )
-    top = nn.Linear(tuned.head.in_features, tuned.head.out_features)
-    top.load_state_dict(tuned.head.state_dict())
+    top = linear(tuned.head.weight, tuned.head.bias)
+    top.unit = tuned.head.unit
     top.to(place).requires_grad_(False)
     assert tuned.module is not None and model.module is not None
     learned = [value.requires_grad for value in tuned.module.parameters()]

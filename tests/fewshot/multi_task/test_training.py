@@ -204,6 +204,7 @@ ROWS = pictures(2, 16, 1)
         ({"a": ROWS, "b": ROWS}, {"sampling": "prop"}, "sampling"),
         ({"a": ROWS, "b": ROWS}, {"epochs": 0}, "at least 1"),
         ({"a": ROWS, "b": ROWS}, {"strategy": "fool"}, "'full'"),
+        ({"a": ROWS, "b": ROWS}, {"strategy": "setfit(2)"}, "a loss of its own"),
     ],
 )
 def test_bad_input_is_refused_with_what_to_do(tasks: Any, options: dict[str, Any], message: str) -> None:

@@ -124,7 +124,7 @@ def of_three_tasks(weighting: str, device: str = "cpu") -> tuple[Trunk, TaskObje
     generator = torch.Generator().manual_seed(1)
     rows = [torch.randn(count, 3, generator=generator) for count in (6, 9, 4)]
     labels = [torch.arange(len(part)) % classes for part, classes in zip(rows, (2, 3, 2), strict=True)]
-    how: Any = type("How", (), {"seed": 5, "augment": None, "label_smoothing": 0.0})()
+    how: Any = type("How", (), {"seed": 5, "augment": None, "label_smoothing": 0.0, "views": 0})()
     joined = JoinedRows([Activations(part, (3,)) for part in rows], [len(part) for part in rows])
     parts = [Stage("first", ("",), ("first",), 12), Stage("second", ("",), ("second",), 16)]
     objective = TaskObjective(
