@@ -79,7 +79,7 @@ def audit(
     model = load_encoder(encoder)
     source = as_source(dataset, model)
     forward = settings.forward(model)
-    plan = settings.plan(source)
+    plan = settings.plan(source, model)
     space = store.space(settings.space_spec(source, forward))
     units = plan.units[space.contains(plan.keys[plan.units, 0])]
     if not len(units):
@@ -88,7 +88,7 @@ def audit(
             "embed it first, or give precision and storage as they were then (see fewshot cache ls)."
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(units)[:sample])
-    work = Work(source, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen))
+    work = Work(source, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen), scale=model.scale_of)
     kept = space.read(np.ascontiguousarray(work.keys)).double()
     cosine = torch.full((len(chosen),), -1.0, dtype=torch.float64)
     for batch in batches(work, model, BatchSize(16, forward.device), settings.threads, forward.device):

@@ -107,7 +107,7 @@ def embed(
     )  # fmt: skip
     model = load_encoder(encoder)
     source = as_source(dataset, model, labels, class_names)
-    plan = settings.plan(source)
+    plan = settings.plan(source, model)
     if settings.stop_at_failure:
         plan.refuse_failures()
     forward = settings.forward(model)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewshot.encoders.preprocess import is_plain
+
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _FIRST = {"cpu": 2, "cuda": 64}  # on a CPU small batches keep a layer's output in its caches
 _LARGEST = {"cpu": 256, "cuda": 4096}
@@ -106,7 +108,7 @@ class Forward:
         with computing(self.device, self.precision):
             try:
                 if isinstance(batch, Tensor):
-                    rows = self.encoder.encode_images(batch.to(self.device))
+                    rows = self.encoder.encode_images(self._normalised(batch.to(self.device)))
                 else:
                     rows = self.encoder.encode_texts(list(batch))
             except RuntimeError as error:
@@ -123,6 +125,10 @@ class Forward:
                     f"with B = {len(batch)}."
                 )
             return rows.to(self.dtype, copy=True)  # a copy: the input's buffer is filled again at once
+
+    def _normalised(self, batch: Tensor) -> Tensor:
+        transform = self.encoder.transform
+        return transform.normalised(batch) if batch.dtype == torch.uint8 and is_plain(transform) else batch
 
 
 class BatchSize:

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.pictures import as_picture, as_values
+from episodes.pictures import as_picture, as_values, decode_reduced
 from episodes.pixels import as_input
 from episodes.source import StoredSource, TensorSource, as_float, tower_of
 from fewshot.embedding.forward import BatchSize
 from fewshot.embedding.plan import Plan, Work, content_key, view_generator
+from fewshot.encoders.preprocess import is_plain
 
 _AHEAD = 3  # batches in memory at a time: one computes, one is ready, one is being decoded
 
@@ -28,7 +29,7 @@ class Batch:
     """Decoded items on the device.
 
     Attributes:
-        inputs: what the encoder is given ``[B, *x]``, or B strings.
+        inputs: what `Forward` is given ``[B, *x]`` (8-bit where the transform is a `Preprocess`), or B strings.
         units: which units of the work they are ``[B]``.
         failures: units that could not be decoded, and why.
         cost: what the forward pass has to do, in items; of texts in padded characters.
@@ -148,8 +149,16 @@ class _Slot:
                 )
             if self.buffer is None or len(self.buffer) < batch_size:
                 pinned = self.device.type == "cuda"
-                self.buffer = torch.empty((batch_size, *like.shape), dtype=like.dtype, pin_memory=pinned)
+                self.buffer = _empty_like(like, batch_size, pinned)
             return self.buffer
+
+
+def _empty_like(like: Tensor, count: int, pinned: bool) -> Tensor:
+    """Memory for so many tensors, in the order in which `like` is stored: channels first or last."""
+    if like.ndim == 3 and not like.is_contiguous() and like.permute(1, 2, 0).is_contiguous():
+        size = (count, *like.shape[1:], like.shape[0])
+        return torch.empty(size, dtype=like.dtype, pin_memory=pinned).permute(0, 3, 1, 2)
+    return torch.empty((count, *like.shape), dtype=like.dtype, pin_memory=pinned)
 
 
 def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
@@ -158,13 +167,18 @@ def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
     def load(unit: int) -> Tensor:
         content = source.read(work.rows[unit])
         key = work.keys[unit]
-        if content_key(source, content, work.fields[unit]) != key.tobytes():
+        scale = work.scale(content)
+        if content_key(source, content, work.fields[unit], scale) != key.tobytes():
             raise ValueError("it has changed since its content was hashed; leave the data alone meanwhile")
         if transform is None and augment is None:
             return as_values(content)
+        if scale > 1 and is_plain(transform) and isinstance(content, bytes):
+            return transform.pixels(*decode_reduced(content, scale))
         picture = as_picture(content)
         if augment is not None:
             picture = augment(picture, view_generator(key))
+        if is_plain(transform):
+            return transform.pixels(picture)  # a quarter of the bytes; `Forward` normalises whole batches
         if transform is not None:
             return as_input(transform(picture))
         return as_float(torch.from_numpy(np.array(picture)).permute(2, 0, 1))  # [3, H, W]
@@ -182,9 +196,9 @@ def first_input(source: StoredSource, encoder: Any) -> Any:
     why = None
     for first in range(0, len(source), 16):
         part: Any = source.select(torch.arange(first, min(len(source), first + 16)))
-        plan = Plan(part, 0, None, 0, 1)
+        plan = Plan(part, 0, None, 0, 1, encoder.scale_of)
         for row in range(len(part)):
-            work = Work(part, [row], plan.keys[row], [{}])
+            work = Work(part, [row], plan.keys[row], [{}], scale=encoder.scale_of)
             for batch in batches(work, encoder, BatchSize(1, here), 1, here):
                 if batch.units:
                     return batch.inputs

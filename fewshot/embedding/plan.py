@@ -14,6 +14,7 @@ from torch import Tensor
 from episodes.pictures import is_deep
 from episodes.source import StoredSource, TensorSource, tower_of
 
+Scale = Callable[[bytes | Tensor], int]  # how many times smaller than it is a picture, as stored, is decoded
 Augment = Callable[[Any, np.random.Generator], Any]  # (PIL image, random numbers) -> PIL image
 _HASHED_TOGETHER = 64  # files that a thread reads in one go
 
@@ -30,6 +31,11 @@ class UnreadableItemError(ValueError):
         self.reason = reason
 
 
+def full_size(content: bytes | Tensor) -> int:
+    """The `Scale` of pictures that are decoded as they are."""
+    return 1
+
+
 @dataclass(frozen=True)
 class Work:
     """What is to be embedded: which rows, in which views, under which keys.
@@ -40,6 +46,7 @@ class Work:
         keys: its content key ``[n, 16]``.
         fields: what its key holds besides the content (the view), ``[n]``.
         augment: makes a view of an image, or None.
+        scale: see `Scale`.
     """
 
     source: StoredSource
@@ -47,6 +54,7 @@ class Work:
     keys: NDArray[np.uint8]
     fields: list[dict[str, int]]
     augment: Augment | None = None
+    scale: Scale = full_size
 
     def __len__(self) -> int:
         """Units of work n."""
@@ -62,6 +70,7 @@ class Plan:
         augment: makes a view.
         seed: of the views.
         threads: that read files.
+        scale: of the encoder that will compute the rows; views are made of whole pictures.
 
     Attributes:
         keys: ``[M, V, 16]``, uint8.
@@ -69,8 +78,17 @@ class Plan:
         duplicates: rows (views of rows) whose content an earlier one has already.
     """
 
-    def __init__(self, source: StoredSource, views: int, augment: Augment | None, seed: int, threads: int) -> None:
+    def __init__(
+        self,
+        source: StoredSource,
+        views: int,
+        augment: Augment | None,
+        seed: int,
+        threads: int,
+        scale: Scale = full_size,
+    ) -> None:
         self.source, self.augment = source, augment
+        self.scale = full_size if views or tower_of(source) == "texts" else scale
         self.fields = [{"view": view, "seed": seed} for view in range(views)] if views else [{}]
         self.keys: NDArray[np.uint8] = np.zeros((len(source), len(self.fields), 16), np.uint8)
         self.failures: dict[int, str] = {}
@@ -99,7 +117,7 @@ class Plan:
             units = units[~np.isin(units // views, list(self.failures))]
         rows = (units // views).tolist()
         fields = [self.fields[unit % views] for unit in units.tolist()]
-        return Work(self.source, rows, flat[units], fields, self.augment)
+        return Work(self.source, rows, flat[units], fields, self.augment, self.scale)
 
     def present(self, space: Any) -> NDArray[np.bool_]:
         """Which rows the space has, with all their views ``[M]``; notes why the others failed."""
@@ -141,16 +159,18 @@ class Plan:
         for row in rows:
             try:
                 content = self.source.read(row)
+                scale = self.scale(content)
                 for view, fields in enumerate(self.fields):
-                    self.keys[row, view] = np.frombuffer(content_key(self.source, content, fields), np.uint8)
+                    self.keys[row, view] = np.frombuffer(content_key(self.source, content, fields, scale), np.uint8)
             except (OSError, ValueError) as error:  # a file that is missing, or no picture
                 self.failures[row] = str(error)
 
 
-def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str, int]) -> bytes:
+def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str, int], scale: int = 1) -> bytes:
     """The key under which the features of a row are kept, from its content as stored.
 
-    Pictures of more than 8 bits a channel have a field more: their grey levels were once read differently.
+    Pictures of more than 8 bits a channel have a field more: their grey levels were once read differently. So have
+    pictures that are decoded smaller than they are: they were once decoded at full size, and still are on request.
     """
     from fewshot.cache.fingerprint import item_key
 
@@ -158,7 +178,8 @@ def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str,
         return item_key("tensor", content, **fields)
     if tower_of(source) == "texts":
         return item_key("text", content, **fields)
-    return item_key("file", content, **({**fields, "levels": 1} if is_deep(content) else fields))
+    more = ({"levels": 1} if is_deep(content) else {}) | ({"scale": scale} if scale > 1 else {})
+    return item_key("file", content, **fields, **more)
 
 
 def crop_and_flip(image: Any, generator: np.random.Generator) -> Any:

@@ -62,15 +62,15 @@ class Settings:
         """That read and decode files in this process."""
         return processors() if self.workers == "auto" else int(self.workers)
 
-    def plan(self, source: StoredSource) -> Plan:
-        """The content keys of a source.
+    def plan(self, source: StoredSource, encoder: Any) -> Plan:
+        """The content keys of a source, for rows of an encoder.
 
         Raises:
             ValueError: views of texts.
         """
         if self.views and tower_of(source) == "texts":
             raise ValueError(f"views={self.views}, but {source.name!r} holds texts; views are of images.")
-        return Plan(source, self.views, self._augmentation, self.seed, self.threads)
+        return Plan(source, self.views, self._augmentation, self.seed, self.threads, encoder.scale_of)
 
     def forward(self, encoder: Any, precision: str | None = None) -> Forward:
         """The forward pass of an encoder, which is moved to the device.

@@ -15,7 +15,8 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     timm:vit_small_patch16_224(layer='blocks.8', pool='cls')
     tuned:TUNED/
 
-The last, or the folder alone, is what ``fewshot finetune`` wrote.
+The last, or the folder alone, is what ``fewshot finetune`` wrote. Every family also takes ``decoding='full'``: large
+JPEGs at full size, where by default they are decoded no larger than the resize has use for.
 
 ``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
 """
@@ -59,6 +60,7 @@ KNOWN_MODELS = {  # what people type, and what they mean; also the beginning of 
     "minilm": "'text:minilm'",
     "all-minilm": "'text:minilm'",
 }
+CHOICES = {"decoding": ("reduced", "full")}  # attributes of every encoder that a spec may set
 _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
     "ModuleEncoder": "fewshot.encoders.module",
@@ -102,13 +104,22 @@ def load_encoder(spec: str | os.PathLike[str] | Encoder) -> Encoder:
     if at:
         arguments["checkpoint"] = checkpoint
     factory = _factory(spec, family.strip(), colon)
+    chosen = {name: _choice(spec, name, options.pop(name)) for name in CHOICES if name in options}
     try:
         encoder: Encoder = build(factory, family, {**arguments, **options})
     except TypeError as error:
         if "missing" in str(error) and not model:
             raise ValueError(f'{spec!r} names no model; write "{family}:MODEL".') from None
         raise
+    for name, value in chosen.items():
+        setattr(encoder, name, value)
     return encoder
+
+
+def _choice(spec: str, name: str, value: Any) -> str:
+    if value not in CHOICES[name]:
+        raise ValueError(f"{name}={value!r} in {spec!r}; it must be one of {', '.join(CHOICES[name])}.")
+    return str(value)
 
 
 def _factory(spec: str, family: str, colon: str) -> Any:

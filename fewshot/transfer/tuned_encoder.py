@@ -55,7 +55,7 @@ class TunedEncoder(Encoder):
         self.base, self.changed, self.strategy = base, sorted(changed), strategy
         self.plan, self.history = plan, list(history)
         self.module, self.transform = encoder.module, encoder.transform
-        self.logit_scale = encoder.logit_scale
+        self.logit_scale, self.decoding = encoder.logit_scale, encoder.decoding
         self.name = f"{encoder.name}, {strategy}"
 
     @property
