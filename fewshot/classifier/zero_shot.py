@@ -301,7 +301,7 @@ class ZeroShotClassifier(WordedEstimator):
         if not are_features(X):
             items = as_items(X, self.encoder_, None if reset else self._seen)
             self._seen = tower_of(items) if reset else self._seen
-            return embed_items(items, self.encoder_, self.cache, self.device).astype(np.float32)
+            return embed_items(items, self.encoder_, self.cache, self.device, asked=not reset).astype(np.float32)
         refuse_missing(X)
         rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         width = self.text_.shape[1] if hasattr(self, "_adapted") else self.encoder_.dim

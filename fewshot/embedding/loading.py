@@ -78,6 +78,11 @@ def _images(work: Work, transform: Any, batch_size: BatchSize, workers: int, dev
     shape: list[torch.Size] = []  # that of the first image decoded, which the others must have too
     lock = Lock()
     slots = [_Slot(device, shape, lock) for _ in range(_AHEAD)]
+    if len(work) == 1:  # threads would take longer to start than a small picture to decode
+        failures = slots[0].fill(range(1), range(1), load)
+        good = [] if failures else [0]
+        yield Batch(slots[0].take(range(1), good), good, failures, len(good))
+        return
     waiting: deque[tuple[_Slot, range, list[Future[dict[int, str]]]]] = deque()
     with decoding_threads(workers) as pool:
         stretches = enumerate(_stretches(len(work), batch_size))

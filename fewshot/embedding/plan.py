@@ -97,15 +97,26 @@ class Plan:
         else:
             starts = range(0, len(source), _HASHED_TOGETHER)
             parts = [range(start, min(start + _HASHED_TOGETHER, len(source))) for start in starts]
-            with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
-                for _ in pool.map(self._hash, parts):
-                    pass
+            if len(parts) <= 1:  # threads would take longer to start
+                self._hash(range(len(source)))
+            else:
+                with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
+                    for _ in pool.map(self._hash, parts):
+                        pass
         readable = np.ones(len(source), dtype=bool)
         readable[list(self.failures)] = False
         units = np.flatnonzero(np.repeat(readable, len(self.fields)))
         names = np.ascontiguousarray(self.keys.reshape(-1, 16)[units]).view("V16").reshape(-1)
         self.units = np.sort(units[np.unique(names, return_index=True)[1]])  # the first with each content
         self.duplicates = len(units) - len(self.units)
+
+    def whole(self) -> Work:
+        """Every row in all its views, whatever a cache has."""
+        views = len(self.fields)
+        rows = [row for row in range(len(self.source)) for _ in range(views)]
+        return Work(
+            self.source, rows, self.keys.reshape(-1, 16), self.fields * len(self.source), self.augment, self.scale
+        )
 
     def missing(self, space: Any) -> Work:
         """What the space lacks, each content once, without what has failed."""

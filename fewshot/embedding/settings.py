@@ -81,7 +81,8 @@ class Settings:
         """
         device = choose_device(self.device, held=encoder.device, float64=False)
         chosen = precision or choose_precision(self.precision, device)
-        return Forward(encoder.to(device), device, chosen, getattr(torch, self.storage))
+        held = encoder if encoder.device == device else encoder.to(device)
+        return Forward(held, device, chosen, getattr(torch, self.storage))
 
     def space_spec(self, source: StoredSource, forward: Forward, *, once: bool = False) -> dict[str, Any]:
         """What `EmbeddingCache.space` is asked for: JSON values that name weights, preprocessing and precision.

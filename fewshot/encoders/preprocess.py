@@ -75,14 +75,15 @@ class Preprocess:
         least = 2 * (self.size if self.resize is None else self.resize)
         return next((scale for scale in (8, 4, 2) if min(width, height) // scale >= least), 1)
 
-    def normalised(self, pixels: Tensor) -> Tensor:
+    def normalised(self, pixels: Tensor, *, channels_last: bool = False) -> Tensor:
         """Pixels ``[..., 3, H, W]``, uint8, as the network takes them, float32, on their device.
 
         The same operations in the same order for one image and for a batch, so that both give the same bits.
         """
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
-        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(mean).div_(std)
+        order = torch.channels_last if channels_last else torch.contiguous_format
+        return pixels.to(torch.float32, memory_format=order).div_(255).sub_(mean).div_(std)
 
     def pixels(self, image: Any, box: Box | None = None) -> Tensor:
         """One PIL image resized and cropped: ``[3, size, size]``, uint8, channels last in memory.
