@@ -15,7 +15,7 @@ from fewshot.encoders.preprocess import is_plain
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _FIRST = {"cpu": 2, "cuda": 64}  # on a CPU small batches keep a layer's output in its caches
 _LARGEST = {"cpu": 256, "cuda": 4096}
-_LARGE = 1_000_000  # parameters
+_LARGE = 2_000_000  # parameters
 _convolutional: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _TRIALS = 3  # batches of each size, of which the fastest counts: the others met decoding threads or a cold cache
 _GAIN = 1.05  # a larger batch must be this much faster, or it is only more memory and more padding

@@ -21,24 +21,24 @@ CPU = torch.device("cpu")
 
 
 class Wide(nn.Module):
-    """A million weights; features that stand on an offset, which costs bfloat16 the digits below it."""
+    """Two million weights; features that stand on an offset, which costs bfloat16 the digits below it."""
 
     def __init__(self, offset: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.linear, self.offset = nn.Linear(768, 1400), offset
+        self.linear, self.offset = nn.Linear(768, 2700), offset
 
     def forward(self, images: Tensor) -> Tensor:
         return nn.functional.relu(self.linear(images.flatten(1)) + self.offset) - self.offset
 
 
 class Convolved(nn.Module):
-    """A million weights of convolutions; `viewed` needs the channels first."""
+    """Two million weights of convolutions; `viewed` needs the channels first."""
 
     def __init__(self, viewed: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.body, self.viewed = nn.Sequential(nn.Conv2d(3, 64, 3, 4), nn.Conv2d(64, 2000, 3)), viewed
+        self.body, self.viewed = nn.Sequential(nn.Conv2d(3, 64, 3, 4), nn.Conv2d(64, 3600, 3)), viewed
         self.seen: list[bool] = []
 
     def forward(self, images: Tensor) -> Tensor:
