@@ -60,6 +60,17 @@ def _checked(device: torch.device | str) -> torch.device:
     return chosen
 
 
+@lru_cache(maxsize=1)
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 natively (AVX-512 BF16 or AMX), as torch finds it to.
+
+    Elsewhere torch computes it by way of float32, which is slower than float32 itself. Where this torch cannot say,
+    the answer is no.
+    """
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+
+
 def processors() -> int:
     """Processors that this process may use: its affinity mask, and no more than the quota of its control group."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,14 +16,16 @@ from episodes.precision import as_float
 from episodes.sounds import as_mel_picture, is_recording
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 # PIL reads many more, among them PostScript, which it hands to another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
     6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
 }  # fmt: skip
+_FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG: baseline, extended, progressive
 # An opened PIL image reads its file when it is first used; threads would share the file's position.
 _loading = Lock()
 
@@ -58,21 +60,74 @@ class CentreCrop:
         return f"CentreCrop({self.size})"
 
 
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a JPEG declares; None for other formats, and for kinds that are decoded at full size only.
+
+    Read from the frame header alone, in some microseconds.
+    """
+    if data[:3] != b"\xff\xd8\xff":
+        return None
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 9 <= len(data):
+        marker = data[at + 1]
+        if marker == 0xFF:  # padding before a marker
+            at += 1
+        elif marker in _FRAMES:
+            height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (5, 7))
+            return (width, height) if width and height else None
+        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker in (0xD9, 0xDA):
+            return None  # lossless and the like; or the pixels begin without a frame
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
 def decode_picture(data: bytes) -> Image.Image:
     """An encoded picture (JPEG, PNG, ...) as RGB, turned upright by its EXIF orientation; or a recording's log-mel."""
-    from PIL import Image, UnidentifiedImageError
-
     if is_recording(data):
         return as_mel_picture(data)
+    picture = _opened(data)
+    picture.load()
+    return to_rgb(upright(picture))
+
+
+def decode_reduced(data: bytes, scale: int) -> tuple[Image.Image, Box]:
+    """A JPEG (see `jpeg_size`) as RGB and upright, decoded so many times smaller than it is.
+
+    The inverse cosine transform gives fewer pixels of each block, which costs a fraction and is an average over them.
+
+    Args:
+        data: the file's bytes.
+        scale: 2, 4 or 8.
+
+    Returns:
+        The picture, and which part of it shows the whole one: the last of its rows and columns may stand for fewer
+        pixels than the others do.
+    """
+    picture = _opened(data)
+    width, height = picture.size
+    picture.draft(None, (max(1, width // scale), max(1, height // scale)))
+    picture.load()
+    wide, high = width / scale, height / scale
+    turn = _orientation(picture)
+    image = to_rgb(upright(picture))
+    if turn >= 5:
+        wide, high = high, wide
+    left = image.width - wide if turn in (2, 3, 6, 7) else 0.0  # what was at the right is at the left now
+    top = image.height - high if turn in (3, 4, 7, 8) else 0.0
+    return image, (left, top, left + wide, top + high)
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    from PIL import Image, UnidentifiedImageError
+
     if not data:
         raise ValueError("the file is empty")
     Image.init()
     try:
-        picture = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+        return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
         raise ValueError(f"its bytes are no picture in a format that is read: {', '.join(FORMATS)}") from None
-    picture.load()
-    return to_rgb(upright(picture))
 
 
 def as_picture(content: bytes | Tensor) -> Image.Image:
@@ -98,13 +153,21 @@ def is_deep(data: bytes) -> bool:
 
 def upright(picture: Image.Image) -> Image.Image:
     """A picture turned and mirrored by its EXIF orientation; as it is where the tags cannot be read."""
-    from PIL import ExifTags, Image
+    from PIL import Image
+
+    turn = _TURNS.get(_orientation(picture))
+    return picture if turn is None else picture.transpose(Image.Transpose[turn])
+
+
+def _orientation(picture: Image.Image) -> int:
+    """1 to 8; 1, upright, where the tags cannot be read."""
+    from PIL import ExifTags
 
     try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged tags raise anything, while the pixels may be sound
-        turn = None
-    return picture if turn is None else picture.transpose(Image.Transpose[turn])
+        return 1
+    return turn if turn in _TURNS else 1
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -78,6 +78,10 @@ class EmbeddingCache:
             if not (self.path / "v1").is_dir():
                 raise explain_write_error(error, self.path) from error
 
+    def holds(self, spec: dict[str, Any]) -> bool:
+        """Whether there is a space of this identity; none is made."""
+        return (self.path / "v1" / _identity(spec)).is_dir()
+
     def space(self, spec: dict[str, Any]) -> Space:
         """The space of this identity, made if it is not there.
 
@@ -91,8 +95,7 @@ class EmbeddingCache:
                 f"spec has dim={dim!r}, storage={spec.get('storage')!r}; dim must be a positive integer "
                 f"of at most {_LARGEST_DIM:,} and storage one of {', '.join(_STORAGE)}."
             )
-        identity = hashlib.sha256(canonical({"schema": 1, **spec})).hexdigest()[:32]
-        folder = self.path / "v1" / identity
+        folder = self.path / "v1" / _identity(spec)
         if not _says(folder / "space.json", spec):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -253,6 +256,10 @@ class EmbeddingCache:
 
     def __repr__(self) -> str:
         return f"EmbeddingCache({str(self.path)!r})"
+
+
+def _identity(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical({"schema": 1, **spec})).hexdigest()[:32]
 
 
 def _default_path() -> Path:

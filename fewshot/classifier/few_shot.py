@@ -190,7 +190,7 @@ class FewShotClassifier(AnsweringEstimator):
             if y is not None or reset:
                 y = as_labels(y)
                 check_consistent_length(items, y)
-            rows = embed_items(items, self.encoder_, self.cache, self.device)
+            rows = embed_items(items, self.encoder_, self.cache, self.device, asked=y is None and not reset)
             self._seen = seen_as(items) if reset else self._seen
             return rows, y, item_names(items)
         X = check_array(X, self.learner_)

@@ -21,6 +21,7 @@ from episodes.source import StoredSource, as_float, tower_of
 from fewshot.learner import Learner
 
 _LOG = logging.getLogger("fewshot")
+_FEW = 4  # items: to look them up, and to write them down, would take longer than to compute them
 _OUTSIDE = 0.05  # of the pictures: one in a hundred that an encoder does know is taken for a stranger
 
 
@@ -100,20 +101,32 @@ def item_names(items: StoredSource) -> list[str | None]:
     return [os.fspath(thing) if isinstance(thing, str | os.PathLike) else None for thing in things]
 
 
-def embed_items(items: StoredSource, encoder: Any, cache: Any, device: torch.device | str) -> np.ndarray:
+def embed_items(
+    items: StoredSource, encoder: Any, cache: Any, device: torch.device | str, *, asked: bool = False
+) -> np.ndarray:
     """Features of the items ``[n, D]``, float32, each computed once.
+
+    Args:
+        items: to embed.
+        encoder: what embeds them.
+        cache: as for `embed`.
+        device: as for `embed`.
+        asked: they are to be answered, not learned from; then a few are computed without the cache.
 
     Raises:
         ValueError: an item cannot be read; the message names it.
     """
     from fewshot.embedding import embed
+    from fewshot.embedding.embed_dataset import embed_few
     from fewshot.embedding.plan import UnreadableItemError
 
     try:
-        source = embed(items, encoder, cache=cache, device=device)
+        if asked and len(items) <= _FEW:
+            features = embed_few(items, encoder, device)
+        else:
+            features = as_float(embed(items, encoder, cache=cache, device=device).features).cpu()
     except UnreadableItemError as error:  # every row of X needs an answer, so none is skipped here
         raise ValueError(f"{error.reason} Repair it, or leave it out of X.") from error
-    features = as_float(source.features).cpu()
     if encoder.domain is not None and tower_of(items) == "images":
         _say_what_is_outside(features, encoder)
     rows: np.ndarray = features.numpy()

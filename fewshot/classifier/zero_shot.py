@@ -310,7 +310,7 @@ class ZeroShotClassifier(WordedEstimator):
             self._seen = seen_as(items) if reset else self._seen
             if self.encoder_.pairs:
                 return self._pair_scores(items)
-            return embed_items(items, self.encoder_, self.cache, self.device).astype(np.float32)
+            return embed_items(items, self.encoder_, self.cache, self.device, asked=not reset).astype(np.float32)
         refuse_missing(X)
         rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         width = self.text_.shape[1] if hasattr(self, "_adapted") else self.encoder_.dim

@@ -71,6 +71,7 @@ def audit(
     """
     from fewshot.cache import EmbeddingCache
     from fewshot.encoders import load_encoder
+    from fewshot.runtimes import fastest_forward
 
     if sample < 1:
         raise ValueError(f"sample={sample}; it must be at least 1.")
@@ -78,8 +79,8 @@ def audit(
     settings = Settings(device=device, precision=precision, storage=storage)
     model = load_encoder(encoder)
     source = as_source(dataset, model)
-    forward = settings.forward(model)
-    plan = settings.plan(source)
+    plan = settings.plan(source, model)
+    forward = fastest_forward(settings, model, source, plan, store)
     space = store.space(settings.space_spec(source, forward))
     units = plan.units[space.contains(plan.keys[plan.units, 0])]
     if not len(units):
@@ -88,7 +89,7 @@ def audit(
             "embed it first, or give precision and storage as they were then (see fewshot cache ls)."
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(units)[:sample])
-    work = Work(source, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen))
+    work = Work(source, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen), scale=model.scale_of)
     kept = space.read(np.ascontiguousarray(work.keys)).double()
     cosine = torch.full((len(chosen),), -1.0, dtype=torch.float64)
     for batch in batches(work, model, BatchSize(16, forward.device), settings.threads, forward.device):

@@ -68,7 +68,7 @@ def check(space: Any, source: StoredSource, forward: Forward, *, begin: bool) ->
         if kept is None and not begin:
             return  # rows of unknown origin, with nothing to compare them with
         name = kept["name"] if kept is not None else _name(source, forward.encoder)
-        rows = forward(_batch(name, forward.encoder)).float().cpu()
+        rows = forward(control_items(name, forward.encoder)).float().cpu()
         if kept is not None:
             compare(kept, rows, space)
         elif rows.isfinite().all():
@@ -142,7 +142,7 @@ def _name(source: StoredSource, encoder: Any) -> str:
     return f"{tower} {'x'.join(map(str, shape))}"
 
 
-def _batch(name: str, encoder: Any) -> Tensor | list[str] | list[Tensor]:
+def control_items(name: str, encoder: Any) -> Tensor | list[str] | list[Tensor]:
     """The canaries as the encoder's input."""
     kind, _, shape = name.partition(" ")
     if kind == "texts":

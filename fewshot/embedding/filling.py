@@ -138,14 +138,19 @@ def _write(
     keys = work.keys[batch.units]
     finite = rows.isfinite().all(1)
     if not finite.all():
-        reason = "its features are NaN or infinite" + (
-            "; float16 holds at most 65,504, so try storage='float32'" if rows.dtype == torch.float16 else ""
-        )
+        reason = not_finite(rows.dtype)
         _note(report, work, {batch.units[i]: reason for i in (~finite).nonzero().flatten().tolist()})
         rows, keys = rows[finite], keys[finite.numpy()]
     if len(rows):
         writer.add(keys, rows)
     return len(rows)
+
+
+def not_finite(dtype: torch.dtype) -> str:
+    """Why a row is refused that holds NaN or infinity."""
+    return "its features are NaN or infinite" + (
+        "; float16 holds at most 65,504, so try storage='float32'" if dtype == torch.float16 else ""
+    )
 
 
 def _note(report: FillReport, work: Work, failures: dict[int, str]) -> None:

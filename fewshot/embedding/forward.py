@@ -5,19 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from fewshot.encoders.preprocess import is_plain
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _FIRST = {"cpu": 2, "cuda": 64}  # on a CPU small batches keep a layer's output in its caches
 _LARGEST = {"cpu": 256, "cuda": 4096}
+_LARGE = 2_000_000  # parameters
+_convolutional: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _TRIALS = 3  # batches of each size, of which the fastest counts: the others met decoding threads or a cold cache
 _GAIN = 1.05  # a larger batch must be this much faster, or it is only more memory and more padding
 
 
+def is_large(module: nn.Module | None) -> bool:
+    """Whether a network is large enough for the time of its products to exceed that of calling them."""
+    return module is not None and sum(p.numel() for p in module.parameters()) >= _LARGE
+
+
+def gains_by_channels_last(module: nn.Module | None) -> bool:
+    """Whether images are better given with their channels last in memory: most weights are of 2-d convolutions."""
+    if module is None:
+        return False
+    if module not in _convolutional:  # its modules are counted once: that takes as long as a small picture
+        convolved = sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Conv2d))
+        most = 2 * convolved > sum(p.numel() for p in module.parameters())
+        _convolutional[module] = most and is_large(module)
+    return _convolutional[module]
+
+
 def choose_precision(precision: str, device: torch.device) -> str:
     """``"auto"``: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere.
+
+    On a CPU `fewshot.runtimes` may choose bfloat16 afterwards, by looking at the encoder.
 
     Raises:
         ValueError: an unknown precision.
@@ -74,6 +97,7 @@ class Forward:
 
     def __init__(self, encoder: Any, device: torch.device, precision: str, dtype: torch.dtype) -> None:
         self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
+        self.channels_last = device.type == "cpu" and gains_by_channels_last(encoder.module)
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
 
     def __call__(self, batch: Tensor | Sequence[Any]) -> Tensor:
@@ -106,7 +130,7 @@ class Forward:
         with computing(self.device, self.precision):
             try:
                 if isinstance(batch, Tensor):
-                    rows = self.encoder.encode_images(batch.to(self.device))
+                    rows = self.encoder.encode_images(self._prepared(batch.to(self.device)))
                 elif isinstance(batch[0], Tensor):
                     rows = self.encoder.encode_sounds([wave.to(self.device) for wave in batch])
                 else:
@@ -114,6 +138,9 @@ class Forward:
             except RuntimeError as error:
                 if out_of_memory(error) or not isinstance(batch, Tensor):
                     raise
+                if self.channels_last:  # a network may rely on channels being first, by `view` for one
+                    self.channels_last = False
+                    return self._forward(batch)
                 raise RuntimeError(
                     f"{self.encoder.name!r} cannot encode a batch {list(batch.shape)} of {batch.dtype}: {error}. "
                     "Images must have the size and the channels that it takes; a transform can make them so."
@@ -125,6 +152,15 @@ class Forward:
                     f"with B = {len(batch)}."
                 )
             return rows.to(self.dtype, copy=True)  # a copy: the input's buffer is filled again at once
+
+    def _prepared(self, batch: Tensor) -> Tensor:
+        """Pixels normalised, and in the order in memory that the network is fastest with."""
+        transform = self.encoder.transform
+        if batch.dtype == torch.uint8 and is_plain(transform):
+            batch = transform.normalised(batch, channels_last=self.channels_last)
+        elif self.channels_last and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        return batch
 
 
 class BatchSize:

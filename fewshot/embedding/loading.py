@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.pictures import as_picture, as_values
+from episodes.pictures import as_picture, as_values, decode_reduced
 from episodes.pixels import as_input
 from episodes.sounds import as_wave
 from episodes.source import StoredSource, TensorSource, as_float, tower_of
 from fewshot.embedding.forward import BatchSize
 from fewshot.embedding.plan import Plan, Work, content_key, view_generator
+from fewshot.encoders.preprocess import is_plain
 
 _AHEAD = 3  # batches in memory at a time: one computes, one is ready, one is being decoded
 
@@ -29,7 +30,8 @@ class Batch:
     """Decoded items on the device.
 
     Attributes:
-        inputs: what the encoder is given ``[B, *x]``, or B strings, or B recordings ``[n]``.
+        inputs: what `Forward` is given ``[B, *x]`` (8-bit where the transform is a `Preprocess`), B strings, or B
+            recordings ``[n]``.
         units: which units of the work they are ``[B]``.
         failures: units that could not be decoded, and why.
         cost: what the forward pass has to do, in items; of texts in padded characters.
@@ -73,7 +75,7 @@ def _sounds(work: Work, encoder: Any, batch_size: BatchSize, workers: int) -> It
 
     def load(unit: int) -> Tensor | str:
         try:
-            wave = as_wave(_read(work, unit))
+            wave = as_wave(_read(work, unit)[0])
             if len(wave) < encoder.shortest:
                 least = encoder.shortest / encoder.rate
                 return f"it lasts {len(wave) / encoder.rate:.4g} s, and {encoder.name!r} takes {least:.4g} s at least"
@@ -110,6 +112,11 @@ def _images(work: Work, transform: Any, batch_size: BatchSize, workers: int, dev
     shape: list[torch.Size] = []  # that of the first image decoded, which the others must have too
     lock = Lock()
     slots = [_Slot(device, shape, lock) for _ in range(_AHEAD)]
+    if len(work) == 1:  # threads would take longer to start than a small picture to decode
+        failures = slots[0].fill(range(1), range(1), load)
+        good = [] if failures else [0]
+        yield Batch(slots[0].take(range(1), good), good, failures, len(good))
+        return
     waiting: deque[tuple[_Slot, range, list[Future[dict[int, str]]]]] = deque()
     with decoding_threads(workers) as pool:
         stretches = enumerate(_stretches(len(work), batch_size))
@@ -181,20 +188,33 @@ class _Slot:
                 )
             if self.buffer is None or len(self.buffer) < batch_size:
                 pinned = self.device.type == "cuda"
-                self.buffer = torch.empty((batch_size, *like.shape), dtype=like.dtype, pin_memory=pinned)
+                self.buffer = _empty_like(like, batch_size, pinned)
             return self.buffer
+
+
+def _empty_like(like: Tensor, count: int, pinned: bool) -> Tensor:
+    """Memory for so many tensors, in the order in which `like` is stored: channels first or last."""
+    if like.ndim == 3 and not like.is_contiguous() and like.permute(1, 2, 0).is_contiguous():
+        size = (count, *like.shape[1:], like.shape[0])
+        return torch.empty(size, dtype=like.dtype, pin_memory=pinned).permute(0, 3, 1, 2)
+    return torch.empty((count, *like.shape), dtype=like.dtype, pin_memory=pinned)
 
 
 def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
     augment = work.augment
 
     def load(unit: int) -> Tensor:
-        content, key = _read(work, unit), work.keys[unit]
+        content, scale = _read(work, unit)
+        key = work.keys[unit]
         if transform is None and augment is None:
             return as_values(content)
+        if scale > 1 and is_plain(transform) and isinstance(content, bytes):
+            return transform.pixels(*decode_reduced(content, scale))
         picture = as_picture(content)
         if augment is not None:
             picture = augment(picture, view_generator(key))
+        if is_plain(transform):
+            return transform.pixels(picture)  # a quarter of the bytes; `Forward` normalises whole batches
         if transform is not None:
             return as_input(transform(picture))
         return as_float(torch.from_numpy(np.array(picture)).permute(2, 0, 1))  # [3, H, W]
@@ -202,12 +222,13 @@ def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
     return load
 
 
-def _read(work: Work, unit: int) -> Any:
-    """A row as stored, which must still be what its key was made from."""
+def _read(work: Work, unit: int) -> tuple[Any, int]:
+    """A row as stored, which must still be what its key was made from, and its `Scale`."""
     content = work.source.read(work.rows[unit])
-    if content_key(work.source, content, work.fields[unit]) != work.keys[unit].tobytes():
+    scale = work.scale(content)
+    if content_key(work.source, content, work.fields[unit], scale) != work.keys[unit].tobytes():
         raise ValueError("it has changed since its content was hashed; leave the data alone meanwhile")
-    return content
+    return content, scale
 
 
 def first_input(source: StoredSource, encoder: Any) -> Any:
@@ -220,9 +241,9 @@ def first_input(source: StoredSource, encoder: Any) -> Any:
     why = None
     for first in range(0, len(source), 16):
         part: Any = source.select(torch.arange(first, min(len(source), first + 16)))
-        plan = Plan(part, 0, None, 0, 1)
+        plan = Plan(part, 0, None, 0, 1, encoder.scale_of)
         for row in range(len(part)):
-            work = Work(part, [row], plan.keys[row], [{}])
+            work = Work(part, [row], plan.keys[row], [{}], scale=encoder.scale_of)
             for batch in batches(work, encoder, BatchSize(1, here), 1, here):
                 if batch.units:
                     return batch.inputs

@@ -15,6 +15,7 @@ from episodes.pictures import is_deep
 from episodes.sounds import is_recording
 from episodes.source import StoredSource, TensorSource, tower_of
 
+Scale = Callable[[bytes | Tensor], int]  # how many times smaller than it is a picture, as stored, is decoded
 Augment = Callable[[Any, np.random.Generator], Any]  # (PIL image, random numbers) -> PIL image
 _HASHED_TOGETHER = 64  # files that a thread reads in one go
 
@@ -31,6 +32,11 @@ class UnreadableItemError(ValueError):
         self.reason = reason
 
 
+def full_size(content: bytes | Tensor) -> int:
+    """The `Scale` of pictures that are decoded as they are."""
+    return 1
+
+
 @dataclass(frozen=True)
 class Work:
     """What is to be embedded: which rows, in which views, under which keys.
@@ -41,6 +47,7 @@ class Work:
         keys: its content key ``[n, 16]``.
         fields: what its key holds besides the content (the view), ``[n]``.
         augment: makes a view of an image, or None.
+        scale: see `Scale`.
     """
 
     source: StoredSource
@@ -48,6 +55,7 @@ class Work:
     keys: NDArray[np.uint8]
     fields: list[dict[str, int]]
     augment: Augment | None = None
+    scale: Scale = full_size
 
     def __len__(self) -> int:
         """Units of work n."""
@@ -63,6 +71,7 @@ class Plan:
         augment: makes a view.
         seed: of the views.
         threads: that read files.
+        scale: of the encoder that will compute the rows; views are made of whole pictures.
 
     Attributes:
         keys: ``[M, V, 16]``, uint8.
@@ -70,8 +79,17 @@ class Plan:
         duplicates: rows (views of rows) whose content an earlier one has already.
     """
 
-    def __init__(self, source: StoredSource, views: int, augment: Augment | None, seed: int, threads: int) -> None:
+    def __init__(
+        self,
+        source: StoredSource,
+        views: int,
+        augment: Augment | None,
+        seed: int,
+        threads: int,
+        scale: Scale = full_size,
+    ) -> None:
         self.source, self.augment = source, augment
+        self.scale = full_size if views or tower_of(source) == "texts" else scale
         self.fields = [{"view": view, "seed": seed} for view in range(views)] if views else [{}]
         self.keys: NDArray[np.uint8] = np.zeros((len(source), len(self.fields), 16), np.uint8)
         self.failures: dict[int, str] = {}
@@ -80,15 +98,26 @@ class Plan:
         else:
             starts = range(0, len(source), _HASHED_TOGETHER)
             parts = [range(start, min(start + _HASHED_TOGETHER, len(source))) for start in starts]
-            with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
-                for _ in pool.map(self._hash, parts):
-                    pass
+            if len(parts) <= 1:  # threads would take longer to start
+                self._hash(range(len(source)))
+            else:
+                with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
+                    for _ in pool.map(self._hash, parts):
+                        pass
         readable = np.ones(len(source), dtype=bool)
         readable[list(self.failures)] = False
         units = np.flatnonzero(np.repeat(readable, len(self.fields)))
         names = np.ascontiguousarray(self.keys.reshape(-1, 16)[units]).view("V16").reshape(-1)
         self.units = np.sort(units[np.unique(names, return_index=True)[1]])  # the first with each content
         self.duplicates = len(units) - len(self.units)
+
+    def whole(self) -> Work:
+        """Every row in all its views, whatever a cache has."""
+        views = len(self.fields)
+        rows = [row for row in range(len(self.source)) for _ in range(views)]
+        return Work(
+            self.source, rows, self.keys.reshape(-1, 16), self.fields * len(self.source), self.augment, self.scale
+        )
 
     def missing(self, space: Any) -> Work:
         """What the space lacks, each content once, without what has failed."""
@@ -100,7 +129,7 @@ class Plan:
             units = units[~np.isin(units // views, list(self.failures))]
         rows = (units // views).tolist()
         fields = [self.fields[unit % views] for unit in units.tolist()]
-        return Work(self.source, rows, flat[units], fields, self.augment)
+        return Work(self.source, rows, flat[units], fields, self.augment, self.scale)
 
     def present(self, space: Any) -> NDArray[np.bool_]:
         """Which rows the space has, with all their views ``[M]``; notes why the others failed."""
@@ -142,16 +171,18 @@ class Plan:
         for row in rows:
             try:
                 content = self.source.read(row)
+                scale = self.scale(content)
                 for view, fields in enumerate(self.fields):
-                    self.keys[row, view] = np.frombuffer(content_key(self.source, content, fields), np.uint8)
+                    self.keys[row, view] = np.frombuffer(content_key(self.source, content, fields, scale), np.uint8)
             except (OSError, ValueError) as error:  # a file that is missing, or no picture
                 self.failures[row] = str(error)
 
 
-def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str, int]) -> bytes:
+def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str, int], scale: int = 1) -> bytes:
     """The key under which the features of a row are kept, from its content as stored.
 
-    Pictures of more than 8 bits a channel have a field more: their grey levels were once read differently.
+    Pictures of more than 8 bits a channel have a field more: their grey levels were once read differently. So have
+    pictures that are decoded smaller than they are: they were once decoded at full size, and still are on request.
     """
     from fewshot.cache.fingerprint import item_key
 
@@ -161,7 +192,8 @@ def content_key(source: StoredSource, content: bytes | Tensor, fields: dict[str,
         return item_key("text", content, **fields)
     if is_recording(content):
         return item_key("recording", content, **fields)
-    return item_key("file", content, **({**fields, "levels": 1} if is_deep(content) else fields))
+    more = ({"levels": 1} if is_deep(content) else {}) | ({"scale": scale} if scale > 1 else {})
+    return item_key("file", content, **fields, **more)
 
 
 def crop_and_flip(image: Any, generator: np.random.Generator) -> Any:

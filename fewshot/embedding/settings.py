@@ -63,8 +63,8 @@ class Settings:
         """That read and decode files in this process."""
         return processors() if self.workers == "auto" else int(self.workers)
 
-    def plan(self, source: StoredSource) -> Plan:
-        """The content keys of a source.
+    def plan(self, source: StoredSource, encoder: Any) -> Plan:
+        """The content keys of a source, for rows of an encoder.
 
         Raises:
             ValueError: views of texts or samples, or mirrored ones of recordings.
@@ -76,7 +76,7 @@ class Settings:
                 f"views={self.views}, but {source.name!r} holds recordings, and the usual views are mirrored, which "
                 "plays them backwards; give augment=, a function of a log-mel picture and random numbers."
             )
-        return Plan(source, self.views, self._augmentation, self.seed, self.threads)
+        return Plan(source, self.views, self._augmentation, self.seed, self.threads, encoder.scale_of)
 
     def forward(self, encoder: Any, precision: str | None = None) -> Forward:
         """The forward pass of an encoder, which is moved to the device.
@@ -87,7 +87,8 @@ class Settings:
         """
         device = choose_device(self.device, held=encoder.device, float64=False)
         chosen = precision or choose_precision(self.precision, device)
-        return Forward(encoder.to(device), device, chosen, getattr(torch, self.storage))
+        held = encoder if encoder.device == device else encoder.to(device)
+        return Forward(held, device, chosen, getattr(torch, self.storage))
 
     def space_spec(self, source: StoredSource, forward: Forward, *, once: bool = False) -> dict[str, Any]:
         """What `EmbeddingCache.space` is asked for: JSON values that name weights, preprocessing and precision.

@@ -61,7 +61,7 @@ def fill_task(job: Job, task: Task) -> FillReport:
     source = task.source
     if source is None:
         source = _rows(_dataset(job.dataset or "", job.encoder), task.first, task.last)
-    plan = job.settings.plan(source)
+    plan = job.settings.plan(source, encoder)
     forward = job.settings.forward(encoder, job.spec["precision"])
     report = fill(plan.missing(space), forward, space, job.settings)
     failures = {**plan.failures, **report.failures}

@@ -21,7 +21,9 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
     tuned:TUNED/
 
 ``pca:`` and ``tuned:`` are what `fewshot.fit_pca` and ``fewshot finetune`` wrote, and their folder alone will do;
-``trained:`` is the network that ``fewshot train --data --encoder`` trained.
+``trained:`` is the network that ``fewshot train --data --encoder`` trained. Every family also
+takes ``decoding='full'``: large JPEGs at full size, where by default they are decoded no larger than the resize has use
+for.
 
 ``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
 """
@@ -69,6 +71,7 @@ KNOWN_MODELS = {  # what people type, and what they mean; also the beginning of 
     "minilm": "'text:minilm'",
     "all-minilm": "'text:minilm'",
 }
+CHOICES = {"decoding": ("reduced", "full")}  # attributes of every encoder that a spec may set
 _RESNETS = tuple(f"resnet{layers}" for layers in (18, 34, 50, 101, 152))
 _CLASSES = {
     "Encoder": "fewshot.encoders.encoder",
@@ -117,13 +120,22 @@ def load_encoder(spec: str | os.PathLike[str] | Encoder) -> Encoder:
     if at:
         arguments["checkpoint"] = checkpoint
     factory = _factory(spec, family.strip(), colon)
+    chosen = {name: _choice(spec, name, options.pop(name)) for name in CHOICES if name in options}
     try:
         encoder: Encoder = build(factory, family, {**arguments, **options})
     except TypeError as error:
         if "missing" in str(error) and not model:
             raise ValueError(f'{spec!r} names no model; write "{family}:MODEL".') from None
         raise
+    for name, value in chosen.items():
+        setattr(encoder, name, value)
     return encoder
+
+
+def _choice(spec: str, name: str, value: Any) -> str:
+    if value not in CHOICES[name]:
+        raise ValueError(f"{name}={value!r} in {spec!r}; it must be one of {', '.join(CHOICES[name])}.")
+    return str(value)
 
 
 def _factory(spec: str, family: str, colon: str) -> Any:

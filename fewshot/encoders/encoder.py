@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from episodes.pictures import jpeg_size
 from fewshot.encoders.domain import Domain
+from fewshot.encoders.preprocess import is_plain
 
 
 class Encoder:
@@ -32,6 +34,9 @@ class Encoder:
         pairs: whether it scores pairs of a text and a sentence, and embeds neither.
         source_head: classifier of the classes that it was trained on, features ``[M, D]`` -> logits ``[M, Z]``, or
             None; features do not depend on it.
+        decoding: ``"reduced"``: a large JPEG is decoded at the smallest scale that still has twice the pixels a side
+            that a `Preprocess` resizes it to (see its `reduction`); ``"full"``: at full size. Rows of reduced pictures
+            have content keys of their own, so neither is served for the other.
     """
 
     name: str = "encoder"
@@ -44,6 +49,14 @@ class Encoder:
     pairs: bool = False
     domain: Domain | None = None
     source_head: nn.Module | None = None
+    decoding: str = "reduced"
+
+    def scale_of(self, content: bytes | Tensor) -> int:
+        """How many times smaller than it is a picture, as stored, is decoded: 1, 2, 4 or 8."""
+        if self.decoding == "full" or not is_plain(self.transform) or not isinstance(content, bytes):
+            return 1
+        size = jpeg_size(content)
+        return 1 if size is None else int(self.transform.reduction(*size))
 
     @property
     def fingerprint(self) -> dict[str, Any]:

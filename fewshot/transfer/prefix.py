@@ -29,6 +29,7 @@ class PrefixEncoder(Encoder):
         self.body, self.cut = body, cut
         self.module, self.transform = body.network, body.encoder.transform
         self.dim = math.prod(cut.shape)
+        self.decoding = "full"  # as training reads pictures
         self.name = f"{body.encoder.name} before {cut.stages[cut.first].name}"
 
     @property

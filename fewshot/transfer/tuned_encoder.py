@@ -57,7 +57,7 @@ class TunedEncoder(Encoder):
         self.base, self.changed, self.strategy = base, sorted(changed), strategy
         self.plan, self.history, self.setting = plan, list(history), setting
         self.module, self.transform = encoder.module, encoder.transform
-        self.logit_scale = encoder.logit_scale
+        self.logit_scale, self.decoding = encoder.logit_scale, encoder.decoding
         self.name = f"{encoder.name}, {strategy}"
 
     @property

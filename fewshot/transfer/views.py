@@ -28,6 +28,7 @@ class ViewedEncoder(Encoder):
     def __init__(self, encoder: Encoder, views: Views, number: int) -> None:
         self.encoder, self.views, self.number = encoder, views, number
         self.module, self.transform, self.dim = encoder.module, encoder.transform, encoder.dim
+        self.decoding = "full"  # as training reads pictures
         self.name = f"view {number} of {encoder.name}"
 
     @property

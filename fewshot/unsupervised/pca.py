@@ -40,6 +40,7 @@ class PCAEncoder(Encoder):
         self.base, self.spec = encoder, spec
         self.mean, self.components, self.variance = mean, components, variance
         self.module, self.transform, self.domain = encoder.module, encoder.transform, encoder.domain
+        self.decoding = encoder.decoding
         self.dim = len(components)
         self.name = f"{encoder.name}, pca({len(components)})"
 

@@ -44,6 +44,7 @@ class StageRows(Encoder):
         self.body = body
         self.module, self.transform = body.encoder.module, body.encoder.transform
         self.name = f"{body.encoder.name}, all stages"
+        self.decoding = "full"  # as training reads pictures
         # What follows the last stage, pooling for instance, belongs to it: its output is the encoder's features.
         shown = [part for part, shape in zip(anatomy.parts[:-1], anatomy.shapes[:-1], strict=True) if shape]
         self._paths = [part.modules[-1] for part in shown]

@@ -38,10 +38,11 @@ def test_the_package_of_embedding_is_small() -> None:
     assert len(files) <= 10, files
 
 
-def test_one_photograph_visits_every_module(tmp_path: Path) -> None:
+def test_photographs_visit_every_module(tmp_path: Path) -> None:
     from fewshot import FewShotClassifier
 
     pictures = [np.full((8, 8, 3), shade, np.uint8) for shade in (0, 250, 10)]
+    more = [np.full((8, 8, 3), shade, np.uint8) for shade in (20, 30, 40)]
     model = FewShotClassifier(encoder="pixels(size=4)", cache=tmp_path, device="cpu").fit(
         pictures[:2], ["dark", "light"]
     )
@@ -54,7 +55,7 @@ def test_one_photograph_visits_every_module(tmp_path: Path) -> None:
     threading.setprofile(note)  # decoding and writing have threads of their own
     sys.setprofile(note)
     try:
-        assert len(model.predict([pictures[2]])) == 1
+        assert len(model.predict([*pictures, *more])) == 6
     finally:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
