@@ -87,12 +87,14 @@ if TYPE_CHECKING:
     from episodes.text_source import TextSource as TextSource
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that ``import episodes`` stays fast."""
-    if name in _MODULES:
-        globals()[name] = value = getattr(import_module(_MODULES[name]), name)
-        return value
-    raise AttributeError(f"module 'episodes' has no attribute {name!r}")
+if not TYPE_CHECKING:  # so that a name which does not exist is found by type checkers
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used, so that ``import episodes`` stays fast."""
+        if name in _MODULES:
+            globals()[name] = value = getattr(import_module(_MODULES[name]), name)
+            return value
+        raise AttributeError(f"module 'episodes' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

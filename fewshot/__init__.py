@@ -63,6 +63,23 @@ _PACKAGES = (
 __all__ = list(_MODULES)
 
 if TYPE_CHECKING:
+    from fewshot import adaptation as adaptation
+    from fewshot import app as app
+    from fewshot import augmentation as augmentation
+    from fewshot import cache as cache
+    from fewshot import classifier as classifier
+    from fewshot import encoders as encoders
+    from fewshot import export as export
+    from fewshot import learners as learners
+    from fewshot import maths as maths
+    from fewshot import meta as meta
+    from fewshot import multi_task as multi_task
+    from fewshot import prompts as prompts
+    from fewshot import suites as suites
+    from fewshot import testing as testing
+    from fewshot import transfer as transfer
+    from fewshot import unsupervised as unsupervised
+    from fewshot import zsl as zsl
     from fewshot.cache import EmbeddingCache as EmbeddingCache
     from fewshot.classifier import FewShotClassifier as FewShotClassifier
     from fewshot.classifier import ZeroShotClassifier as ZeroShotClassifier
@@ -96,19 +113,21 @@ if TYPE_CHECKING:
     from fewshot.unsupervised import pretrain_unlabelled as pretrain_unlabelled
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that ``import fewshot`` stays fast."""
-    try:
-        if name in _MODULES:
-            globals()[name] = value = getattr(import_module(_MODULES[name]), name)
-            return value
-        if name in _PACKAGES:
-            return import_module(f"fewshot.{name}")
-    except ImportError as error:
-        from fewshot.foreign import explain
+if not TYPE_CHECKING:  # so that a name which does not exist is found by type checkers
 
-        raise explain(error) from error
-    raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used, so that ``import fewshot`` stays fast."""
+        try:
+            if name in _MODULES:
+                globals()[name] = value = getattr(import_module(_MODULES[name]), name)
+                return value
+            if name in _PACKAGES:
+                return import_module(f"fewshot.{name}")
+        except ImportError as error:
+            from fewshot.foreign import explain
+
+            raise explain(error) from error
+        raise AttributeError(f"module 'fewshot' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -37,9 +37,19 @@ from fewshot.registry import Registry, build, parse_spec
 
 if TYPE_CHECKING:
     from fewshot.encoders.encoder import Encoder as Encoder
+    from fewshot.encoders.entailment import EntailmentModel as EntailmentModel
     from fewshot.encoders.module import ModuleEncoder as ModuleEncoder
+    from fewshot.encoders.open_clip_models import OpenClipEncoder as OpenClipEncoder
     from fewshot.encoders.pixels import Pixels as Pixels
     from fewshot.encoders.preprocess import Preprocess as Preprocess
+    from fewshot.encoders.sentence import SentenceEncoder as SentenceEncoder
+    from fewshot.encoders.small_nets import SmallNet as SmallNet
+    from fewshot.encoders.speech_models import SpeechEncoder as SpeechEncoder
+    from fewshot.encoders.tfidf import TfidfEncoder as TfidfEncoder
+    from fewshot.encoders.timm_models import TimmEncoder as TimmEncoder
+    from fewshot.encoders.torchvision_models import TorchvisionEncoder as TorchvisionEncoder
+    from fewshot.encoders.transformer_models import TransformersEncoder as TransformersEncoder
+    from fewshot.encoders.word_vectors import WordVectors as WordVectors
 
 ENTRIES = {
     "fewshot": "fewshot.encoders.bundled:bundled",
@@ -170,9 +180,10 @@ def _checked(encoder: Any) -> Encoder:
             f"{type(encoder).__name__} is a bare module; give its preprocessing with it: "
             "ModuleEncoder(module, transform)."
         )
-    from fewshot.encoders.encoder import Encoder
 
-    if not isinstance(encoder, Encoder):
+    from fewshot.encoders import encoder as base
+
+    if not isinstance(encoder, base.Encoder):
         raise ValueError(
             f"{encoder!r} is no encoder; give a spec string such as 'timm:resnet18', a ModuleEncoder, or "
             "your own subclass of fewshot.encoders.Encoder."
@@ -180,13 +191,15 @@ def _checked(encoder: Any) -> Encoder:
     return encoder
 
 
-def __getattr__(name: str) -> Any:
-    """`fewshot.encoders.ModuleEncoder`: classes by name, imported when first used."""
-    if name in _CLASSES:
-        from importlib import import_module
+if not TYPE_CHECKING:  # so that a name which does not exist is found by type checkers
 
-        return getattr(import_module(_CLASSES[name]), name)
-    raise AttributeError(f"module 'fewshot.encoders' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """`fewshot.encoders.ModuleEncoder`: classes by name, imported when first used."""
+        if name in _CLASSES:
+            from importlib import import_module
+
+            return getattr(import_module(_CLASSES[name]), name)
+        raise AttributeError(f"module 'fewshot.encoders' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,58 @@ from fewshot.registry import Registry, build, parse_spec
 
 if TYPE_CHECKING:
     from fewshot.learner import Learner
+    from fewshot.learners.baseline_plus_plus import BaselinePlusPlus as BaselinePlusPlus
+    from fewshot.learners.bd_cspn import BDCSPN as BDCSPN
+    from fewshot.learners.clap import CLAP as CLAP
+    from fewshot.learners.clip_adapter import CLIPAdapter as CLIPAdapter
+    from fewshot.learners.cross_modal import CrossModal as CrossModal
+    from fewshot.learners.distribution_calibration import DistributionCalibration as DistributionCalibration
+    from fewshot.learners.feat import FEAT as FEAT
+    from fewshot.learners.fine_tune import FineTune as FineTune
+    from fewshot.learners.gda import GDA as GDA
+    from fewshot.learners.label_propagation import LabelPropagation as LabelPropagation
+    from fewshot.learners.laplacian_shot import LaplacianShot as LaplacianShot
+    from fewshot.learners.lda import LDA as LDA
+    from fewshot.learners.logistic import Logistic as Logistic
+    from fewshot.learners.lp_plus_plus import LPPlusPlus as LPPlusPlus
+    from fewshot.learners.mahalanobis import Mahalanobis as Mahalanobis
+    from fewshot.learners.maml_family.anil import ANIL as ANIL
+    from fewshot.learners.maml_family.boil import BOIL as BOIL
+    from fewshot.learners.maml_family.fomaml import FOMAML as FOMAML
+    from fewshot.learners.maml_family.maml import MAML as MAML
+    from fewshot.learners.maml_family.maml_plus_plus import MAMLPlusPlus as MAMLPlusPlus
+    from fewshot.learners.maml_family.metasgd import MetaSGD as MetaSGD
+    from fewshot.learners.maml_family.proto_maml import ProtoMAML as ProtoMAML
+    from fewshot.learners.maml_family.reptile import Reptile as Reptile
+    from fewshot.learners.matching import Matching as Matching
+    from fewshot.learners.metaoptnet import MetaOptNet as MetaOptNet
+    from fewshot.learners.nearest import Nearest as Nearest
+    from fewshot.learners.proker import ProKeR as ProKeR
+    from fewshot.learners.prototypes import Prototypes as Prototypes
+    from fewshot.learners.pt_map import PTMAP as PTMAP
+    from fewshot.learners.r2d2 import R2D2 as R2D2
+    from fewshot.learners.relation import Relation as Relation
+    from fewshot.learners.ridge import Ridge as Ridge
+    from fewshot.learners.scaled_prototypes import ScaledPrototypes as ScaledPrototypes
+    from fewshot.learners.scikit_learn import SklearnLearner as SklearnLearner
+    from fewshot.learners.simpleshot import SimpleShot as SimpleShot
+    from fewshot.learners.soft_kmeans import SoftKMeans as SoftKMeans
+    from fewshot.learners.stata import StatA as StatA
+    from fewshot.learners.subspace import Subspace as Subspace
+    from fewshot.learners.svm import SVM as SVM
+    from fewshot.learners.task_res import TaskRes as TaskRes
+    from fewshot.learners.tim_adm import TIMADM as TIMADM
+    from fewshot.learners.tim_family.alpha_tim import AlphaTIM as AlphaTIM
+    from fewshot.learners.tim_family.tim import TIM as TIM
+    from fewshot.learners.tim_family.transductive_finetune import TransductiveFineTune as TransductiveFineTune
+    from fewshot.learners.tip_adapter import TipAdapter as TipAdapter
+    from fewshot.learners.tip_adapter_f import TipAdapterF as TipAdapterF
+    from fewshot.learners.transclip import TransCLIP as TransCLIP
+    from fewshot.learners.zero_shot import ZeroShot as ZeroShot
+    from fewshot.learners.zlap import ZLaP as ZLaP
+    from fewshot.learners.zs_lp import ZSLP as ZSLP
+    from fewshot.transfer.learner import Tuned as Tuned
+    from fewshot.transfer.pmf import PMF as PMF
 
 ENTRIES = {
     "alpha-tim": "fewshot.learners.tim_family.alpha_tim:AlphaTIM",
@@ -134,15 +186,17 @@ def split_spec(spec: str) -> list[str]:
     return [spec[a + 1 : b].strip() for a, b in zip(places, [*places[1:], len(spec)], strict=True)]
 
 
-def __getattr__(name: str) -> Any:
-    """`fewshot.learners.Prototypes`: learner classes by name, imported when first used."""
-    for entry in ENTRIES.values():
-        module, _, attribute = entry.partition(":")
-        if attribute == name:
-            from importlib import import_module
+if not TYPE_CHECKING:  # so that a name which does not exist is found by type checkers
 
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'fewshot.learners' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """`fewshot.learners.Prototypes`: learner classes by name, imported when first used."""
+        for entry in ENTRIES.values():
+            module, _, attribute = entry.partition(":")
+            if attribute == name:
+                from importlib import import_module
+
+                return getattr(import_module(module), name)
+        raise AttributeError(f"module 'fewshot.learners' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from fewshot.maths.linalg import product as product
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: modules of this package import one another."""
-    if name in __all__:
-        from importlib import import_module
+if not TYPE_CHECKING:  # so that a name which does not exist is found by type checkers
 
-        return getattr(import_module("fewshot.maths.linalg"), name)
-    raise AttributeError(f"module 'fewshot.maths' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used: modules of this package import one another."""
+        if name in __all__:
+            from importlib import import_module
+
+            return getattr(import_module("fewshot.maths.linalg"), name)
+        raise AttributeError(f"module 'fewshot.maths' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

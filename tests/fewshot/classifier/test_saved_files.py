@@ -44,6 +44,7 @@ def test_every_field_missing_or_of_another_type(folder: Path) -> None:
         assert message is None or (str(folder) in message and (name in message or name == "kind")), (name, message)
         assert message or name in (
             "fewshot",
+            "tuning",
             "encoder_fingerprint",
             "encoder_sha256",
             "calibrated",

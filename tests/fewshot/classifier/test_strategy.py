@@ -104,7 +104,7 @@ def test_every_fold_keeps_every_class() -> None:
     from fewshot import load_learner
 
     found = held_out_of_tuning(
-        load_encoder(ENCODER), items, labels, list("abcd"), "linear-probe(epochs=1)", load_learner("prototypes"), False,
+        load_encoder(ENCODER), items, labels, list("abcd"), {"strategy": "linear-probe(epochs=1)"}, load_learner("prototypes"), False,
         torch.device("cpu"),
     )  # fmt: skip
     assert sorted(found.rows.tolist()) == [0, 1, 2, 3] and bool(found.logits.isfinite().all())
