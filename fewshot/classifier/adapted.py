@@ -76,8 +76,8 @@ class Adapted:
         """Examples, each asked of the learner adapted without it.
 
         Examples are held out one of each class at a time (see `held_out_folds`), and the folds are episodes of
-        one batch. A transductive learner is asked about all rows of a fold together, and of two folds: with more
-        queries its answers are more like those it will give.
+        one batch. A transductive learner is asked about all rows of a fold together, and of five folds at most: with
+        more queries its answers are more like those it will give, and with more examples, too.
 
         Args:
             whole: every example is asked about, however many there are.
@@ -89,7 +89,7 @@ class Adapted:
         labels = episode.labels[0]  # [S]
         none = torch.zeros(0, dtype=torch.int64)
         logits, classes, gaps, places = [torch.zeros(0, episode.way)], [none], [torch.zeros(0)], [none]
-        folds = held_out_folds(labels, 2 if learner.transductive else 10, whole=whole)
+        folds = held_out_folds(labels, 5 if learner.transductive else 10, whole=whole)
         for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
             alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
             cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way

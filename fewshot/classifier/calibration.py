@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from fewshot.classifier.adapted import Adapted, own_gap
+from fewshot.classifier.modelled import modelled_rows
 
 _FEW = 10  # fewer held-out rows say less than `expected_temperature`
 _SHIFTS = 4  # neighbours in the order of examples, whose differences displace
 _DISPLACED = 0.5
 _GAP = 10.0
+_TRUSTED = 4  # shots up to which rows that were drawn say more than those that were held out
 
 
 def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
@@ -22,14 +24,39 @@ def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
     covariance is smaller). Where the `own_gap` of the fold exceeds that of all examples, its logits are shrunk by as
     much, so that the temperature is one for the learner that has seen all.
 
+    A transductive learner knows its queries by one another, and the few examples of a fold tell it less than the many
+    rows that it will be asked about. So its temperature is ``T_h^(1-w) T_m^w``, of held-out examples and of rows drawn
+    from a model of the classes (`modelled_rows`), with ``w = min(1, 4 / K)`` for K shots.
+
     Args:
         adapted: the learner and its examples.
         otherwise: the answer where too few can be held out; None guesses one (`expected_temperature`).
     """
     logits, labels = held_out_logits(adapted)
-    if len(labels) >= _FEW:
-        return fit_temperature(logits, labels)
-    return expected_temperature(adapted) if otherwise is None else otherwise
+    if len(labels) < _FEW:
+        return expected_temperature(adapted) if otherwise is None else otherwise
+    found = fit_temperature(logits, labels)
+    if not _can_be_modelled(adapted) or _by_single_rows(adapted):
+        return found
+    known = adapted.episode.labels[0]
+    shots = len(known) / len(known.unique())
+    share = min(1.0, _TRUSTED / shots)
+    return found ** (1 - share) * modelled_temperature(adapted) ** share
+
+
+def modelled_temperature(adapted: Adapted) -> float:
+    """The temperature that rows drawn from a model of the classes ask for, all of them together."""
+    rows, labels = modelled_rows(adapted.episode.support[0], adapted.episode.labels[0])
+    return fit_temperature(torch.cat(list(adapted.logits(rows.cpu().numpy()))), labels.cpu())
+
+
+def _can_be_modelled(adapted: Adapted) -> bool:
+    return adapted.learner.transductive and adapted.episode.support.ndim == 3 and len(adapted.episode) == 1
+
+
+def _by_single_rows(adapted: Adapted) -> bool:
+    """Whether answers hang on the rows next to a query, of which a model of the classes tells nothing."""
+    return bool(getattr(getattr(adapted.learner, "learner", adapted.learner), "by_single_rows", False))
 
 
 def held_out_logits(adapted: Adapted) -> tuple[Tensor, Tensor]:
@@ -94,6 +121,8 @@ def expected_temperature(adapted: Adapted) -> float:
       a class scatter by about half the difference of two classes;
     - that under which the logit of an example's own class lies 10 above the mean of the others.
 
+    A transductive learner takes that of `modelled_rows` instead, as its logits depend on how many rows are asked.
+
     ρ and 10 were chosen on six sets of image and text features, the same on which `benchmarks/calibration.py` measures,
     so that its figures for one shot flatter it. It orders nothing anew, and its error is several times that of
     `fit_temperature` on held-out rows.
@@ -102,6 +131,8 @@ def expected_temperature(adapted: Adapted) -> float:
     support, labels = episode.support[0], episode.labels[0].cpu()  # [S, *x], [S]
     if len(labels.unique()) < 2:
         return 1.0
+    if _can_be_modelled(adapted):
+        return modelled_temperature(adapted)
     shifts = range(min(len(support), _SHIFTS))
     pairs = [(first, second) for first in shifts for second in shifts if first != second]
     asked = [support + _DISPLACED * (support.roll(-first, 0) - support.roll(-second, 0)) for first, second in pairs]

@@ -17,7 +17,7 @@ from fewshot.maths.spread import AUTO, spread_of_support
 
 _AUTO = 3.0  # chosen by benchmarks/defaults.py
 _COARSE = 0.03  # of decision values whose likelihood is compared
-_SCORED = 5000  # rows that are scored in cross-validation suffice
+_SCORED = 2000  # rows that are scored in cross-validation suffice
 _GRID = [10.0**power for power in range(-3, 4)]
 
 
@@ -43,7 +43,7 @@ class Logistic(Learner):
         C: inverse strength of the regularisation, as in scikit-learn; ``"auto"``: 3 divided by the mean square distance
             of the support from its mean, so that the size of the features does not matter; ``"cv"``: that of 0.001,
             0.01, ..., 1000 with the highest likelihood in cross-validation on the support of each episode, classes
-            spread evenly over the folds (of more than 1,000 rows, not all folds are scored). With one shot per class
+            spread evenly over the folds (of more than 400 rows, not all folds are scored). With one shot per class
             nothing can be held out, and C is as for "auto".
         folds: of the cross-validation; an episode with fewer shots has as many as those.
 

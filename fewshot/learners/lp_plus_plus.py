@@ -35,8 +35,8 @@ class LPPlusPlus(Learner):
     alpha: bounds of the curvature, so no rate is searched for. The last step is taken. Below four shots the published
     results fall under those of zero-shot away from natural images; without support it is zero-shot.
 
-    With the words of a sentence encoder it stays up to 8 points below class means or zero-shot (moods, questions),
-    whatever `start` is; there `proker` or `cross-modal` use examples better.
+    With the words of a sentence encoder it stays up to 8 points below class means or zero-shot (moods, questions)
+    at the published `start`, and up to 11 at ``"auto"``; there `proker` or `cross-modal` use examples better.
 
     Args:
         steps: of the descent.

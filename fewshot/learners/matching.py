@@ -28,8 +28,9 @@ class Matching(Learner):
     logarithm of the upper sum. That is the paper's classifier without its "full context embeddings".
 
     Cosines are those around the mean of the support: around zero, features that share a large part are all alike, and
-    classes would differ by how long their rows' mean is. With many shots this is near the nearest neighbour's
-    answer, and cannot reach that of class means where classes overlap.
+    classes would differ by how long their rows' mean is. With many shots this is near the nearest neighbour's answer,
+    and cannot reach that of class means where classes overlap: it is up to 3 points behind, and scales from 0.6 to 3.5,
+    which gain on such sets, lose as much on others.
 
     Args:
         scale: sharpness of the attention; the paper has 1, at which every row votes nearly alike. Large

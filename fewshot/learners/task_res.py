@@ -21,7 +21,7 @@ class TaskRes(Learner):
     zero-shot.
 
     With the words of a sentence encoder it stays up to 12 points below class means (77 intents, 6 kinds of questions),
-    whatever the scale; there `proker` or `cross-modal` use examples better.
+    at ``"auto"`` and at 100 alike; there `proker` or `cross-modal` use examples better.
 
     Args:
         alpha: factor on the residual.

@@ -32,7 +32,8 @@ class TipAdapter(Learner):
     zero-shot. The defaults need no validation data, which the paper's search over both numbers does.
 
     With the words of a sentence encoder it stays up to 8 points below class means (77 intents, 6 kinds of questions),
-    whatever the scale; there `proker` or `cross-modal` use examples better.
+    at the scales of 100 and ``"auto"`` alike, the two that were tried; there `proker` or `cross-modal` use examples
+    better.
 
     Args:
         alpha: weight of the support; ``"auto"``: what brings votes and text logits to the same spread over the classes,

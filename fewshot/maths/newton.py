@@ -13,6 +13,7 @@ _FORCING = 0.05  # share of the gradient that an inexact Newton step may leave
 _MOST_STEPS = 100  # Newton steps; usual are 4 to 15
 _MOST_INNER = 1000  # conjugate gradient steps within one of them; usual are 2 to 10
 _MOST_HALVINGS = 30  # of a step that goes too far
+_FARTHEST = 10.0  # that a step moves a decision value: beyond, probabilities are 0 or 1 and show no way back
 _ABSENT = -1e30  # logit of a class without examples: its probability is 0, and nothing becomes NaN
 
 
@@ -146,7 +147,8 @@ def _minimise(
         downhill = problem.gradient(solution, p) * -active
         step = problem.inverse_hessian(p, downhill, _FORCING)  # [E, N, R + 1]
         gain = (downhill * step).sum((1, 2), keepdim=True)
-        length = active
+        change = product(step, problem.columns).abs().amax((1, 2), keepdim=True)  # [E, 1, 1], of decision values
+        length = active * (_FARTHEST / change.clamp(min=_FARTHEST))
         for _ in range(_MOST_HALVINGS):
             trial = torch.addcmul(solution, length, step)
             p, trial_loss, trial_rounding = problem.loss(trial)
@@ -154,6 +156,9 @@ def _minimise(
             if not too_far.any():
                 break
             length = torch.where(too_far, length / 2, length)
+        else:  # no part of the step leads down: stay
+            trial = torch.where(too_far, solution, trial)
+            p, trial_loss, trial_rounding = problem.loss(trial)
         solution, loss, rounding = trial, trial_loss, trial_rounding
         moved = step[..., :-1].square().sum((1, 2)).sqrt() * longest + step[..., -1].abs().amax(-1)  # [E]
         active = active * (moved > tolerance).view(-1, 1, 1)

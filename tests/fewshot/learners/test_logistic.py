@@ -8,7 +8,7 @@ import references.basic as references
 import torch
 from learner_episodes import expect, make, up_to_a_constant
 
-from episodes import Episode
+from episodes import Episode, Support
 from fewshot import ConvergenceWarning, load_learner
 from fewshot.learners import Logistic
 from fewshot.learners.logistic import _GRID, _folds
@@ -63,6 +63,19 @@ def test_logistic_says_when_it_has_not_converged(
     with pytest.warns(ConvergenceWarning, match="6 of 6 episodes had not converged after 2 steps; lower C"):
         logits = Logistic()(episode)
     assert logits.isfinite().all()
+
+
+def test_logistic_of_many_classes_and_little_regularisation_reaches_its_optimum() -> None:
+    """Newton's first step there once went so far that nothing led back, and was taken for the optimum."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(750) // 5
+    rows = draw.normal(size=(150, 384))[labels] + 1.5 * draw.normal(size=(750, 384))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    support = Support(torch.from_numpy(rows)[None], torch.from_numpy(labels)[None], way=150)
+    weight, bias, _ = (part[0].double() for part in Logistic(C=1000.0).adapt(support))
+    p = (torch.from_numpy(rows).double() @ weight.mT + bias).softmax(-1)
+    gradient = 1000 * (p - torch.eye(150)[labels]).mT @ torch.from_numpy(rows).double() + weight
+    assert gradient.abs().max() < 1e-3 * weight.abs().max()
 
 
 def test_logistic_refuses_second_derivatives() -> None:
