@@ -44,6 +44,6 @@ def read_manifest(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     episodes = len(arrays["ids"]) if arrays["ids"].ndim else 0
     for name, array in arrays.items():
         fits = array.dtype.kind in "iu" and array.ndim == (1 if name == "ids" else 2)
-        if not fits or (name == "unlabelled" and len(array) != episodes) or (array.size and array.max() >= 2**63):
+        if not fits or (name == "unlabelled" and len(array) != episodes) or (array.size and int(array.max()) >= 2**63):
             raise ValueError(f"{where} is damaged: {name} is {array.dtype} {list(array.shape)}.")
     return header, {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}

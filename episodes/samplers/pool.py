@@ -98,7 +98,7 @@ def as_labels(labels: ArrayLike | Tensor) -> NDArray[np.int64]:
         )
     if array.size and array.min() < 0:
         raise ValueError(f"labels contain {array.min()}; classes are numbered from 0.")
-    if array.size and array.max() > np.iinfo(np.int64).max:
+    if array.size and int(array.max()) > np.iinfo(np.int64).max:  # as Python integers: NumPy 1 would compare floats
         raise ValueError(
             f"labels contain {array.max()}; they must be integers from 0 to 2**63 - 1. "
             "TensorSource(features, labels).labels numbers any labels from 0."
