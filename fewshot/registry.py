@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from episodes.registry import Registry as Registry
@@ -71,10 +71,19 @@ def build_known(known: Mapping[str, Any], what: str, spec: str) -> Any:
     name, positional, named = parse_call(spec)
     if name not in known:
         raise ValueError(unknown(what, name, list(known)))
-    allowed = argument_names(known[name])
+    return build_call(known[name], name, positional, named)
+
+
+def build_call(kind: Any, name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """What a parsed call (`parse_call`) makes of a class.
+
+    Raises:
+        ValueError: too many values without names, an unknown argument, or one out of range.
+    """
+    allowed = argument_names(kind)
     if len(positional) > len(allowed) or set(allowed[: len(positional)]) & set(named):
         raise ValueError(f"{name!r} takes ({', '.join(allowed)}); {len(positional)} were given without a name.")
-    return build(known[name], name, {**dict(zip(allowed, positional, strict=False)), **named})
+    return build(kind, name, {**dict(zip(allowed, positional, strict=False)), **named})
 
 
 def _one_line(value: Any) -> str:

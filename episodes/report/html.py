@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -25,7 +25,10 @@ _LINES = 24  # of a chart of differences
 _DETAILED = 24  # cells whose answers are shown
 
 
-def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results", *, pictures: Any = None) -> str:
+def to_html(
+    results: HasCells | Iterable[Result], title: str = "Few-shot results", *, pictures: Any = None,
+    sections: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
     """The results as one page without any external request; every text in it is escaped.
 
     Args:
@@ -33,6 +36,8 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
         title: of the page.
         pictures: the source that was evaluated, as images, to show wrong answers of the hardest episodes where answers
             were kept; None: they are named by row.
+        sections: further pages by their titles, each a whole HTML page, such as ``fewshot.inspect(...).html()``; they
+            are shown in frames that run no scripts.
 
     Raises:
         ValueError: pictures of other classes than those of the answers.
@@ -67,7 +72,7 @@ def to_html(results: HasCells | Iterable[Result], title: str = "Few-shot results
         forests={part: [{**one, "chart": drawn(one["chart"])} for one in found[part]] for part in found},
         encoders=_encoders(cells),
         answers=[answers(cell, called(cell), pictures, budget) for cell in kept[:_DETAILED]],
-        undetailed=len(kept[_DETAILED:]),
+        undetailed=len(kept[_DETAILED:]), sections=dict(sections or {}),
         recipes=[{"name": called(cell), "key": cell.key, "words": in_words(cell), "text": as_json(cell),
                   "command": command(cell)}
                  for cell in cells],

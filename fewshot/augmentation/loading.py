@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fewshot.augmentation.augmentation import Augment, Augmentation, Operation
-from fewshot.registry import Registry, argument_names, build, parse_call
+from fewshot.registry import Registry, build_call, parse_call
 
 ENTRIES = {
     "color": "fewshot.augmentation.colour:Color",
@@ -55,9 +55,5 @@ def load_augmentation(augment: Any) -> Augment | None:
 
 def _operation(spec: str) -> Operation:
     name, positional, named = parse_call(spec)
-    kind = OPERATIONS.get(name)
-    allowed = argument_names(kind)
-    if len(positional) > len(allowed) or set(allowed[: len(positional)]) & set(named):
-        raise ValueError(f"{name!r} takes ({', '.join(allowed)}); {len(positional)} were given without a name.")
-    operation: Operation = build(kind, name, {**dict(zip(allowed, positional, strict=False)), **named})
+    operation: Operation = build_call(OPERATIONS.get(name), name, positional, named)
     return operation

@@ -19,6 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", metavar="DATA", help="the images that were evaluated, to show wrong answers on --html"
     )
+    parser.add_argument(
+        "--inspect", nargs="+", metavar=("ENCODER", "TUNED"),
+        help="what each stage of an encoder makes of --pictures, as a section of --html; also after fine-tuning",
+    )  # fmt: skip
     parser.add_argument("--csv", metavar="FILE", help="one row per cell")
     parser.add_argument("--latex", metavar="FILE", help="a booktabs table")
     parser.add_argument("--plot", metavar="FILE", help="scores against shots, .png or .svg")
@@ -32,12 +36,16 @@ def run(options: argparse.Namespace) -> int:
     results = load_results(options.files)
     if options.pictures and not options.html:
         raise ValueError("--pictures are shown on the page; say where: --html FILE.")
+    if options.inspect and not options.pictures:
+        raise ValueError("--inspect looks at pictures, on the page; give --pictures DATA and --html FILE.")
+    if len(options.inspect or ()) > 2:
+        raise ValueError("--inspect takes an encoder, and a folder that `fewshot finetune` wrote from it.")
 
     def page(held: Any) -> str:
         from episodes import load_dataset
 
         pictures = load_dataset(options.pictures) if options.pictures else None
-        return to_html(held, options.title, pictures=pictures)
+        return to_html(held, options.title, pictures=pictures, sections=_inside(options, pictures))
 
     for path, make in ((options.html, page), (options.csv, to_csv), (options.latex, to_latex)):
         if path:
@@ -48,3 +56,15 @@ def run(options: argparse.Namespace) -> int:
         print(f"wrote {options.plot}", file=sys.stderr)
     print(to_text(results, terminal_width()))
     return 0
+
+
+def _inside(options: argparse.Namespace, pictures: Any) -> dict[str, str]:
+    """Pages of an inspection by title."""
+    if not options.inspect:
+        return {}
+    from fewshot import inspect, load_encoder, load_tuned
+
+    encoder = load_encoder(options.inspect[0])
+    after = load_tuned(options.inspect[1], encoder) if len(options.inspect) == 2 else None
+    found = inspect(encoder, pictures, after, progress=False)
+    return {f"Inside {encoder.name}": found.html()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from fewshot.registry import argument_names, build, parse_call, unknown
+from fewshot.registry import build_call, parse_call, unknown
 from fewshot.transfer.clip_lora import ClipLoRA
 from fewshot.transfer.lora_strategy import LoRA
 from fewshot.transfer.norms import is_norm, reset_norm
@@ -187,10 +187,7 @@ def load_strategies(spec: str | Strategy | Sequence[Strategy]) -> list[Strategy]
 
 
 def _made(name: str, positional: Sequence[Any], named: dict[str, Any]) -> Strategy:
-    arguments = argument_names(STRATEGIES[name])
-    if len(positional) > len(arguments) or set(arguments[: len(positional)]) & set(named):
-        raise ValueError(f"{name!r} takes ({', '.join(arguments)}); {len(positional)} were given without a name.")
-    strategy: Strategy = build(STRATEGIES[name], name, {**dict(zip(arguments, positional, strict=False)), **named})
+    strategy: Strategy = build_call(STRATEGIES[name], name, positional, named)
     return strategy
 
 

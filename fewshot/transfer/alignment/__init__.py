@@ -12,7 +12,7 @@ spec                  what is made alike
 
 from __future__ import annotations
 
-from fewshot.registry import Registry, argument_names, build, parse_call
+from fewshot.registry import Registry, build_call, parse_call
 from fewshot.transfer.alignment.alignment import Alignment as Alignment
 
 ENTRIES = {
@@ -45,9 +45,5 @@ def load_alignment(spec: str | Alignment) -> Alignment:
     if not isinstance(spec, str):
         raise ValueError(f"alignment={spec!r}; give a spec such as 'dann(weight=1.0)': {', '.join(list_alignments())}.")
     name, positional, named = parse_call(spec)
-    kind = ALIGNMENTS.get(name)
-    allowed = argument_names(kind)
-    if len(positional) > len(allowed) or set(allowed[: len(positional)]) & set(named):
-        raise ValueError(f"{name!r} takes ({', '.join(allowed)}); {len(positional)} were given without a name.")
-    made: Alignment = build(kind, name, {**dict(zip(allowed, positional, strict=False)), **named})
+    made: Alignment = build_call(ALIGNMENTS.get(name), name, positional, named)
     return made

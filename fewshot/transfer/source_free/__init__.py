@@ -13,7 +13,7 @@ spec                               what changes
 
 from __future__ import annotations
 
-from fewshot.registry import Registry, argument_names, build, parse_call
+from fewshot.registry import Registry, build_call, parse_call
 from fewshot.transfer.source_free.method import SourceFree as SourceFree
 
 ENTRIES = {
@@ -45,9 +45,5 @@ def load_method(spec: str | SourceFree) -> SourceFree:
     if not isinstance(spec, str):
         raise ValueError(f"method={spec!r}; give a spec such as 'shot': {', '.join(list_methods())}.")
     name, positional, named = parse_call(spec)
-    kind = METHODS.get(name)
-    allowed = argument_names(kind)
-    if len(positional) > len(allowed) or set(allowed[: len(positional)]) & set(named):
-        raise ValueError(f"{name!r} takes ({', '.join(allowed)}); {len(positional)} were given without a name.")
-    made: SourceFree = build(kind, name, {**dict(zip(allowed, positional, strict=False)), **named})
+    made: SourceFree = build_call(METHODS.get(name), name, positional, named)
     return made

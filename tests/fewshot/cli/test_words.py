@@ -120,3 +120,26 @@ def test_the_same_photo_in_two_classes(photos: Path, caplog: pytest.LogCaptureFi
     [said] = [record.getMessage() for record in caplog.records]
     assert "rows of 'photos' with the content of a row of another class: 1, the first picture" in said
     assert "2.png' (row 7 of 'photos') ('owl'), as picture" in said and "copy.png' (row 4 of 'photos') ('crow')" in said
+
+
+def test_an_inspection_is_a_section_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+    data = "scenes:size(count=60, pixels=28)"
+    common = ["--data", data, "--encoder", "pixels", "--learner", "prototypes", "--way", "2", "--shot", "1"]
+    assert main(["evaluate", *common, "--query", "5", "--episodes", "20", "--out", "r.jsonl", "--quiet"]) == 0
+    command = ["report", "r.jsonl", "--html", "page.html"]
+    encoder = "net:conv4(item_shape=(3, 28, 28))"
+    assert main([*command, "--pictures", data, "--inspect", encoder]) == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "<h2>Inside net:conv4" in page
+    assert '<iframe sandbox title="Inside net:conv4' in page
+    assert "&lt;svg" in page and "http" not in page.split("<iframe", 1)[1].split("</iframe>", 1)[0].replace(
+        "http://www.w3.org", ""
+    )
+    assert len(page) < 2_000_000
+    capsys.readouterr()
+    assert main([*command, "--inspect", encoder]) == 2
+    assert "give --pictures DATA" in capsys.readouterr().err
