@@ -9,12 +9,6 @@ from typing import Any
 
 from fewshot.app.session import Session
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported: nothing leaves the machine
-try:
-    import gradio
-except ImportError as error:
-    raise ImportError('fewshot app needs Gradio: pip install "fewshot[app]"') from error
-
 _HINT = """Give a few pictures of each class, or type class names, then learn. Nothing leaves this machine."""
 _DRAWN = """ The encoder that comes along knows drawn scenes only; for photographs start with
 `fewshot app --encoder timm:mobilenetv2_100` (examples) or `open_clip:ViT-B-32/laion2b_s34b_b79k` (names, too)."""
@@ -26,6 +20,7 @@ def build(session: Session) -> Any:
     Args:
         session: what happens behind the page; everybody who opens it shares it.
     """
+    gradio = _gradio()
     drawn = _DRAWN if session.encoder.name == "fewshot:tiny-clip" else ""
     with gradio.Blocks(title="fewshot", analytics_enabled=False) as page:
         gradio.Markdown(f"# fewshot\n{_HINT}{drawn}")
@@ -118,7 +113,7 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
     font = ["system-ui", "sans-serif"]  # of the machine: none is fetched
-    theme = gradio.themes.Default(font=font, font_mono=["monospace"])
+    theme = _gradio().themes.Default(font=font, font_mono=["monospace"])
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", server_port=port, share=False, inbrowser=browser, quiet=True, theme=theme,
@@ -138,4 +133,14 @@ def _told(act: Any) -> Any:
     try:
         return act()
     except (ValueError, OSError) as error:
-        raise gradio.Error(str(error)) from error
+        raise _gradio().Error(str(error)) from error
+
+
+def _gradio() -> Any:
+    """Gradio, which is an extra."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported: nothing leaves the machine
+    try:
+        import gradio
+    except ImportError as error:
+        raise ImportError('fewshot app needs Gradio: pip install "fewshot[app]"') from error
+    return gradio
