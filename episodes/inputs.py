@@ -6,6 +6,7 @@ import operator
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,9 @@ def _column(table: Any, what: str) -> Any:
 
 def _rows_of_numbers(items: list[Any], what: str) -> Any:
     try:
-        array = np.asarray(items)
+        with warnings.catch_warnings():  # NumPy 1 warns of pictures among them, which are refused below
+            warnings.simplefilter("ignore", FutureWarning)
+            array = np.asarray(items)
     except ValueError:
         array = np.empty(0, dtype=object)
     if array.dtype.kind in "fiub":

@@ -107,13 +107,13 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
         browser: open one.
         ready: called with the address.
     """
-    gradio, page = _gradio(), build(session)
+    page = build(session)
     if port == 0:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
     font = ["system-ui", "sans-serif"]  # of the machine: none is fetched
-    theme = gradio.themes.Default(font=font, font_mono=["monospace"])
+    theme = _gradio().themes.Default(font=font, font_mono=["monospace"])
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", server_port=port, share=False, inbrowser=browser, quiet=True, theme=theme,
@@ -137,6 +137,7 @@ def _told(act: Any) -> Any:
 
 
 def _gradio() -> Any:
+    """Gradio, which is an extra."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported: nothing leaves the machine
     try:
         import gradio

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 
@@ -14,6 +13,8 @@ class ExportedClassifier:
     """Reads a file that `export` wrote: ``ExportedClassifier("model.onnx").predict(["a.jpg"])``."""
 
     def __init__(self, path: str) -> None:
+        import onnxruntime
+
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["fewshot"])
         self.classes = np.array(self.about["classes"])
