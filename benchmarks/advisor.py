@@ -100,7 +100,9 @@ def conv4() -> Encoder:
         torch.random.manual_seed(0)
         net = Conv4((3, 32, 32))
     half = (0.5, 0.5, 0.5)
-    return ModuleEncoder(net.eval(), Preprocess(size=32, resize=32, mean=half, std=half), name="Conv-4")
+    encoder = ModuleEncoder(net.eval(), Preprocess(size=32, resize=32, mean=half, std=half), name="Conv-4")
+    encoder.pretrained = False
+    return encoder
 
 
 def usps(data: Path) -> TensorSource:

@@ -34,6 +34,7 @@ class Encoder:
         pairs: whether it scores pairs of a text and a sentence, and embeds neither.
         source_head: classifier of the classes that it was trained on, features ``[M, D]`` -> logits ``[M, Z]``, or
             None; features do not depend on it.
+        pretrained: whether its weights were learned; False where they are random, an architecture to be trained.
         decoding: ``"reduced"``: a large JPEG is decoded at the smallest scale that still has twice the pixels a side
             that a `Preprocess` resizes it to (see its `reduction`); ``"full"``: at full size. Rows of reduced pictures
             have content keys of their own, so neither is served for the other.
@@ -49,6 +50,7 @@ class Encoder:
     pairs: bool = False
     domain: Domain | None = None
     source_head: nn.Module | None = None
+    pretrained: bool = True
     decoding: str = "reduced"
 
     def scale_of(self, content: bytes | Tensor) -> int:

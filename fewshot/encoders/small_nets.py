@@ -67,6 +67,7 @@ class SmallNet(ModuleEncoder):
         transform = Resized(*self.item_shape) if len(self.item_shape) == 3 else None
         width = feature_count(net, self.item_shape)
         super().__init__(net, transform, dim=width)
+        self.pretrained = checkpoint is not None
         self.name = _written(model, {"checkpoint": checkpoint, "item_shape": self.item_shape, "seed": seed, **given})
 
 

@@ -168,6 +168,9 @@ def make_candidates(
 ) -> list[Candidate]:
     """Every encoder with every strategy, and the baseline; of an encoder without a network (pixels) its features alone.
 
+    Where ``"scratch"`` is among the strategies it is the only one that trains an encoder of random weights (`pretrained`):
+    there is nothing that the others could keep.
+
     Raises:
         ValueError: an unknown strategy.
     """
@@ -182,7 +185,10 @@ def make_candidates(
         if encoder.module is None:
             found.append(Frozen(encoder, "trivial"))
             continue
-        found += [Frozen(encoder) if one == Frozen.strategy else Tunes(encoder, one) for one in strategies]
+        own = [Frozen(encoder) if one == Frozen.strategy else Tunes(encoder, one) for one in strategies]
+        if not encoder.pretrained and any(one.kind == "scratch" for one in own):
+            own = [one for one in own if one.kind == "scratch" or one.strategy == Frozen.strategy]
+        found += own
     if baseline is not None and baseline.name not in {candidate.name for candidate in found}:
         found.append(baseline)
     return found

@@ -496,3 +496,13 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "Choice: pixels" in capsys.readouterr().out
     assert main([*words, "--strategies", "everything"]) == 2
     assert "unknown strategy" in capsys.readouterr().err.lower()
+
+
+def test_random_weights_are_trained_from_scratch_alone() -> None:
+    fresh, taught = conv4(), conv4()
+    fresh.pretrained = False
+    found = make_candidates([fresh, taught], ["logistic", "full", "lora(2)", "scratch"])
+    assert [one.strategy for one in found] == ["logistic", "scratch", "logistic", "full", "lora(2)", "scratch"]
+    assert [one.strategy for one in make_candidates([fresh], ["logistic", "full"])] == ["logistic", "full"]
+    assert not load_encoder("net:conv4(item_shape=(1, 8, 8), channels=4)").pretrained
+    assert load_encoder("fewshot:conv4-omniglot").pretrained
