@@ -168,8 +168,8 @@ def make_candidates(
 ) -> list[Candidate]:
     """Every encoder with every strategy, and the baseline; of an encoder without a network (pixels) its features alone.
 
-    Where ``"scratch"`` is among the strategies it is the only one that trains an encoder of random weights (`pretrained`):
-    there is nothing that the others could keep.
+    Where ``"scratch"`` is among the strategies it is the only one that trains an encoder of random weights (its
+    `pretrained` is false): there is nothing that the others could keep.
 
     Raises:
         ValueError: an unknown strategy.
