@@ -77,6 +77,11 @@ def _rows(examples: Examples, encoder: Any) -> Any:
     from episodes.any_source import as_source
 
     names = sorted(set(examples.labels), key=lambda label: (isinstance(label, str), label))
+    if len(names) < 2:
+        raise ValueError(
+            f"there is one class, {names[0]!r}; fine-tuning needs at least two (a sub-folder per class, or two labels "
+            "in the table)."
+        )
     numbers = [names.index(label) for label in examples.labels]
     return as_source(examples.items, encoder, numbers, [str(name) for name in names])
 

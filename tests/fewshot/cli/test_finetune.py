@@ -139,6 +139,34 @@ def test_fit_refuses_options_of_no_strategy(photos: Path, capsys: pytest.Capture
         FewShotClassifier(ENCODER, tuning={"swa": 0.5}).fit([np.zeros((28, 28), np.uint8)] * 2, [0, 1])
 
 
+@pytest.mark.parametrize(
+    ("data", "encoder", "strategy", "words"),
+    [
+        ("photos", "timm:resnet50.a1_in1k", "full", "are not on this machine"),
+        ("one", ENCODER, "full", "there is one class, 'a'; fine-tuning needs at least two"),
+        ("gap", ENCODER, "full", "class folders without pictures in 'gap': 'b'; fill or delete them"),
+        ("photos", "pixels", "last(1)", "'pixels' has no network to train; 'linear-probe'"),
+        ("photos", ENCODER, "last(9)", "last(9), but there are 4 stages (layers.0,"),
+        ("photos", ENCODER, "lora(2, targets=['qkv'])", "unknown layer to adapt 'qkv'"),
+        ("texts.csv", "tfidf:texts.csv", "last(1)", "has no network to train; 'linear-probe'"),
+        ("texts.csv", ENCODER, "full", f"'texts.csv' holds texts, which '{ENCODER}' does not encode"),
+    ],
+)
+def test_what_cannot_be_trained_says_why(
+    data: str, encoder: str, strategy: str, words: str, photos: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    Path("gap/a").mkdir(parents=True)
+    Path("gap/b").mkdir()
+    Path("gap/a/0.png").write_bytes(Path("photos/a/0.png").read_bytes())
+    Path("one/a").mkdir(parents=True)
+    Path("one/a/0.png").write_bytes(Path("photos/a/0.png").read_bytes())
+    Path("texts.csv").write_text("text,label\n" + "".join(f"word {row},{'ab'[row % 2]}\n" for row in range(6)))
+    assert main(["finetune", data, "--encoder", encoder, "--strategy", strategy, "--quiet", "--out", "tuned"]) != 0
+    assert words in capsys.readouterr().err
+
+
 def test_errors(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert finetune("tuned", encoder="photos") == 2
     assert "is a folder, but holds no tuned encoder" in capsys.readouterr().err
