@@ -9,8 +9,8 @@ from fewshot.adaptation.weighting import InstanceWeights, kernel_width
 from fewshot.maths.convergence import warn_unconverged
 from fewshot.maths.linalg import product
 
-_STEPS = 3000
-_TOLERANCE = 1e-6  # of a weight, in one step
+_STEPS = 10_000
+_TOLERANCE = 1e-8  # of a weight, in one step
 
 
 class KernelMeanMatching(InstanceWeights):
