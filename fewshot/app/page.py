@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from episodes.temporary import temporary_folder
 from fewshot.app.session import Session
 
 _HINT = """Give a few pictures of each class, or type class names, then learn. Nothing leaves this machine."""
@@ -14,11 +16,12 @@ _DRAWN = """ The encoder that comes along knows drawn scenes only; for photograp
 `fewshot app --encoder timm:mobilenetv2_100` (examples) or `open_clip:ViT-B-32/laion2b_s34b_b79k` (names, too)."""
 
 
-def build(session: Session) -> Any:
+def build(session: Session, folder: Path) -> Any:
     """A page over one session.
 
     Args:
         session: what happens behind the page; everybody who opens it shares it.
+        folder: for the classifier that is taken away.
     """
     gradio = _gradio()
     drawn = _DRAWN if session.encoder.name == "fewshot:tiny-clip" else ""
@@ -51,13 +54,13 @@ def build(session: Session) -> Any:
 
         taught = [said, examples, truth, download]
 
-        def show(text: str) -> tuple[Any, ...]:
-            choices = list(session.counts())
-            ready = session.classifier is not None
-            return (
-                text, session.examples, gradio.update(choices=choices, value=None),
-                gradio.update(interactive=ready, value=str(session.pack()) if ready else None),
-            )  # fmt: skip
+        def show(text: str, *, learned: bool = False) -> tuple[Any, ...]:
+            choices = gradio.update(choices=list(session.counts()), value=None)
+            if learned:
+                file = gradio.update(interactive=True, value=str(session.pack(folder)))
+            else:
+                file = gradio.update(interactive=session.classifier is not None)
+            return text, session.examples, choices, file
 
         def on_add(label: str, chosen: list[str] | None) -> tuple[Any, ...]:
             from PIL import Image
@@ -68,7 +71,7 @@ def build(session: Session) -> Any:
 
         def on_learn(words: str, about: str) -> tuple[Any, ...]:
             session.describe(words or "", about or "")
-            return show(_told(session.learn))
+            return show(_told(session.learn), learned=True)
 
         def on_forget() -> tuple[Any, ...]:
             session.forget()
@@ -88,7 +91,7 @@ def build(session: Session) -> Any:
             if asked is None or not label:
                 raise gradio.Error("Choose a picture, and say what it really is.")
             text = _told(lambda: session.correct(asked, label))
-            return (*show(f"Learned from it. {text}"), *on_ask(asked))
+            return (*show(f"Learned from it. {text}", learned=True), *on_ask(asked))
 
         add.click(on_add, [name, files], [*taught, name, files])
         learn.click(on_learn, [names, task], taught).then(on_ask, picture, [answer, likely, alike])
@@ -107,25 +110,26 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
         browser: open one.
         ready: called with the address.
     """
-    page = build(session)
     if port == 0:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
     font = ["system-ui", "sans-serif"]  # of the machine: none is fetched
     theme = _gradio().themes.Default(font=font, font_mono=["monospace"])
-    try:
-        _, address, _ = page.launch(
-            server_name="127.0.0.1", server_port=port, share=False, inbrowser=browser, quiet=True, theme=theme,
-            prevent_thread_lock=True,
-        )  # fmt: skip
-    except OSError as error:
-        raise OSError(f"port {port} is taken; choose another: --port {port + 1} ({error}).") from error
-    ready(address)
-    try:
-        page.block_thread()
-    finally:
-        page.close()
+    with temporary_folder("fewshot-app-") as folder:
+        page = build(session, folder)
+        try:
+            _, address, _ = page.launch(
+                server_name="127.0.0.1", server_port=port, share=False, inbrowser=browser, quiet=True, theme=theme,
+                prevent_thread_lock=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise OSError(f"port {port} is taken; choose another: --port {port + 1} ({error}).") from error
+        ready(address)
+        try:
+            page.block_thread()
+        finally:
+            page.close()
 
 
 def _told(act: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +60,8 @@ class Session:
         self.names: list[str] = []
         self.task: str | None = None
         self.classifier: Any = None
+        self._learned: list[tuple[Image.Image, str]] = []  # the examples that the classifier knows
+        self._rows: np.ndarray | None = None  # their features
 
     def add(self, name: str, pictures: Sequence[Image.Image]) -> None:
         """Further examples of a class; `learn` is to be called again.
@@ -81,7 +82,8 @@ class Session:
 
     def forget(self) -> None:
         """Begin anew."""
-        self.examples, self.names, self.task, self.classifier = [], [], None, None
+        self.examples, self._learned, self.names = [], [], []
+        self.task = self.classifier = self._rows = None
 
     def counts(self) -> dict[str, int]:
         """Examples of each class, in the order in which classes came."""
@@ -99,6 +101,8 @@ class Session:
             raise ValueError("There must be at least two classes: add examples of another one, or type its name.")
         if self.names and not self.encoder.encodes("texts"):
             raise ValueError(f"{self.encoder.name} reads no words, so every class needs examples; leave the names out.")
+        self._learned = list(self.examples)
+        self._rows = self._features([picture for picture, _ in self.examples]) if self.examples else None
         pictures, labels = [picture for picture, _ in self.examples], [label for _, label in self.examples]
         if not self.names:
             self.classifier = FewShotClassifier(self.spec, self.learner, **self.options).fit(pictures, labels)
@@ -134,10 +138,11 @@ class Session:
         order = np.argsort(-chances, kind="stable")
         likely = None
         near: list[tuple[Image.Image, str, float]] = []
-        if self.examples:
-            likely = [names[place] for place in order if self.classifier.predict_set(shown, self.coverage)[0, place]]
-            similarity, index = nearest(self._features(shown), self._features([p for p, _ in self.examples]), alike)
-            near = [(*self.examples[row], float(cosine)) for row, cosine in zip(index[0], similarity[0], strict=True)]
+        if self._rows is not None:
+            inside = self.classifier.predict_set(shown, self.coverage)[0]  # [N]
+            likely = [names[place] for place in order if inside[place]]
+            similarity, index = nearest(self._features(shown), self._rows, alike)
+            near = [(*self._learned[row], float(cosine)) for row, cosine in zip(index[0], similarity[0], strict=True)]
         return Answer(names[order[0]], {names[place]: float(chances[place]) for place in order}, likely, near)
 
     def correct(self, picture: Image.Image, label: str) -> str:
@@ -145,15 +150,17 @@ class Session:
         self.add(label, [picture])
         return self.learn()
 
-    def pack(self) -> Path:
+    def pack(self, place: Path) -> Path:
         """The classifier as a zip of the folder that ``fewshot predict`` reads.
+
+        Args:
+            place: folder for both.
 
         Raises:
             ValueError: nothing was learned yet.
         """
         if self.classifier is None:
             raise ValueError("Nothing was learned yet: add examples or names, then learn.")
-        place = Path(tempfile.mkdtemp(prefix="fewshot-app-"))
         folder = place / "classifier"
         self.classifier.save(folder)
         with zipfile.ZipFile(place / "classifier.zip", "w") as archive:

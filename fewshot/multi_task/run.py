@@ -29,7 +29,7 @@ from fewshot.transfer.labelled_rows import LabelledRows, phase_rows
 from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phases
 from fewshot.transfer.settings import Settings
-from fewshot.transfer.strategies import LinearProbe, Strategy
+from fewshot.transfer.strategies import Strategy
 from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning import Tuning
 from fewshot.transfer.tuning_identity import content_of, identity_of
@@ -78,7 +78,7 @@ def run(
         ValueError: the strategies find nothing to train in this network, or rows have different shapes.
     """
     first, *_ = tasks.values()
-    probed = how.still and all(isinstance(phase, LinearProbe) for phase in phases)
+    probed = how.still and all(phase.frozen for phase in phases)
     body = None if probed else Body(given, tower_of(first.items))
     model = (copied(given) if body is None else body.encoder).to(device)
     learned = [] if model.module is None else [value.requires_grad for value in model.module.parameters()]

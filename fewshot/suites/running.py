@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def run_suite(
         suite: a TOML file, the name of a suite that is shipped, or a `Suite`.
         out: folder for ``results.jsonl`` (which `fewshot compare` and `report` read), ``failures.json``,
             ``table.md`` and ``table.csv``.
-        only: names of datasets; the others are left out.
+        only: names of datasets; the others are left out, of the tables too.
         root: the folder of all datasets; by default the environment variable EPISODES_DATA, else ``data``.
         download: fetch datasets that are missing, where that is possible.
         cache: of embeddings, as in `fewshot.embed`.
@@ -82,7 +82,11 @@ def run_suite(
                 bar.update(name.seed is not None)
             bar.update(sum(counts[: place + 1]) - bar.n)  # what failed as a whole
             _write(folder / "failures.json", json.dumps([asdict(entry) for entry in failures], indent=1) + "\n")
-    finished = SuiteResults(held, results, failures)
+    chosen = {dataset.name for dataset in datasets}
+    shown = replace(
+        held, datasets=tuple(datasets), published=tuple(one for one in held.published if one.dataset in chosen)
+    )
+    finished = SuiteResults(shown, results, failures)
     _write(folder / "table.md", finished.to_markdown())
     _write(folder / "table.csv", finished.to_csv())
     return finished

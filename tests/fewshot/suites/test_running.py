@@ -142,6 +142,7 @@ def test_class_text_and_base_data(toys: Path) -> None:
 def test_only_some(toys: Path) -> None:
     finished = run_suite(toys / "toys.toml", toys / "out", only=["scenes"], progress=False)
     assert {name.dataset for name in finished.cells} == {"scenes"}
+    assert "theirs" not in finished.to_markdown()  # published for the other dataset
     with pytest.raises(ValueError, match="'scene' is no dataset of 'toys'; there are: bank, scenes"):
         run_suite(load_suite(toys / "toys.toml"), toys / "out", only=["scene"])
 

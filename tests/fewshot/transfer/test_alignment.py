@@ -300,8 +300,11 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> No
     assert steps == [9, 12]
     for name, value in whole.module.state_dict().items():
         assert torch.equal(value, resumed.module.state_dict()[name]), name
-    for other in ({"alignment": "dann(0.5)"}, {"alignment": "dann", "target": rows(20, 2.5, 1)[0]}):
-        with pytest.raises(ValueError, match=r"another training|different|other"):
+    for other, named in (
+        ({"alignment": "dann(0.5)"}, "alignment"),
+        ({"alignment": "dann", "target": rows(20, 2.5, 1)[0]}, "target"),
+    ):
+        with pytest.raises(ValueError, match=f"holds a training with another {named}: "):
             tune(encoder=perceptron("batch"), **other, **options)
 
 
