@@ -55,9 +55,9 @@ def test_tasks_of_other_sizes_and_classes_are_learned_together(weighting: str) -
     result = trained("scratch", epochs=12, weighting=weighting, sampling="temperature(2)")
     assert result.tasks == ["small", "large"]
     for name, source in TASKS.items():
-        logits = result.logits(name, source, cache=False)
+        logits = result.logits(name, source, cache=False, batch_size=8)
         assert logits.shape == (len(source), len(source.class_names))
-        assert torch.equal(logits, result.task(name).logits(source, cache=False))
+        assert torch.equal(logits, result.task(name).logits(source, cache=False, batch_size=8))
         right = float((logits.argmax(1) == source.labels).double().mean())
         assert result.accuracy(name, source, cache=False) == pytest.approx(right)
         assert right > 1.4 / len(source.class_names), (name, right)
@@ -156,7 +156,7 @@ def test_saving_and_reading_back(tmp_path: Path) -> None:
     assert again.weights == pytest.approx(result.weights)
     assert load_encoder(tmp_path / "moved").fingerprint == result.encoder.fingerprint
     for name, source in TASKS.items():
-        assert torch.equal(again.logits(name, source, cache=False), result.logits(name, source, cache=False))
+        assert torch.equal(again.logits(name, source, cache=False, batch_size=8), result.logits(name, source, cache=False, batch_size=8))
     given = plain()
     other = trained(encoder=given)
     other.save(tmp_path / "own")

@@ -110,11 +110,11 @@ def test_prompt_learns_what_the_words_mean_and_is_kept(
 ) -> None:
     rest = scenes.select(torch.arange(100, 200))
     tuned = fine_tune(tiny, few, "prompt(16)", epochs=20, progress=False, cache=tmp_path / "cache")
-    logits = tuned.logits(rest, cache=False)
+    logits = tuned.logits(rest, cache=False, batch_size=8)
     right = float((logits.argmax(1) == rest.labels).double().mean())
     assert right > 0.9
     again = load_tuned(tuned.save(tmp_path / "tuned"), tiny)
-    assert again.head.unit and torch.equal(again.logits(rest, cache=False), logits)
+    assert again.head.unit and torch.equal(again.logits(rest, cache=False, batch_size=8), logits)
     # The class vectors are class text to any learner that takes it.
     source = embed(rest, tuned, cache=False, progress=False, storage="float32")
     sampler = EpisodeSampler(source.labels, way=5, shot=0, query=3)
@@ -228,7 +228,7 @@ def test_clip_lora_reads_back_and_leaves_the_encoder_alone(tiny: Any, few: Tenso
     assert list(tuned.module.state_dict()) == list(before)
     assert {name.rpartition(".")[2] for name in tuned.changed} == {"in_proj_weight", "weight"}
     again = load_tuned(tuned.save(tmp_path), tiny)
-    assert torch.equal(again.logits(few, cache=False), tuned.logits(few, cache=False))
+    assert torch.equal(again.logits(few, cache=False, batch_size=8), tuned.logits(few, cache=False, batch_size=8))
 
 
 # What is refused
