@@ -156,7 +156,10 @@ def test_saving_and_reading_back(tmp_path: Path) -> None:
     assert again.weights == pytest.approx(result.weights)
     assert load_encoder(tmp_path / "moved").fingerprint == result.encoder.fingerprint
     for name, source in TASKS.items():
-        assert torch.equal(again.logits(name, source, cache=False, batch_size=8), result.logits(name, source, cache=False, batch_size=8))
+        assert torch.equal(
+            again.logits(name, source, cache=False, batch_size=8),
+            result.logits(name, source, cache=False, batch_size=8),
+        )
     given = plain()
     other = trained(encoder=given)
     other.save(tmp_path / "own")

@@ -438,7 +438,9 @@ def test_saved_as_a_difference_and_read_again(tmp_path: Path) -> None:
     read = load_tuned(folder, encoder)
     assert digest(read.fingerprint) == digest(tuned.fingerprint)
     assert read.class_names == ["ant", "bee", "cow"] and read.strategy == "last(1)"
-    assert torch.equal(read.logits(pictures(), cache=False, batch_size=8), tuned.logits(pictures(), cache=False, batch_size=8))
+    assert torch.equal(
+        read.logits(pictures(), cache=False, batch_size=8), tuned.logits(pictures(), cache=False, batch_size=8)
+    )
     with pytest.raises(ValueError, match="was tuned from 'EfficientNet' with other weights"):
         load_tuned(folder, tuned)
     with pytest.raises(FileNotFoundError, match=r"there is no .*tuned.json"):
