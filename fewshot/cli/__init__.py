@@ -16,6 +16,7 @@ VERBS = {
     "app": "teach a classifier with a few pictures or names in a browser, and take it away",
     "export": "a saved classifier as one ONNX file, which answers without torch",
     "finetune": "fine-tune an encoder on labelled pictures or texts, for use as --encoder",
+    "adapt": "a tuned encoder for another domain, by unlabelled pictures or texts of it alone",
     "evaluate": "evaluate learners on N-way K-shot episodes and print a table with intervals",
     "benchmark": "a suite of learners, encoders and datasets from a TOML file, resumable, into tables",
     "classify": "images or texts into classes named in words, with or without a task description",
@@ -68,7 +69,7 @@ def _kept(given: list[str]) -> str:
     """What an interrupted command leaves behind, and no more."""
     verb = next((word for word in given if not word.startswith("-")), "")
     written = any(word.split("=")[0] in ("--out", "--csv") for word in given)
-    if verb in ("train", "finetune", "benchmark") or (verb in ("evaluate", "predict") and written):
+    if verb in ("train", "finetune", "adapt", "benchmark") or (verb in ("evaluate", "predict") and written):
         return "what was finished is kept, and the same command resumes there."
     if verb in ("fit", "embed", "evaluate", "predict", "classify"):
         more = "; with --out it would keep results too" if verb == "evaluate" else ""

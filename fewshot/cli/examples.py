@@ -102,6 +102,21 @@ def read_items(places: list[str], texts: str | None, column: str | None) -> tupl
     return items, names, "sounds" if is_sound(items[0].name) else "images"
 
 
+def read_target(places: list[str], texts: str | None, column: str | None, encoder: Any) -> list[Any] | None:
+    """Unlabelled items of another domain, for an encoder; None where none are named.
+
+    Raises:
+        ValueError: as `read_items`, or items that the encoder does not encode.
+        FileNotFoundError: a file that is not there.
+    """
+    if not places and texts is None:
+        return None
+    items, _, kind = read_items(places, texts, column)
+    if not takes(encoder, kind):
+        raise ValueError(f"the target holds {kind}, which {encoder.name!r} does not encode.")
+    return items
+
+
 def takes(encoder: Any, kind: str) -> bool:
     """Whether an encoder takes such items; recordings are pictures for encoders of images."""
     return bool(encoder.encodes(kind) or (kind == "sounds" and encoder.encodes("images")))

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.examples import Examples, content_digest, read_examples, takes
+from fewshot.cli.examples import Examples, content_digest, read_examples, read_target, takes
 from fewshot.cli.options import add_cache, add_columns, add_device, add_seed
+from fewshot.cli.training_reports import show_epoch
 from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
 
@@ -18,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         '  fewshot finetune photos/ --encoder timm:mobilenetv2_100 --strategy "last(1)" --out tuned/\n'
         '  fewshot finetune photos/ --encoder timm:mobilenetv2_100 --augment "flip | crop" --views 8 --out tuned/\n'
-        "  fewshot evaluate --data folder:other-photos/ --encoder tuned/\n\n"
+        "  fewshot evaluate --data folder:other-photos/ --encoder tuned/\n"
+        "  fewshot finetune drawings/ --encoder E --strategy full --target photos/ --alignment dann --out tuned/\n\n"
         "What trains is shown before it starts. Interrupted, the same command resumes after the last whole epoch.\n"
         "A classifier with an estimate of its accuracy: fewshot fit --strategy."
     )
@@ -37,6 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience", type=int, metavar="N", help="epochs without a better --validation after which a phase ends"
     )
+    parser.add_argument(
+        "--target", nargs="+", metavar="FILE",
+        help="unlabelled pictures or recordings of the domain that it is to serve, or folders of them; needs "
+        "--alignment",
+    )  # fmt: skip
+    parser.add_argument("--target-texts", metavar="FILE", help="the same as texts: one per line, or a table")
+    parser.add_argument(
+        "--alignment", metavar="A",
+        help="how features of both domains are made alike: dann(weight), confusion(weight), deep-coral(weight) or "
+        "mmd(weight)",
+    )  # fmt: skip
     add_columns(parser)
     add_cache(parser)
     add_seed(parser)
@@ -46,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fine-tune, and save what changed."""
+    from episodes.any_source import as_source
     from fewshot.encoders import load_encoder
     from fewshot.transfer import fine_tune
     from fewshot.transfer.tuned_folder import save_with_encoder
@@ -54,11 +68,13 @@ def run(options: argparse.Namespace) -> int:
     encoder = load_encoder(options.encoder)
     examples = _examples(options.data, options, encoder)
     held_out = None if options.validation is None else _examples(options.validation, options, encoder)
+    target = read_target(options.target or [], options.target_texts, options.text_column, encoder)
     tuned = fine_tune(
         encoder, _rows(examples, encoder), options.strategy, **tuning_arguments(options),
         validation=None if held_out is None else _rows(held_out, encoder), patience=options.patience,
+        target=None if target is None else as_source(target, encoder), alignment=options.alignment,
         out=out / "training", cache=options.cache, device=options.device, seed=options.seed,
-        callbacks=[] if options.quiet else [_show], progress=not options.quiet,
+        callbacks=[] if options.quiet else [show_epoch], progress=not options.quiet,
     )  # fmt: skip
     save_with_encoder(tuned, options.encoder, out, map(content_digest, examples.items))
     if not options.quiet:
@@ -84,9 +100,3 @@ def _rows(examples: Examples, encoder: Any) -> Any:
         )
     numbers = [names.index(label) for label in examples.labels]
     return as_source(examples.items, encoder, numbers, [str(name) for name in names])
-
-
-def _show(report: dict[str, Any]) -> None:
-    wanted = ("epoch", "step", "loss", "accuracy", "validation")
-    shown = [f"{name} {report[name]:.4g}" for name in wanted if isinstance(report.get(name), int | float)]
-    print("  ".join(shown), file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -28,6 +29,13 @@ def reporter(options: argparse.Namespace, unit: str) -> Callable[[dict[str, Any]
             print(f"{head}{extra}  {speed}", flush=True)
 
     return show
+
+
+def show_epoch(report: dict[str, Any]) -> None:
+    """A line on stderr for an epoch of `fine_tune` or `adapt_to`."""
+    wanted = ("epoch", "step", "loss", "accuracy", "validation")
+    shown = [f"{name} {report[name]:.4g}" for name in wanted if isinstance(report.get(name), int | float)]
+    print("  ".join(shown), file=sys.stderr)
 
 
 def refuse_given(options: argparse.Namespace, names: Iterable[str], why: str) -> None:

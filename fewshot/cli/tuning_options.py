@@ -22,6 +22,14 @@ _OPTIONS: dict[str, tuple[Any, str, str]] = {
                         "(default 0: anew in every epoch)"),
     "swa": (float, "SHARE", "average the weights over this share of the epochs, the last ones"),
     "wise": (float, "A", "share of the new weights in the mean of those before and after (default 1)"),
+    "head": (str, "H", "how the head begins: prototypes (default), ridge or zero"),
+    "batch_norm": (str, "B", "trained batch norms use running statistics (frozen), those of the batch (train), or "
+                             "what the number of rows allows (auto, the default)"),
+    "optimizer": (str, "O", "adamw (default), adam or sgd"),
+    "schedule": (str, "S", "of the rates: cosine (default), linear or constant"),
+    "warm_up": (float, "SHARE", "of the updates over which the rates rise (default 0.1)"),
+    "clip": (float, "NORM", "longest gradient (default: any)"),
+    "precision": (str, "P", "of the forward pass: float32 (default), bfloat16 or float16"),
 }  # fmt: skip
 
 

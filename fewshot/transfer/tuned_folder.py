@@ -45,11 +45,26 @@ def tuned(model: str) -> TunedEncoder:
         FileNotFoundError: there is none.
         ValueError: it is damaged, or does not say what was tuned.
     """
-    from fewshot.classifier.packing import unpack
     from fewshot.encoders import load_encoder
     from fewshot.transfer.tuned_encoder import load_tuned
 
     folder = Path(model).expanduser()
+    spec, rows = before_tuning(folder)
+    found = load_tuned(folder, load_encoder(spec))
+    found.name = f"tuned:{model}"
+    found.rows = frozenset(rows)
+    return found
+
+
+def before_tuning(folder: Path) -> tuple[str, list[str]]:
+    """The spec of the encoder that was tuned, and the digests of the rows that it was tuned on.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the note is damaged.
+    """
+    from fewshot.classifier.packing import unpack
+
     note = folder / "encoder.json"
     if not note.is_file():
         how = "use fewshot.transfer.load_tuned(folder, encoder)" if (folder / "tuned.json").is_file() else (
@@ -61,7 +76,4 @@ def tuned(model: str) -> TunedEncoder:
         raise ValueError(f"{str(note)!r} is damaged: it holds no fields.")
     spec = field(content, "encoder", str, repr(str(note)))
     digest = field(content, "sha256", (str, type(None)), repr(str(note)))
-    found = load_tuned(folder, load_encoder(unpack(spec, digest, folder)))
-    found.name = f"tuned:{model}"
-    found.rows = frozenset(field(content, "rows", list, repr(str(note)), each=str, default=[]))
-    return found
+    return unpack(spec, digest, folder), field(content, "rows", list, repr(str(note)), each=str, default=[])

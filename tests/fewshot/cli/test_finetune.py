@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot import FewShotClassifier, load_encoder
+from fewshot import FewShotClassifier, fine_tune, load_encoder
 from fewshot.cli import main
 
 ENCODER = "fewshot:conv4-omniglot"
@@ -103,6 +104,61 @@ def test_options_reach_the_training(photos: Path, caplog: pytest.LogCaptureFixtu
     more = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     assert main(["fit", "photos", "--encoder", ENCODER, "--strategy", "last(1)", *more, "--out", "model"]) == 0
     assert FewShotClassifier.load("model").tuning == options
+
+
+def test_every_option_of_fine_tune_stands_on_the_command_line() -> None:
+    from fewshot.cli.tuning_options import _OPTIONS
+
+    elsewhere = {"encoder", "source", "strategy", "target", "alignment", "validation", "patience", "out", "cache",
+                 "device", "seed", "callbacks", "progress", "prefix"}  # fmt: skip
+    assert set(inspect.signature(fine_tune).parameters) == elsewhere | set(_OPTIONS)
+
+
+def test_aligned_with_unlabelled_pictures(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--target", "photos/b", "photos/a/0.png", "--alignment", "deep-coral(0.5)", "--optimizer", "sgd",
+             "--schedule", "constant", "--warm-up", "0", "--head", "ridge", "--clip", "1", "--batch-norm", "train"]  # fmt: skip
+    assert finetune("tuned", *given) == 0
+    assert load_encoder("tuned").setting == "domain-adaptation"
+    assert finetune("other", "--alignment", "dann") == 2
+    assert "without target=; give unlabelled rows" in capsys.readouterr().err
+    Path("words.txt").write_text("hello\nworld\n")
+    assert finetune("other", "--target-texts", "words.txt", "--alignment", "dann") == 2
+    assert "the target holds texts, which" in capsys.readouterr().err
+
+
+def test_adapted_to_unlabelled_pictures_and_resumed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert finetune("tuned", "--quiet") == 0
+    line = ["adapt", "tuned", "photos/a", "photos/b/0.png", "--method", "shot(epochs=2)", "--batch-size", "4"]
+    assert main([*line, "--out", "adapted"]) == 0
+    assert "--encoder adapted" in capsys.readouterr().err
+    first = Path("adapted/delta.safetensors").read_bytes()
+    assert main([*line, "--out", "adapted"]) == 0
+    assert Path("adapted/delta.safetensors").read_bytes() == first
+    Path("tuned").rename("gone")  # the adapted encoder needs it no more
+    adapted = load_encoder("adapted")
+    assert adapted.setting == "source-free" and adapted.strategy.endswith("| shot(epochs=2)")
+    assert adapted.fingerprint != load_encoder("gone").fingerprint
+    assert len(adapted.rows) == 8
+    assert main(["embed", "--data", "folder:photos", "--encoder", "adapted", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        (["nowhere", "photos"], 1, "holds no tuned encoder"),
+        (["tuned"], 2, "there is no target"),
+        (["tuned", "photo"], 1, "there is no file or folder 'photo'"),
+        (["tuned", "photos", "--method", "shott"], 2, "did you mean 'shot'"),
+        (["tuned", "photos", "--out", "tuned"], 2, "is the tuned encoder's own folder"),
+        (["tuned", "photos", "--texts", "words.txt"], 2, "not both"),
+    ],
+)
+def test_adaptations_that_are_refused(
+    line: list[str], code: int, words: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune("tuned", "--quiet") == 0
+    assert main(["adapt", *line, *([] if "--out" in line else ["--out", "adapted"])]) == code
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
