@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from episodes.registry import Registry as Registry
 from episodes.registry import unknown as unknown
 from episodes.spec import check_names
 from episodes.spec import parse_call as parse_call
 from episodes.spec import parse_spec as parse_spec
+
+Kind = TypeVar("Kind")
 
 
 def argument_names(cls: type) -> list[str]:
@@ -72,6 +74,28 @@ def build_known(known: Mapping[str, Any], what: str, spec: str) -> Any:
     if name not in known:
         raise ValueError(unknown(what, name, list(known)))
     return build_call(known[name], name, positional, named)
+
+
+def load_one(known: Registry, given: Any, kind: type[Kind], argument: str, example: str) -> Kind:
+    """What a spec names in a registry: ``"dann(0.5)"``; an instance is returned as it is.
+
+    Args:
+        known: classes by name, built-in and installed.
+        given: spec or instance.
+        kind: class of the instances.
+        argument: whose value this is, for messages.
+        example: a spec, for messages.
+
+    Raises:
+        ValueError: something else, an unknown name or argument (the message suggests near ones), or one out of range.
+    """
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, str):
+        raise ValueError(f"{argument}={given!r}; give a spec such as {example!r}: {', '.join(known.names())}.")
+    name, positional, named = parse_call(given)
+    made: Kind = build_call(known.get(name), name, positional, named)
+    return made
 
 
 def build_call(kind: Any, name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:

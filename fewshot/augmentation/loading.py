@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fewshot.augmentation.augmentation import Augment, Augmentation, Operation
-from fewshot.registry import Registry, build_call, parse_call
+from fewshot.registry import Registry, load_one
 
 ENTRIES = {
     "color": "fewshot.augmentation.colour:Color",
@@ -39,7 +39,7 @@ def load_augmentation(augment: Any) -> Augment | None:
     flip | crop(scale=0.5) | color(strength=0.4)
     """
     if isinstance(augment, str):
-        return Augmentation([_operation(part) for part in augment.split("|")])
+        return Augmentation([load_one(OPERATIONS, part, Operation, "augment", "flip") for part in augment.split("|")])
     if type(augment).__module__.startswith("torchvision.transforms"):
         from fewshot.augmentation.each_image import EachImage
 
@@ -51,9 +51,3 @@ def load_augmentation(augment: Any) -> Augment | None:
         )
     known: Augment | None = augment
     return known
-
-
-def _operation(spec: str) -> Operation:
-    name, positional, named = parse_call(spec)
-    operation: Operation = build_call(OPERATIONS.get(name), name, positional, named)
-    return operation

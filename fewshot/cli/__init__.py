@@ -27,7 +27,7 @@ VERBS = {
     "embed": "fill the embedding cache ahead of time",
     "cache": "list, check and prune the embedding cache",
     "train": "a learner by episodes, one network for several tasks, an encoder without labels; it resumes",
-    "list": "names of learners, encoders, datasets, transforms, splits, suites",
+    "list": "names of learners, encoders, datasets, transforms, strategies and all else, with their arguments",
     "doctor": "what is installed, which device, where the cache is, and whether it all works",
 }
 

@@ -5,9 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-KINDS = ("learners", "encoders", "datasets", "transforms", "splits", "suites")
+_REGISTRIES = {
+    "learners": "fewshot.learners:LEARNERS",
+    "encoders": "fewshot.encoders:ENCODERS",
+    "datasets": "episodes.datasets:DATASETS",
+    "samplers": "episodes.samplers:SAMPLERS",
+    "transforms": "fewshot.transforms:TRANSFORMS",
+    "nets": "fewshot.nets:NETS",
+    "strategies": "fewshot.transfer.strategies:STRATEGIES",
+    "alignments": "fewshot.transfer.alignment:ALIGNMENTS",
+    "source-free": "fewshot.transfer.source_free:METHODS",
+    "augmentations": "fewshot.augmentation.loading:OPERATIONS",
+    "engines": "fewshot.engines:ENGINES",
+}
+KINDS = (*_REGISTRIES, "splits", "suites")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,22 +95,10 @@ def _also(kind: str, name: str) -> str:
 
 
 def _source(kind: str) -> tuple[list[str], Callable[[str], Any]]:
-    if kind == "learners":
-        from fewshot.learners import LEARNERS
-
-        return LEARNERS.names(), LEARNERS.get
-    if kind == "encoders":
-        from fewshot.encoders import ENCODERS
-
-        return ENCODERS.names(), ENCODERS.get
-    if kind == "transforms":
-        from fewshot.transforms import TRANSFORMS
-
-        return TRANSFORMS.names(), TRANSFORMS.get
-    if kind == "datasets":
-        from episodes.datasets import DATASETS
-
-        return DATASETS.names(), DATASETS.get
+    if kind in _REGISTRIES:
+        module, _, attribute = _REGISTRIES[kind].partition(":")
+        registry = getattr(import_module(module), attribute)
+        return registry.names(), registry.get
     if kind == "suites":
         from fewshot.suites import list_suites, load_suite
 

@@ -1,13 +1,12 @@
-"""Strategies: how much of a network is trained. A new one is a class and its name in `STRATEGIES`."""
+"""Strategies: how much of a network is trained. A new one is a class and its line in `ENTRIES`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
-from fewshot.registry import build_call, parse_call, unknown
+from fewshot.registry import Registry, build_call, parse_call
 from fewshot.transfer.clip_lora import ClipLoRA
 from fewshot.transfer.lora_strategy import LoRA
 from fewshot.transfer.norms import is_norm, reset_norm
@@ -149,10 +148,16 @@ class Gradual(Strategy):
         return {name for part in parts[-count:] for name in part.parameters}
 
 
-STRATEGIES: dict[str, type[Strategy]] = {
-    kind.name: kind for kind in (LinearProbe, Last, Full, Scratch, Norm, Bias, LoRA, Gradual, SetFit, Prompt, ClipLoRA)
-}
-_NAMES = [*STRATEGIES, "lp-ft"]
+ENTRIES = {
+    kind.name: f"{kind.__module__}:{kind.__name__}"
+    for kind in (LinearProbe, Last, Full, Scratch, Norm, Bias, LoRA, Gradual, SetFit, Prompt, ClipLoRA)
+} | {"lp-ft": f"{__name__}:probe_first"}
+STRATEGIES = Registry("strategy", ENTRIES, "fewshot.strategies")
+
+
+def list_strategies() -> list[str]:
+    """Names of all strategies, built-in and installed."""
+    return STRATEGIES.names()
 
 
 def load_strategies(spec: str | Strategy | Sequence[Strategy]) -> list[Strategy]:
@@ -175,24 +180,13 @@ def load_strategies(spec: str | Strategy | Sequence[Strategy]) -> list[Strategy]
     found: list[Strategy] = []
     for part in spec.split("|"):
         name, positional, named = parse_call(part)
-        if name == "lp-ft":
-            found += _probe_first(positional, named)
-            continue
-        if name not in STRATEGIES:
-            raise ValueError(unknown("strategy", name, _NAMES))
-        found.append(_made(name, positional, named))
+        made = build_call(STRATEGIES.get(name), name, positional, named)
+        found += made if isinstance(made, list) else [made]
     if any(not strategy.pretrained for strategy in found[1:]):
         raise ValueError(f"{spec!r}: 'scratch' draws all weights anew, so it can only come first.")
     return found
 
 
-def _made(name: str, positional: Sequence[Any], named: dict[str, Any]) -> Strategy:
-    strategy: Strategy = build_call(STRATEGIES[name], name, positional, named)
-    return strategy
-
-
-def _probe_first(positional: Sequence[Any], named: dict[str, Any]) -> list[Strategy]:
-    full = _made("full", positional, named)
-    if full.head_lr is None:
-        full.head_lr = full.lr or Full.rates[0]  # a head that fits already need not move faster than the network
-    return [LinearProbe(), full]
+def probe_first(epochs: int | None = None, lr: float | None = None, head_lr: float | None = None) -> list[Strategy]:
+    """First the head alone, then all (``lp-ft``): a head that fits already need not move faster than the network."""
+    return [LinearProbe(), Full(epochs, lr, head_lr or lr or Full.rates[0])]

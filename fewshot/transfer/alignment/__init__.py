@@ -12,7 +12,7 @@ spec                  what is made alike
 
 from __future__ import annotations
 
-from fewshot.registry import Registry, build_call, parse_call
+from fewshot.registry import Registry, load_one
 from fewshot.transfer.alignment.alignment import Alignment as Alignment
 
 ENTRIES = {
@@ -40,10 +40,4 @@ def load_alignment(spec: str | Alignment) -> Alignment:
     >>> load_alignment("dann(0.5)")
     dann(weight=0.5)
     """
-    if isinstance(spec, Alignment):
-        return spec
-    if not isinstance(spec, str):
-        raise ValueError(f"alignment={spec!r}; give a spec such as 'dann(weight=1.0)': {', '.join(list_alignments())}.")
-    name, positional, named = parse_call(spec)
-    made: Alignment = build_call(ALIGNMENTS.get(name), name, positional, named)
-    return made
+    return load_one(ALIGNMENTS, spec, Alignment, "alignment", "dann(weight=1.0)")

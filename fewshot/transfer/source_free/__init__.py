@@ -13,7 +13,7 @@ spec                               what changes
 
 from __future__ import annotations
 
-from fewshot.registry import Registry, build_call, parse_call
+from fewshot.registry import Registry, load_one
 from fewshot.transfer.source_free.method import SourceFree as SourceFree
 
 ENTRIES = {
@@ -40,10 +40,4 @@ def load_method(spec: str | SourceFree) -> SourceFree:
     >>> load_method("tent(lr=1e-4)")
     tent(lr=0.0001)
     """
-    if isinstance(spec, SourceFree):
-        return spec
-    if not isinstance(spec, str):
-        raise ValueError(f"method={spec!r}; give a spec such as 'shot': {', '.join(list_methods())}.")
-    name, positional, named = parse_call(spec)
-    made: SourceFree = build_call(METHODS.get(name), name, positional, named)
-    return made
+    return load_one(METHODS, spec, SourceFree, "method", "shot")

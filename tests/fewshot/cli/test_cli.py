@@ -15,6 +15,7 @@ import pytest
 
 from episodes import Result, Results
 from fewshot.cli import VERBS, main
+from fewshot.cli.listing import KINDS
 
 FAST = ["--data", "digits", "--episodes", "40", "--quiet"]
 
@@ -217,7 +218,9 @@ def test_a_file_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Classifies by the nearest class mean" in run(capsys, "list", "learners")
     found = json.loads(run(capsys, "list", "--json"))
-    assert set(found) == {"learners", "encoders", "datasets", "transforms", "splits", "suites"}
+    assert all(summary for entries in found.values() for summary in entries.values()), found
+    assert "last(k=1, " in run(capsys, "list", "strategies", "last")
+    assert set(found) == set(KINDS)
     assert found["splits"]["cifar-fs"] == "64 train, 16 val, 20 test"
     assert all(summary for kind in found.values() for summary in kind.values()), "something has no description"
 
