@@ -19,6 +19,13 @@ def block_rows(count: int, row_bytes: int) -> int:
     return max(1, _BLOCK // row_bytes, -(-count // _BLOCKS))
 
 
+def digest_of(content: bytes) -> str:
+    """32 hexadecimal digits by which damage of a file is noticed."""
+    import xxhash
+
+    return xxhash.xxh3_128_hexdigest(content)
+
+
 def key_sum(keys: Any) -> str:
     """The checksum of a segment's keys."""
     import xxhash

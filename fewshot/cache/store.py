@@ -20,6 +20,7 @@ from episodes.files import write_atomically
 from episodes.schema import field, read_json
 from fewshot.cache import compaction
 from fewshot.cache.errors import MissingRowsError, explain_write_error
+from fewshot.cache.exports import Exports
 from fewshot.cache.fingerprint import canonical
 from fewshot.cache.segment import Segment
 from fewshot.cache.space import Space, touched
@@ -77,6 +78,11 @@ class EmbeddingCache:
         except OSError as error:
             if not (self.path / "v1").is_dir():
                 raise explain_write_error(error, self.path) from error
+
+    @property
+    def exports(self) -> Exports:
+        """Networks exported for other runtimes (see `fewshot.runtimes`)."""
+        return Exports(self.path / "onnx")
 
     def holds(self, spec: dict[str, Any]) -> bool:
         """Whether there is a space of this identity; none is made."""
@@ -154,15 +160,24 @@ class EmbeddingCache:
     ) -> list[SpaceInfo]:
         """Remove whole spaces, the least recently used first.
 
+        Networks exported for other runtimes go before any space: they are made again in seconds.
+
         Args:
-            max_bytes: until all spaces together take no more than this.
+            max_bytes: until all spaces and exported networks together take no more than this.
             older_than: those not used for so many days.
-            dry_run: only name them.
+            dry_run: only name the spaces.
         """
         if max_bytes is None and older_than is None:
             raise ValueError("prune needs max_bytes or older_than; nothing is removed without a reason.")
         spaces = self.ls()
-        total, gone = sum(info.bytes for info in spaces), []
+        exports = self.exports.ls()
+        total, gone = sum(info.bytes for info in (*spaces, *exports)), []
+        for file in reversed(exports):
+            too_old = older_than is not None and time.time() - file.last_used > older_than * _DAY
+            if too_old or (max_bytes is not None and total > max_bytes):
+                total -= file.bytes
+                if not dry_run:
+                    self.exports.remove(file)
         for info in reversed(spaces):
             too_old = older_than is not None and time.time() - info.last_used > older_than * _DAY
             if too_old or (max_bytes is not None and total > max_bytes):

@@ -50,6 +50,7 @@ def audit(
     device: str | torch.device = "auto",
     precision: str = "auto",
     storage: str = "float16",
+    runtime: str = "auto",
 ) -> Audit:
     """Embed a random sample of the cached rows again and compare; no row is written.
 
@@ -65,6 +66,7 @@ def audit(
         device: as for `embed`.
         precision: as for `embed`.
         storage: as for `embed`.
+        runtime: as for `embed`.
 
     Raises:
         ValueError: the cache holds no row of this dataset by this encoder.
@@ -76,7 +78,7 @@ def audit(
     if sample < 1:
         raise ValueError(f"sample={sample}; it must be at least 1.")
     store = cache if isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
-    settings = Settings(device=device, precision=precision, storage=storage)
+    settings = Settings(device=device, precision=precision, storage=storage, runtime=runtime)
     model = load_encoder(encoder)
     source = as_source(dataset, model)
     plan = settings.plan(source, model)

@@ -67,7 +67,7 @@ def check(space: Any, source: StoredSource, forward: Forward, *, begin: bool) ->
             return
         if kept is None and not begin:
             return  # rows of unknown origin, with nothing to compare them with
-        name = kept["name"] if kept is not None else _name(source, forward.encoder)
+        name = kept["name"] if kept is not None else control_name(source, forward.encoder)
         rows = forward(control_items(name, forward.encoder)).float().cpu()
         if kept is not None:
             compare(kept, rows, space)
@@ -131,7 +131,7 @@ def compare(kept: dict[str, Any], rows: Tensor | ArrayLike, space: Any) -> None:
     )
 
 
-def _name(source: StoredSource, encoder: Any) -> str:
+def control_name(source: StoredSource, encoder: Any) -> str:
     """The tower, or, where only the data tell what an input looks like, ``"images 3x32x32"``."""
     tower = tower_of(source)
     if tower != "images":

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -56,6 +57,7 @@ def embed(
     on_error: str = "raise",
     memory_limit: int | Literal["auto"] = "auto",
     progress: bool = True,
+    runtime: str = "auto",
 ) -> EmbeddingSource:
     """Features of every item of a dataset ``[M, D]``, as the encoder gives them (not normalised).
 
@@ -91,6 +93,10 @@ def embed(
         memory_limit: bytes that the table may take as float32; above them it stays memory-mapped. "auto": a
             quarter of memory.
         progress: show a bar on a terminal.
+        runtime: what computes the network: ``"torch"``; ``"onnx"``: ONNX Runtime, on a CPU in float32, by a graph
+            that is exported once per encoder into the cache folder (extra ``fewshot[onnx]``); ``"compile"``:
+            `torch.compile`. ``"auto"``: as the encoder's spec says, else what is measured faster; see
+            `fewshot.runtimes`. Where the chosen one cannot be had, a warning says why and torch computes.
 
     Returns:
         A `TensorSource` whose ``report`` counts rows, hits, computed, duplicate and skipped rows.
@@ -111,7 +117,7 @@ def embed(
     started = time.perf_counter()
     settings = Settings(
         batch_size=batch_size, device=device, precision=precision, storage=storage, views=views, augment=augment,
-        seed=seed, workers=workers, on_error=on_error,
+        seed=seed, workers=workers, on_error=on_error, runtime=runtime,
     )  # fmt: skip
     model = load_encoder(encoder)
     source = as_source(dataset, model, labels, class_names)
@@ -131,7 +137,8 @@ def embed(
         def run(work: Work, advance: Callable[[int], Any]) -> Iterator[FillReport]:
             if engine is not None and len(work):
                 named = dataset if isinstance(dataset, str) else None
-                yield from by_engine(engine, Job(encoder, named, str(store.path), spec, settings), work, advance)
+                found = replace(settings, runtime=forward.runtime)
+                yield from by_engine(engine, Job(encoder, named, str(store.path), spec, found), work, advance)
             elif len(work):
                 yield fill(work, forward, space, settings, kept=cache is not False, progress=advance)
 
@@ -146,7 +153,8 @@ def embed(
         "batch_size": max((report.batch_size for report in reports), default=None),
         "skipped": [{"row": row, "error": plan.explain(row)} for row in sorted(plan.failures)],
         "images_per_second": len(source) / seconds, "dataset": source.name, "encoder": model.name,
-        "space": space.id, "precision": forward.precision, "storage": storage, "views": views,
+        "space": space.id, "precision": forward.precision, "runtime": forward.runtime,
+        "storage": storage, "views": views,
     }  # fmt: skip
     return EmbeddingSource(
         features, source.labels[torch.from_numpy(present)], source.class_names, keys=plan.keys[present],

@@ -19,7 +19,7 @@ from fewshot.embedding.plan import Work
 from fewshot.embedding.settings import Settings
 
 _UNWRITTEN = 4  # batches that may wait for the writer thread
-_found: dict[tuple[str, str], int] = {}  # (space, device) -> the batch size that a search ended with
+_found: dict[tuple[str, str, str], int] = {}  # (space, device, runtime) -> the batch size that a search ended with
 
 
 @dataclass
@@ -69,7 +69,7 @@ def fill(
     if kept:
         canary.check(space, work.source, forward, begin=True)
     unwritten: deque[Future[int]] = deque()
-    known, fixed = (space.id, str(forward.device)), settings.fixed_batch_size
+    known, fixed = (space.id, str(forward.device), forward.runtime), settings.fixed_batch_size
     size = BatchSize(fixed or _found.get(known), forward.device)
     stream = batches(work, forward.encoder, size, settings.threads, forward.device)
     with space.writer() as writer, ThreadPoolExecutor(1, thread_name_prefix="write") as thread:

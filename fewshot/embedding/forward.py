@@ -93,12 +93,21 @@ class Forward:
         device: where it computes.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         dtype: of the features that come out.
+        network: what computes the encoder's network in torch's place (`fewshot.runtimes.network.Network`), or None.
     """
 
-    def __init__(self, encoder: Any, device: torch.device, precision: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, encoder: Any, device: torch.device, precision: str, dtype: torch.dtype, network: Any = None
+    ) -> None:
         self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
-        self.channels_last = device.type == "cpu" and gains_by_channels_last(encoder.module)
+        self.network = network
+        self.channels_last = device.type == "cpu" and self.runtime != "onnx" and gains_by_channels_last(encoder.module)
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
+
+    @property
+    def runtime(self) -> str:
+        """``"torch"``, ``"compile"`` or ``"onnx"``."""
+        return "torch" if self.network is None else str(self.network.name)
 
     def __call__(self, batch: Tensor | Sequence[Any]) -> Tensor:
         """Features ``[B, D]`` on the device, in memory of their own.
@@ -127,14 +136,15 @@ class Forward:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _forward(self, batch: Tensor | Sequence[Any]) -> Tensor:
+        encoder = self.encoder if self.network is None else self.network.encoder
         with computing(self.device, self.precision):
             try:
                 if isinstance(batch, Tensor):
-                    rows = self.encoder.encode_images(self._prepared(batch.to(self.device)))
+                    rows = encoder.encode_images(self.prepared(batch.to(self.device)))
                 elif isinstance(batch[0], Tensor):
-                    rows = self.encoder.encode_sounds([wave.to(self.device) for wave in batch])
+                    rows = encoder.encode_sounds([wave.to(self.device) for wave in batch])
                 else:
-                    rows = self.encoder.encode_texts(list(batch))
+                    rows = encoder.encode_texts(list(batch))
             except RuntimeError as error:
                 if out_of_memory(error) or not isinstance(batch, Tensor):
                     raise
@@ -153,7 +163,7 @@ class Forward:
                 )
             return rows.to(self.dtype, copy=True)  # a copy: the input's buffer is filled again at once
 
-    def _prepared(self, batch: Tensor) -> Tensor:
+    def prepared(self, batch: Tensor) -> Tensor:
         """Pixels normalised, and in the order in memory that the network is fastest with."""
         transform = self.encoder.transform
         if batch.dtype == torch.uint8 and is_plain(transform):
@@ -216,4 +226,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was too small, on any device."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    return "out of memory" in str(error).lower() or "can't allocate memory" in str(error)
+    said = str(error).lower()
+    return any(words in said for words in ("out of memory", "can't allocate memory", "failed to allocate memory"))

@@ -16,6 +16,7 @@ from episodes.source import StoredSource, tower_of
 from fewshot.embedding.forward import Forward, choose_precision
 from fewshot.embedding.loading import first_input
 from fewshot.embedding.plan import Augment, Plan, crop_and_flip
+from fewshot.encoders import CHOICES
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class Settings:
     seed: int = 0
     workers: int | Literal["auto"] = "auto"
     on_error: str = "raise"
+    runtime: str = "auto"
 
     def __post_init__(self) -> None:
         if self.storage not in ("float16", "float32"):
             raise ValueError(f"storage={self.storage!r}; it must be 'float16' or 'float32'.")
         if self.on_error not in ("raise", "skip"):
             raise ValueError(f"on_error={self.on_error!r}; it must be 'raise' or 'skip'.")
+        if self.runtime not in CHOICES["runtime"]:
+            raise ValueError(f"runtime={self.runtime!r}; it must be one of {', '.join(CHOICES['runtime'])}.")
         if check_whole("views", self.views, 0) == 0 and self.augment is not None:
             raise ValueError(f"views={self.views}; it must be 0, or at least 1 where augment is given.")
         for name, value in (("workers", self.workers), ("batch_size", self.batch_size)):
@@ -63,6 +67,10 @@ class Settings:
         """That read and decode files in this process."""
         return processors() if self.workers == "auto" else int(self.workers)
 
+    def runtime_of(self, encoder: Any) -> str:
+        """What is to compute an encoder's network: as given here, else as the encoder itself says."""
+        return str(encoder.runtime) if self.runtime == "auto" else self.runtime
+
     def plan(self, source: StoredSource, encoder: Any) -> Plan:
         """The content keys of a source, for rows of an encoder.
 
@@ -79,7 +87,7 @@ class Settings:
         return Plan(source, self.views, self._augmentation, self.seed, self.threads, encoder.scale_of)
 
     def forward(self, encoder: Any, precision: str | None = None) -> Forward:
-        """The forward pass of an encoder, which is moved to the device.
+        """The forward pass of an encoder by torch; the encoder is moved to the device.
 
         Args:
             encoder: to compute with.
@@ -92,6 +100,9 @@ class Settings:
 
     def space_spec(self, source: StoredSource, forward: Forward, *, once: bool = False) -> dict[str, Any]:
         """What `EmbeddingCache.space` is asked for: JSON values that name weights, preprocessing and precision.
+
+        The runtime is among them only where its rows differ from torch's by more than the storage can tell, which is
+        found on the control items (`fewshot.runtimes.agreement`).
 
         Args:
             source: only its kind counts; its first row is embedded where the encoder does not know its `dim`.
@@ -112,6 +123,7 @@ class Settings:
             "encoder": identity, "kind": tower_of(source), "precision": forward.precision,
             "dim": encoder.dim or int(forward(first_input(source, encoder)).shape[1]),
             "storage": self.storage, "augment": _describe_augmentation(self._augmentation),
+            **({"runtime": forward.runtime} if forward.network is not None and not forward.network.shares_space else {}),
         }  # fmt: skip
 
     @property

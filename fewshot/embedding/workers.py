@@ -27,7 +27,7 @@ class Job:
         dataset: spec string from which workers read the rows themselves, or None: then tasks bring them.
         cache: path of the cache folder.
         spec: of the space that is filled.
-        settings: how rows are computed; ``"auto"`` is each worker's own.
+        settings: how rows are computed, with the runtime that the caller found; ``"auto"`` is each worker's own.
     """
 
     encoder: Any
@@ -49,6 +49,7 @@ class Task:
 def fill_task(job: Job, task: Task) -> FillReport:
     """Embed those rows of a range that the cache lacks. Running it again, or twice at once, does no harm."""
     from fewshot.cache import EmbeddingCache
+    from fewshot.runtimes import forward_of
 
     encoder = _encoder(job.encoder)
     if "once" not in job.spec["encoder"] and encoder.fingerprint != job.spec["encoder"]:
@@ -56,13 +57,14 @@ def fill_task(job: Job, task: Task) -> FillReport:
             f"the worker's {encoder.name!r} differs from the caller's (other weights or library versions?); "
             "make them the same, or give the Encoder object instead of its spec."
         )
-    space = EmbeddingCache(job.cache).space(job.spec)
+    store = EmbeddingCache(job.cache)
+    space = store.space(job.spec)
     space.refresh()
     source = task.source
     if source is None:
         source = _rows(_dataset(job.dataset or "", job.encoder), task.first, task.last)
     plan = job.settings.plan(source, encoder)
-    forward = job.settings.forward(encoder, job.spec["precision"])
+    forward = forward_of(job.settings, encoder, source, store, job.spec)
     report = fill(plan.missing(space), forward, space, job.settings)
     failures = {**plan.failures, **report.failures}
     report.failures = {row + task.first: reason for row, reason in failures.items()}

@@ -38,6 +38,9 @@ class Encoder:
         decoding: ``"reduced"``: a large JPEG is decoded at the smallest scale that still has twice the pixels a side
             that a `Preprocess` resizes it to (see its `reduction`); ``"full"``: at full size. Rows of reduced pictures
             have content keys of their own, so neither is served for the other.
+        runtime: what computes `module` where `embed` is not told otherwise: ``"auto"``, ``"torch"``, ``"compile"`` or
+            ``"onnx"`` (see `fewshot.runtimes`). It is no part of the fingerprint: rows that differ are kept apart.
+        run: tensors -> features ``[B, D]``, in the place of `graph`; on copies that `fewshot.runtimes` makes.
     """
 
     name: str = "encoder"
@@ -52,6 +55,8 @@ class Encoder:
     source_head: nn.Module | None = None
     pretrained: bool = True
     decoding: str = "reduced"
+    runtime: str = "auto"
+    run: Callable[..., Tensor] | None = None
 
     def scale_of(self, content: bytes | Tensor) -> int:
         """How many times smaller than it is a picture, as stored, is decoded: 1, 2, 4 or 8."""
@@ -93,6 +98,17 @@ class Encoder:
         """
         return self.module if kind == "images" and self.encodes(kind) else None
 
+    def graph(self, kind: str) -> nn.Module | None:
+        """What another runtime can compute of it: a module from tensors to features ``[B, D]``; None: nothing.
+
+        Of images the tensor is what `encode_images` takes; of texts they are what `tokens` gives, by name.
+        """
+        return ImageGraph(self) if self.tower(kind) is not None and kind == "images" else None
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts as the tensors ``[B, L]`` that `graph` takes."""
+        raise TypeError(f"{type(self).__name__} does not define tokens; its text tower is computed by torch.")
+
     def forward_texts(self, texts: Sequence[str]) -> Tensor:
         """`encode_texts` with gradients, in the mode that the network is in, as training needs it ``[B, D]``."""
         raise TypeError(f"{type(self).__name__} does not define forward_texts; its text tower cannot be trained.")
@@ -121,3 +137,35 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, dim={self.dim}, {self.device})"
+
+
+class ImageGraph(nn.Module):
+    """`Encoder.encode_images` as a module."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.network = encoder.module
+        self._encode = encoder.encode_images
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of transformed images ``[B, D]``."""
+        return self._encode(images)
+
+
+class TextGraph(nn.Module):
+    """A function of a text encoder, from tokens to features, as a module.
+
+    Args:
+        network: whose parameters it uses.
+        encode: tensors by name -> ``[B, D]``.
+        names: of the tensors, in the order in which `forward` takes them.
+    """
+
+    def __init__(self, network: nn.Module, encode: Callable[..., Tensor], names: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, tuple(names)
+        self._encode = encode
+
+    def forward(self, *tokens: Tensor) -> Tensor:
+        """Features of tokens ``[B, L]``: ``[B, D]``."""
+        return self._encode(**dict(zip(self.names, tokens, strict=True)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from episodes.identity import UnknownIdentityError, describe, describe_architecture, digest_weights
 from fewshot.encoders.checkpoint import require_network
-from fewshot.encoders.encoder import Encoder
+from fewshot.encoders.encoder import Encoder, TextGraph
 from fewshot.encoders.long_texts import check_long_text, encode_long
 from fewshot.encoders.preprocess import Preprocess, per_channel
 from fewshot.registry import unknown
@@ -114,6 +114,17 @@ class OpenClipEncoder(Encoder):
         text = getattr(self.module, "text", None)
         return text if isinstance(text, nn.Module) else TextTower(self.module)
 
+    def graph(self, kind: str) -> nn.Module | None:
+        """The image tower, or the text tower behind its tokenizer."""
+        return TextGraph(self.module, self._network, ("tokens",)) if kind == "texts" else super().graph(kind)
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Numbers of tokens ``[B, L]``, of a causal tower up to the last end token of the batch."""
+        tokens = self.tokenizer(list(texts))
+        if _causal(getattr(self.module, "text", self.module)):
+            tokens = tokens[:, : int(tokens.argmax(-1).max()) + 1]  # the end token has the largest number
+        return {"tokens": tokens.to(self.device)}
+
     def forward_texts(self, texts: Sequence[str]) -> Tensor:
         """Features of strings ``[B, D]``: `encode_texts` stops no gradient."""
         return self.encode_texts(texts)
@@ -142,7 +153,7 @@ class OpenClipEncoder(Encoder):
         tokens = self.tokenizer(list(texts)).to(self.device)
         room = tokens.new_zeros(len(tokens), count)  # number 0 is below that of the end token, by which texts are read
         tokens = torch.cat([tokens[:, :1], room, tokens[:, 1:]], dim=1)[:, : self.context_length]
-        return _trimmed(tower, tokens, context)
+        return _trimmed(tower, tokens[:, : int(tokens.argmax(-1).max()) + 1], context)
 
     def _causal_tower(self) -> Any:
         tower = getattr(self.module, "text", self.module)
@@ -153,7 +164,9 @@ class OpenClipEncoder(Encoder):
         return tower
 
     def _encode(self, texts: list[str]) -> Tensor:
-        tokens = self.tokenizer(texts).to(self.device)
+        return (self.run or self._network)(**self.tokens(texts))
+
+    def _network(self, tokens: Tensor) -> Tensor:
         tower = getattr(self.module, "text", self.module)
         if _causal(tower):
             return _trimmed(tower, tokens)
@@ -189,17 +202,16 @@ def _causal(tower: Any) -> bool:
 
 
 def _trimmed(tower: Any, tokens: Tensor, context: Tensor | None = None) -> Tensor:
-    """The causal text tower on the positions up to the last end token of the batch.
+    """The causal text tower on as many positions as are given.
 
     Args:
         tower: of open_clip.
-        tokens: ``[B, L]``.
+        tokens: ``[B, L]``, the last end token among them.
         context: word vectors in the place of the tokens behind the first ``[M, W]``.
     """
-    ends = tokens.argmax(-1)  # the end token has the largest number
-    length = int(ends.max()) + 1
+    ends, length = tokens.argmax(-1), tokens.shape[1]
     dtype = tower.transformer.get_cast_dtype()
-    x = tower.token_embedding(tokens[:, :length]).to(dtype)
+    x = tower.token_embedding(tokens).to(dtype)
     if context is not None:
         x = torch.cat([x[:, :1], context.to(dtype).expand(len(x), -1, -1), x[:, 1 + len(context) :]], dim=1)
     x = x + tower.positional_embedding[:length].to(dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from episodes.identity import describe_architecture, digest_weights
 from fewshot.encoders.checkpoint import require_network
-from fewshot.encoders.encoder import Encoder
+from fewshot.encoders.encoder import Encoder, TextGraph
 from fewshot.encoders.long_texts import check_long_text, encode_long
 from fewshot.encoders.sentence_folders import refuse_foreign_modules
 
@@ -80,15 +80,32 @@ class SentenceEncoder(Encoder):
         """The same with gradients ``[B, D]``."""
         return encode_long(texts, self._forward, self._count, self.context_length - 2, self.long_text, self.name)
 
-    def _forward(self, texts: list[str]) -> Tensor:
+    def graph(self, kind: str) -> nn.Module | None:
+        """The model behind its tokenizer; None where `encode` would put a prompt before texts, or cut features."""
+        model: Any = self.module
+        plain = not getattr(model, "default_prompt_name", None) and getattr(model, "truncate_dim", None) is None
+        return TextGraph(self.module, self._network, list(self.tokens(["a"]))) if kind == "texts" and plain else None
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Numbers and masks of tokens ``[B, L]``."""
+        return {name: value for name, value in self._read(texts).items() if isinstance(value, Tensor)}
+
+    def _read(self, texts: Sequence[str]) -> dict[str, Any]:
         model: Any = self.module
         read = getattr(model, "preprocess", None) or model.tokenize  # its name before sentence-transformers 5.2
-        tokens = {name: value.to(self.device) if isinstance(value, Tensor) else value
-                  for name, value in read(texts).items()}  # fmt: skip
-        rows: Tensor = model(tokens)["sentence_embedding"]
+        return {name: value.to(self.device) if isinstance(value, Tensor) else value
+                for name, value in read(list(texts)).items()}  # fmt: skip
+
+    def _forward(self, texts: list[str]) -> Tensor:
+        return self._network(**self._read(texts))
+
+    def _network(self, **tokens: Any) -> Tensor:
+        rows: Tensor = self.module(tokens)["sentence_embedding"]
         return rows
 
     def _encode(self, texts: list[str]) -> Tensor:
+        if self.run is not None:
+            return self.run(**self.tokens(texts))
         rows: Tensor = self.module.encode(  # type: ignore[operator]
             texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False, device=str(self.device)
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from episodes.identity import describe, describe_architecture, digest_weights
 from fewshot.encoders.checkpoint import require_network
-from fewshot.encoders.encoder import Encoder
+from fewshot.encoders.encoder import Encoder, TextGraph
 from fewshot.encoders.long_texts import check_long_text, encode_long
 from fewshot.encoders.module import evaluation_mode
 from fewshot.encoders.speech_models import SPEECH, SpeechEncoder
@@ -142,26 +142,38 @@ class TransformersEncoder(Encoder):
         """The model, for texts."""
         return self.module if kind == "texts" else None
 
+    def graph(self, kind: str) -> nn.Module | None:
+        """The model behind its tokenizer."""
+        names = list(self.tokens(["a"])) if kind == "texts" else []
+        return TextGraph(self.module, self._network, names) if names else None
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Numbers and masks of tokens ``[B, L]``."""
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.context_length, return_tensors="pt"
+        )
+        return {name: value.to(self.device) for name, value in tokens.items()}
+
     def forward_texts(self, texts: Sequence[str]) -> Tensor:
         """The same with gradients, in the mode that the model is in ``[B, D]``."""
         capacity = self.context_length - self._marks
         return encode_long(texts, self._encode, self._count, capacity, self.long_text, self.name)
 
     def _encode(self, texts: list[str]) -> Tensor:
-        tokens = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.context_length, return_tensors="pt"
-        )
+        tokens = self.tokens(texts)
         mask = tokens["attention_mask"]
         if not mask.any(1).all():  # a model may not be asked about nothing
             rows = torch.zeros(len(texts), self.dim or 0, device=self.device)
             known = mask.any(1)
             if known.any():
-                rows[known.to(rows.device)] = self._encode([text for text, k in zip(texts, known, strict=True) if k])
+                rows[known] = self._encode([text for text, k in zip(texts, known, strict=True) if k])
             return rows
-        given = {name: value.to(self.device) for name, value in tokens.items()}
-        found = self.module(**given, output_hidden_states=self.layer is not None)
+        return (self.run or self._network)(**tokens)
+
+    def _network(self, **tokens: Tensor) -> Tensor:
+        found = self.module(**tokens, output_hidden_states=self.layer is not None)
         states = found.last_hidden_state if self.layer is None else found.hidden_states[self.layer]  # [B, T, D]
-        return pooled_tokens(states, given["attention_mask"], self.pool)
+        return pooled_tokens(states, tokens["attention_mask"], self.pool)
 
     def _count(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

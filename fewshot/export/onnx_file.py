@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +15,10 @@ from torch import Tensor, nn
 from episodes.files import write_atomically
 from fewshot.export.description import KEY, description, preprocess_of
 from fewshot.export.graph import Head, Pixels, Rules
+from fewshot.runtimes.onnx_export import OPSETS, converted, required
 
-OPSETS = range(18, 24)  # what torch's exporter writes and released runtimes read
 _PROBES = 4  # rows on which the file must answer as torch does
 _TOLERANCE = 1e-4  # of a probability: sums in another order may round a feature to the next float16
-_LARGEST = 2**31 - 2**20  # bytes of one file of this format
 
 
 def export(classifier: Any, path: str | os.PathLike[str], *, inputs: str = "auto", opset: int = 18) -> Path:
@@ -44,7 +41,7 @@ def export(classifier: Any, path: str | os.PathLike[str], *, inputs: str = "auto
         ValueError: an argument out of range, or a part that no graph can hold; the message names the part.
         ImportError: the exporter or ONNX Runtime is not installed.
     """
-    runtime = _required()
+    runtime = required("export")
     if opset not in OPSETS:
         raise ValueError(f"opset={opset!r}; it must be {OPSETS[0]}..{OPSETS[-1]}, of which 18 runs in most runtimes.")
     if inputs not in ("auto", "pixels", "features"):
@@ -66,12 +63,13 @@ def export(classifier: Any, path: str | os.PathLike[str], *, inputs: str = "auto
         generator = torch.Generator().manual_seed(0)
         probe = torch.randint(0, 256, (_PROBES, preprocess.size, preprocess.size, 3), generator=generator)
         probe = probe.to(torch.uint8)
-    size = sum(tensor.nbytes for tensor in (*graph.parameters(), *graph.buffers()))
-    if size > _LARGEST:
-        raise ValueError(f"the weights take {size / 2**30:.1f} GB, and a file of this format holds at most 2 GB.")
     text = description(classifier, inputs, preprocess, opset)
     with _in_host_memory(encoder):
-        content = _converted(graph, probe, inputs, opset, text, _part(classifier, inputs))
+        content = converted(
+            graph, (probe,), inputs=[inputs], outputs=["probabilities", "rejected"],
+            dynamic=[{0: torch.export.Dim("rows", min=1)}], opset=opset, part=_part(classifier, inputs),
+            about={KEY: text},
+        )  # fmt: skip
         _check(runtime, content, graph, probe, inputs)
     write_atomically(Path(path), content)
     return Path(path)
@@ -130,24 +128,6 @@ def _part(classifier: Any, inputs: str) -> str:
     return learner if inputs == "features" else f"the encoder {classifier.encoder_.name!r} with {learner}"
 
 
-def _converted(graph: nn.Module, probe: Tensor, inputs: str, opset: int, text: str, part: str) -> bytes:
-    rows = torch.export.Dim("rows", min=1)
-    with _quiet(), torch.enable_grad():  # without gradients, products take a way around torch that no graph can hold
-        try:
-            program = torch.onnx.export(
-                graph, (probe,), dynamo=True, opset_version=opset, verbose=False, input_names=[inputs],
-                output_names=["probabilities", "rejected"], dynamic_shapes=({0: rows},),
-            )  # fmt: skip
-        except Exception as error:  # whatever the exporter stumbles over, it is this part that it cannot hold
-            cause = error.__cause__ or error
-            line = next((text for text in str(cause).splitlines() if text.strip()), type(cause).__name__)
-            raise ValueError(f"{part} does not become a graph: {type(cause).__name__}: {line[:300]}") from error
-        assert program is not None
-        program.model.metadata_props[KEY] = text
-        content: bytes = program.model_proto.SerializeToString()
-    return content
-
-
 def _check(runtime: Any, content: bytes, graph: nn.Module, probe: Tensor, inputs: str) -> None:
     """The file's answers, all at once and one alone, against torch's."""
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -163,18 +143,6 @@ def _check(runtime: Any, content: bytes, graph: nn.Module, probe: Tensor, inputs
             )
 
 
-def _required() -> Any:
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  # what torch's exporter is built on
-    except ImportError as error:
-        raise ImportError(
-            f'export needs {error.name}; install it with: pip install "fewshot[onnx]" (torch itself cannot read the '
-            "files that it writes)."
-        ) from error
-    return onnxruntime
-
-
 @contextmanager
 def _in_host_memory(encoder: Any) -> Iterator[None]:
     """The encoder on the CPU for a while, where the graph's constants are."""
@@ -186,19 +154,3 @@ def _in_host_memory(encoder: Any) -> Iterator[None]:
     finally:
         if device is not None:
             encoder.to(device)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's own remarks: what matters is raised."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export", "onnx_ir")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

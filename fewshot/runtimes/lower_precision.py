@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
 from episodes.device import has_bfloat16
-from episodes.identity import digest
 from episodes.source import StoredSource, tower_of
 from fewshot.embedding.canary import control_items
 from fewshot.embedding.forward import Forward, is_large
@@ -23,11 +20,11 @@ _LOG = logging.getLogger("fewshot")
 # bfloat16 at all, and ten times where it does not, so that theirs stay above 0.9999.
 NEAR = 0.99995
 _found: dict[tuple[str, str], bool] = {}  # (encoder, tower) -> whether its rows stay near
-_last: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()  # encoder -> the precision of each tower
-_finding = Lock()
 
 
-def fastest_forward(settings: Settings, encoder: Any, source: StoredSource, plan: Plan, store: Any) -> Forward:
+def in_best_precision(
+    settings: Settings, exact: Forward, source: StoredSource, plan: Plan, store: Any, identity: str | None
+) -> Forward:
     """The forward pass of the precision that was asked for; of ``"auto"`` on a CPU, the fastest that is near float32.
 
     That is bfloat16 where all of this holds, and float32 elsewhere: the processor multiplies bfloat16 natively (torch
@@ -37,41 +34,22 @@ def fastest_forward(settings: Settings, encoder: Any, source: StoredSource, plan
 
     Args:
         settings: of `embed`.
-        encoder: to compute with.
+        exact: the forward pass by the settings alone.
         source: what is embedded; its kind decides the tower.
         plan: its content keys.
         store: the `EmbeddingCache`.
+        identity: digest of the encoder's fingerprint; None: it has none, so that no answer could be kept for it.
     """
-    chosen = _fastest(settings, encoder, source, plan, store)
-    with _finding:
-        _last.setdefault(encoder, {})[tower_of(source)] = chosen.precision
-    return chosen
-
-
-def known_forward(settings: Settings, encoder: Any, source: StoredSource) -> Forward:
-    """The forward pass in the precision that `fastest_forward` last chose for an encoder; else that of the settings."""
-    with _finding:
-        known = _last.get(encoder, {}).get(tower_of(source))
-    return settings.forward(encoder, known if settings.precision == "auto" else None)
-
-
-def _fastest(settings: Settings, encoder: Any, source: StoredSource, plan: Plan, store: Any) -> Forward:
-    exact = settings.forward(encoder)
     tower = tower_of(source)
-    if settings.precision != "auto" or not _may_gain(exact, tower):
-        return exact
-    try:
-        identity = digest(encoder.fingerprint)
-    except (ValueError, TypeError):  # without an identity the answer could not be kept for it
+    if settings.precision != "auto" or identity is None or not _may_gain(exact, tower):
         return exact
     spec = settings.space_spec(source, exact)
     if store.holds(spec) and len(plan.missing(store.space(spec))) < len(plan.units):
         return exact
-    rough = settings.forward(encoder, "bfloat16")
-    with _finding:
-        if (identity, tower) not in _found:
-            _found[identity, tower] = _stays_near(rough, exact, tower)
-        return rough if _found[identity, tower] else exact
+    rough = settings.forward(exact.encoder, "bfloat16")
+    if (identity, tower) not in _found:
+        _found[identity, tower] = _stays_near(rough, exact, tower)
+    return rough if _found[identity, tower] else exact
 
 
 def _may_gain(forward: Forward, tower: str) -> bool:
