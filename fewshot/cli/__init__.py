@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from fewshot.cli.allocator import keep_freed_memory
+
 VERBS = {
     "fit": "a folder of photos, a table of texts or class names into a saved classifier",
     "predict": "ask a saved classifier about new pictures or texts, into a CSV file",
@@ -45,6 +47,8 @@ _EXPECTED = (ValueError, ImportError, OSError, RuntimeError, LookupError, Floati
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # the process is the command's own
+        keep_freed_memory(next((word for word in given if not word.startswith("-")), None))
     debug = "--debug" in given or os.environ.get("FEWSHOT_DEBUG", "") not in ("", "0")
     try:
         return _run(given)

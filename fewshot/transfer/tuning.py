@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot.embedding.forward import gains_by_channels_last
+from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer.body import Body, plain_name, stage_of
 from fewshot.transfer.cut import Cut
 from fewshot.transfer.heads import Head
@@ -40,7 +40,7 @@ class Tuning(nn.Module):
         self._cut, self.alone = cut, features or body is None  # whether the head trains alone, on features
         at = stage_of(parts)
         self._moving = {at[plain_name(name)] for name in names}  # stages that change
-        self._channels_last: bool | None = None  # whether batches are better so; None: not known yet
+        self._ordered = None if body is None else MemoryOrder(body.network)
         self._now: frozenset[str] = frozenset()
         self.choose(names)
 
@@ -55,38 +55,16 @@ class Tuning(nn.Module):
 
     def features(self, batch: Any) -> Tensor:
         """What the head is given ``[B, D]``."""
-        if self.alone or self.body is None:
+        if self.alone or self._ordered is None:
             rows: Tensor = batch
         else:
-            rows = self._network(self._ordered(batch))
+            rows = self._network(self._ordered(batch, self._network))
         return rows
 
     def _network(self, batch: Any) -> Tensor:
         assert self.body is not None
         rows: Tensor = self.body(batch) if self._cut is None else self._cut.suffix(batch)
         return rows
-
-    def _ordered(self, batch: Any) -> Any:
-        """A batch in the order in memory in which this processor is fastest."""
-        if not isinstance(batch, Tensor) or batch.ndim != 4 or batch.device.type != "cpu":
-            return batch
-        if self._channels_last is None:
-            self._channels_last = self.body is not None and gains_by_channels_last(self.body.network)
-            self._channels_last = self._channels_last and self._bears_channels_last(batch[:1])
-        return batch.contiguous(memory_format=torch.channels_last) if self._channels_last else batch
-
-    def _bears_channels_last(self, example: Tensor) -> bool:
-        """Whether nothing in the network relies on channels being first, by `view` for one."""
-        mode = self.training
-        self.train(False)
-        try:
-            with torch.no_grad():
-                self._network(example.contiguous(memory_format=torch.channels_last))
-        except RuntimeError:
-            return False
-        finally:
-            self.train(mode)
-        return True
 
     def forward(self, batch: Any) -> Tensor:
         """Logits ``[B, C]``."""

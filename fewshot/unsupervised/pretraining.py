@@ -18,6 +18,7 @@ from fewshot.encoders.encoder import Encoder
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan
 from fewshot.meta.start import drawing_from
+from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer.body import Body, examine
 from fewshot.transfer.copying import clones
 from fewshot.transfer.heads import linear
@@ -138,6 +139,7 @@ def pretrain_unlabelled(
     with drawing_from(seed):
         task.begin(width, tuple(example.shape[1:]))
     trained = _Trained(body, task).to(place)
+    ordered = MemoryOrder(network)
     generator = torch.Generator()
     order: dict[int, tuple[Tensor, ...]] = {}
 
@@ -151,7 +153,7 @@ def pretrain_unlabelled(
             random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
             order[epoch] = torch.from_numpy(random.permutation(len(items))).tensor_split(steps)
         generator.manual_seed(seed + step)
-        loss, accuracy = task(body, rows.take(order[epoch][part], place), changed)
+        loss, accuracy = task(lambda views: body(ordered(views, body)), rows.take(order[epoch][part], place), changed)
         return loss, accuracy
 
     def validated() -> float:

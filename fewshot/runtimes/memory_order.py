@@ -1,0 +1,52 @@
+"""`MemoryOrder`: pictures in the order in memory in which a processor trains a network fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.embedding.forward import gains_by_channels_last
+
+
+class MemoryOrder:
+    """Batches with their channels last, where a convolution net on a CPU gains by that; all else as it is.
+
+    The numbers are the same; sums are taken in another order, so results agree to rounding.
+
+    Args:
+        network: that computes.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._channels_last: bool | None = None  # None: not known yet
+
+    def __call__(self, batch: Any, run: Callable[[Any], Any]) -> Any:
+        """The batch in that order.
+
+        Args:
+            batch: pictures ``[B, C, H, W]``, or anything else, which is given back.
+            run: the forward pass that the batch is for. It is tried once, on one picture, without gradients and in
+                evaluation mode: a network may rely on channels being first (by `view`, for one), and keeps them so.
+        """
+        if not isinstance(batch, Tensor) or batch.ndim != 4 or batch.device.type != "cpu":
+            return batch
+        if self._channels_last is None:
+            self._channels_last = gains_by_channels_last(self._network) and self._bears(batch[:1], run)
+        return batch.contiguous(memory_format=torch.channels_last) if self._channels_last else batch
+
+    def _bears(self, example: Tensor, run: Callable[[Any], Any]) -> bool:
+        modes = {part: part.training for part in self._network.modules()}
+        self._network.eval()
+        try:
+            with torch.no_grad():
+                run(example.contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            return False
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+        return True
