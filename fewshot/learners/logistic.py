@@ -17,6 +17,7 @@ from fewshot.maths.spread import AUTO, spread_of_support
 
 _AUTO = 3.0  # chosen by benchmarks/defaults.py
 _COARSE = 0.03  # of decision values whose likelihood is compared
+_MOST_NUMBERS = 2**25  # probabilities of rows by classes: 1,000 classes of 33 rows, some 2 GB in all
 _SCORED = 2000  # rows that are scored in cross-validation suffice
 _GRID = [10.0**power for power in range(-3, 4)]
 
@@ -48,7 +49,8 @@ class Logistic(Learner):
         folds: of the cross-validation; an episode with fewer shots has as many as those.
 
     Raises:
-        ValueError: C is neither "auto", "cv" nor positive and finite, or folds is below 2.
+        ValueError: C is neither "auto", "cv" nor positive and finite, or folds is below 2; in `adapt`, rows times
+            classes are above 33 million.
 
     Reference: Tian, Wang, Krishnan, Tenenbaum, Isola, "Rethinking few-shot image classification: a good
     embedding is all you need?", ECCV 2020, arXiv:2003.11539.
@@ -74,6 +76,13 @@ class Logistic(Learner):
 
     def adapt(self, episode: Support) -> LogisticState:
         """Solve for the weights of each episode."""
+        rows, ways = episode.labels.shape[1], episode.way
+        if rows * ways > _MOST_NUMBERS:
+            raise ValueError(
+                f"{self!r} on {ways:,} classes and {rows:,} rows would hold {8e-9 * rows * ways:.1f} GB several times "
+                "over, and take hours; take 'l2 | ridge', 'l2 | lda' or 'prototypes', which have closed forms, or "
+                "fewer classes at a time."
+            )
         if self.C == "cv":
             return self._fit(episode, self._cross_validated(episode))
         if isinstance(self.C, str):
