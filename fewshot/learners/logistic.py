@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
+from fewshot.maths.held_out import folds_by_value
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 from fewshot.maths.spread import AUTO, spread_of_support
@@ -138,7 +139,7 @@ class Logistic(Learner):
     @torch.no_grad()
     def _cross_validated(self, episode: Support) -> Tensor:
         """The C of each episode ``[E]``."""
-        fold = _folds(episode, self.folds)  # [E, S]
+        fold = folds_by_value(episode, self.folds)  # [E, S]
         episode = episode.replace(support=episode.support.detach())
         usable = episode.one_hot.any(-1)
         scored = (_SCORED // usable.sum(1).clamp(min=1)).clamp(1, self.folds)  # [E]
@@ -170,15 +171,6 @@ class Logistic(Learner):
     def predict(self, state: LogisticState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
         return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
-
-
-def _folds(episode: Support, folds: int) -> Tensor:
-    """A fold for each support row ``[E, S]``, classes spread evenly; what a row holds decides, not its place."""
-    weights = torch.linspace(1, 2, episode.support.shape[-1], dtype=torch.float64, device=episode.support.device)
-    value = (episode.support.double() * weights).sum(-1)  # [E, S]
-    same = episode.labels.unsqueeze(1) == episode.labels.unsqueeze(2)
-    before = (value.unsqueeze(1) < value.unsqueeze(2)) & same  # [E, S, S]
-    return before.sum(-1) % folds
 
 
 def _differentiable(

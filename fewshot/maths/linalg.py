@@ -87,6 +87,15 @@ def own_class(episode: Support, values: Tensor) -> Tensor:
     return torch.where((episode.labels >= 0).unsqueeze(-1), values.gather(1, place), 0)
 
 
+def towards_class_means(episode: Support, share: float) -> Tensor:
+    """Support rows moved by a share of the way to the mean of their class ``[E, S, D]``; padding stays."""
+    if share == 0:
+        return episode.support
+    means, _ = class_means(episode)
+    known = (episode.labels >= 0).unsqueeze(-1)
+    return torch.where(known, torch.lerp(episode.support, own_class(episode, means), share), episode.support)
+
+
 def rows_of_classes(episode: Support) -> tuple[Tensor, Tensor]:
     """Support rows by class ``[E, N, K, *x]``, K the largest shot, and which of them are real ``[E, N, K]``.
 
