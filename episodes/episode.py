@@ -126,8 +126,9 @@ class Support:
     @property
     def shots(self) -> Tensor:
         """Number of support rows of each class ``[E, N]``, int64."""
-        classes = torch.arange(self.way, device=self.labels.device)
-        return (self.labels.unsqueeze(-1) == classes).sum(1)  # [E, N]
+        place = torch.where(self.labels < 0, self.way, self.labels).long()  # padding goes to one more class
+        counts = torch.zeros(len(self.labels), self.way + 1, dtype=torch.int64, device=self.labels.device)
+        return counts.scatter_add(1, place, torch.ones_like(place))[:, :-1]  # [E, N]
 
     def with_query(self, query: Tensor) -> Episode:
         """These tasks with queries ``[E, Q, *x]``."""

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Support
-from fewshot.classifier.folds import held_out_folds
+from fewshot.classifier.folds import held_out_folds, some_rows
 from fewshot.learner import Learner
 from fewshot.maths.precision import readable
 
 # Numbers held by one step: 64 MB in float32, more than any processor cache and less than any memory.
 _STEP_NUMBERS = 2**24
+_GAP_ROWS = 256  # whose mean tells how sure of its own examples a learner is
+_FOLD_ROWS = 512  # of a fold that are asked about, where not all have to be
 
 
 class HeldOut(NamedTuple):
@@ -79,6 +81,8 @@ class Adapted:
         one batch. A transductive learner is asked about all rows of a fold together, and of five folds at most: with
         more queries its answers are more like those it will give, and with more examples, too.
 
+        With thousands of classes a fold has thousands of rows, all of which are left out; 512 of them are asked about.
+
         Args:
             whole: every example is asked about, however many there are.
 
@@ -92,16 +96,17 @@ class Adapted:
         folds = held_out_folds(labels, 5 if learner.transductive else 10, whole=whole)
         for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
             alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
+            some = some_rows(size, size if whole or learner.transductive else _FOLD_ROWS).to(labels.device)
             cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way
-            for asked in alike.split(max(1, _STEP_NUMBERS // cost)):
-                many = len(asked)
-                without = labels.repeat(many, 1).scatter(1, asked, -1)  # padding: they are not there
+            for left in alike.split(max(1, _STEP_NUMBERS // cost)):
+                many, asked = len(left), left[:, some]
+                without = labels.repeat(many, 1).scatter(1, left, -1)  # padding: they are not there
                 task = repeated(episode, many).replace(labels=without)
                 with torch.no_grad():
                     state = learner.adapt(task)
                     answers = learner.predict(state, episode.support[0][asked])  # [F, R, N]
                     gap = torch.ones(many) if learner.transductive else own_gap(learner, state, task).cpu()  # [F]
-                gaps.append(gap.repeat_interleave(size))
+                gaps.append(gap.repeat_interleave(len(some)))
                 logits.append(answers.flatten(0, 1).cpu())
                 classes.append(labels[asked].flatten().cpu())
                 places.append(asked.flatten().cpu())
@@ -109,10 +114,17 @@ class Adapted:
 
 
 def own_gap(learner: Learner, state: Any, episode: Support) -> Tensor:
-    """By how much the logit of an example's own class lies above the mean of the others ``[E]``, over all examples."""
-    logits, own = learner.predict(state, episode.support), episode.one_hot.bool()  # [E, S, N]
-    known = own.any(-1, keepdim=True)  # [E, S, 1]
-    other = known & ~own & own.any(1, keepdim=True)
+    """By how much the logit of an example's own class lies above the mean of the others ``[E]``, over 256 examples."""
+    some = some_rows(episode.labels.shape[1], _GAP_ROWS).to(episode.labels.device)
+    present = (episode.shots > 0).unsqueeze(1)  # [E, 1, N]
+    episode = episode.replace(
+        support=episode.support[:, some],
+        labels=episode.labels[:, some],
+        weights=None if episode.weights is None else episode.weights[:, some],
+    )
+    logits, own = learner.predict(state, episode.support), episode.one_hot.bool()  # [E, R, N]
+    known = own.any(-1, keepdim=True)  # [E, R, 1]
+    other = known & ~own & present
     mean = torch.where(own, logits, 0).sum((1, 2)) / own.sum((1, 2)).clamp(min=1)
     return mean - torch.where(other, logits, 0).sum((1, 2)) / other.sum((1, 2)).clamp(min=1)
 

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from fewshot.classifier.adapted import Adapted, own_gap
+from fewshot.classifier.folds import some_rows
 from fewshot.classifier.modelled import modelled_rows
 
 _FEW = 10  # fewer held-out rows say less than `expected_temperature`
 _SHIFTS = 4  # neighbours in the order of examples, whose differences displace
 _DISPLACED = 0.5
 _GAP = 10.0
+_OTHER_UNITS = 4.0  # times the gap of a fold
+_DISPLACEMENTS = 2**24  # logits of displaced rows, at most
 _TRUSTED = 4  # shots up to which rows that were drawn say more than those that were held out
 
 
@@ -22,7 +25,8 @@ def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
 
     A learner that has seen fewer examples may be surer of itself (class means of few rows lie further apart, a
     covariance is smaller). Where the `own_gap` of the fold exceeds that of all examples, its logits are shrunk by as
-    much, so that the temperature is one for the learner that has seen all.
+    much, so that the temperature is one for the learner that has seen all. They are stretched where it is a quarter or
+    less: without one of two examples of a class, `lda` has no covariance, and measures in other units.
 
     A transductive learner knows its queries by one another, and the few examples of a fold tell it less than the many
     rows that it will be asked about. So its temperature is ``T_h^(1-w) T_m^w``, of held-out examples and of rows drawn
@@ -65,7 +69,8 @@ def held_out_logits(adapted: Adapted) -> tuple[Tensor, Tensor]:
     if len(labels) and not adapted.learner.transductive:
         with torch.no_grad():
             whole = own_gap(adapted.learner, adapted.state, adapted.episode).cpu()  # [1]
-        logits = logits * (whole / gap).nan_to_num(1.0).clamp(0.01, 1.0).unsqueeze(1)  # [R, N]
+        ratio = (whole / gap).nan_to_num(1.0)  # [R]
+        logits = logits * torch.where(ratio > _OTHER_UNITS, ratio, ratio.clamp(0.01, 1.0)).unsqueeze(1)  # [R, N]
     return logits, labels
 
 
@@ -87,29 +92,40 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     >>> fit_temperature(torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]]), torch.tensor([0, 1, 1])) > 9
     True
     """
-    from scipy.optimize import minimize_scalar
-
     logits = logits.double()
     possible = logits.isfinite()
     count, others = len(logits), (possible.sum(1, keepdim=True) - 1).clamp(min=1)  # M, [M, 1]
-    true = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()  # [M, N]
-    targets = torch.where(true, (count + 1) / (count + 2), 1 / (count + 2) / others)
-    targets = targets.masked_fill(~possible, 0).double()  # [M, N]
-    best = logits.amax(1, keepdim=True)
-    logits = logits - best  # [M, N]: at most 0, and exactly 0 somewhere
-    spread = logits.masked_fill(~possible, 0).abs().max().item()
+    logits = (logits - logits.amax(1, keepdim=True)).masked_fill(~possible, 0)  # [M, N]: at most 0, 0 somewhere
+    spread = logits.abs().max().item()
     # All classes are always equally likely, whatever the temperature; or rows left the range of numbers.
     if spread == 0 or not math.isfinite(spread):
         return 1.0
+    own = logits.gather(1, labels.unsqueeze(1))  # [M, 1]
+    rest = (logits.sum(1, keepdim=True) - own) / others  # the mean over the other classes
+    hoped = ((count + 1) * own + rest) / (count + 2)  # mean logit under the targets, [M, 1]
 
-    def loss(log_temperature: float) -> float:
-        log_likely = (logits / math.exp(log_temperature)).log_softmax(1)
-        return -(targets * log_likely.masked_fill(~possible, 0)).sum().item() / count
+    def slope(log_inverse: float) -> tuple[float, float]:
+        """Derivative of the loss by 1 / T, which only rises, and that by log(1 / T)."""
+        inverse = math.exp(log_inverse)
+        weight = (logits * inverse).exp_().mul_(possible)  # [M, N]
+        weight /= weight.sum(1, keepdim=True)
+        weighted = weight.mul_(logits)
+        mean = weighted.sum(1, keepdim=True)  # [M, 1]
+        variance = weighted.mul_(logits).sum(1, keepdim=True) - mean.square()
+        return (mean - hoped).sum().item(), inverse * variance.sum().item()
 
     # In units of the largest gap, the answer lies between certainty and indifference.
-    scale = math.log(spread)
-    found = minimize_scalar(loss, bounds=(scale - 15, scale + 15), method="bounded", options={"xatol": 1e-6})
-    return math.exp(found.x)
+    low, high = (-math.log(spread) + side for side in (-15.0, 15.0))
+    here = (low + high) / 2
+    for _ in range(100):
+        value, rise = slope(here)
+        low, high = (here, high) if value < 0 else (low, here)
+        there = here - value / rise if rise > 0 else math.inf
+        there = there if low < there < high else (low + high) / 2  # Newton's step, or the middle
+        if abs(there - here) < 1e-9:
+            break
+        here = there
+    return math.exp(-here)
 
 
 def expected_temperature(adapted: Adapted) -> float:
@@ -135,9 +151,12 @@ def expected_temperature(adapted: Adapted) -> float:
         return modelled_temperature(adapted)
     shifts = range(min(len(support), _SHIFTS))
     pairs = [(first, second) for first in shifts for second in shifts if first != second]
-    asked = [support + _DISPLACED * (support.roll(-first, 0) - support.roll(-second, 0)) for first, second in pairs]
+    some = some_rows(len(support), _DISPLACEMENTS // (len(pairs) * episode.way))
+    asked = [
+        (support + _DISPLACED * (support.roll(-first, 0) - support.roll(-second, 0)))[some] for first, second in pairs
+    ]
     displaced = torch.cat([part for rows in asked for part in adapted.logits(rows.cpu().numpy())])
-    found = fit_temperature(displaced, labels.repeat(len(pairs)))
+    found = fit_temperature(displaced, labels[some].repeat(len(pairs)))
     with torch.no_grad():
         gap = float(own_gap(adapted.learner, adapted.state, episode))
     if not 0 < gap < math.inf:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from fewshot.classifier.adapted import Adapted, on_device, repeated
 from fewshot.classifier.base import LearnerEstimator
-from fewshot.classifier.folds import held_out_folds
+from fewshot.classifier.folds import held_out_folds, some_rows
 
 _STEP_NUMBERS = 2**24  # as in `Adapted`: 64 MB in float32
+_FOLD_ROWS = 512  # of a fold that are asked about
 
 
 def strangeness(logits: Tensor) -> Tensor:
@@ -128,8 +129,9 @@ class Folds:
         episode = self.adapted.episode
         scores, numbers = [torch.zeros(0)], [torch.zeros(0, dtype=torch.int64)]
         if self.folds:
-            rows = torch.cat(self.folds)
-            fold = torch.arange(len(self.folds)).repeat_interleave(torch.tensor([len(part) for part in self.folds]))
+            parts = [held[some_rows(len(held), _FOLD_ROWS).to(held.device)] for held in self.folds]
+            rows = torch.cat(parts)
+            fold = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in parts]))
             logits = self.logits(episode.support[0][rows])[fold, torch.arange(len(rows))]  # [M, N]
             labels = episode.labels[0][rows].cpu()
             scores.append(strangeness(logits / temperature).gather(-1, labels.unsqueeze(-1)).squeeze(-1))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 _MOST_FOLDS = 10
 _ENOUGH = 200  # held-out rows that tell one temperature well
+_AT_LEAST = 64
 
 
 def held_out_folds(labels: Tensor, most_folds: int = _MOST_FOLDS, *, whole: bool = False) -> list[Tensor]:
@@ -39,3 +40,11 @@ def held_out_folds(labels: Tensor, most_folds: int = _MOST_FOLDS, *, whole: bool
         if not whole and sum(map(len, found)) >= _ENOUGH:
             break
     return [rows for rows in found if len(rows)]
+
+
+def some_rows(count: int, most: int) -> Tensor:
+    """Numbers of so many of the rows, at least 64, spread over all at random; the same whenever it is called."""
+    if count <= max(most, _AT_LEAST):
+        return torch.arange(count)
+    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[: max(most, _AT_LEAST)]
+    return chosen.sort().values

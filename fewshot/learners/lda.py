@@ -10,7 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import class_means, product
+from fewshot.maths.linalg import class_means, own_class, product
 
 SHRINKAGES = ("auto", "ledoit-wolf", "oas")
 _AUTO = 4.0  # chosen by benchmarks/defaults.py
@@ -77,16 +77,16 @@ class LDA(Learner):
         episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         exact = torch.float32 if support.device.type == "mps" else torch.float64
-        one_hot = episode.one_hot.to(exact)
-        known = one_hot.sum(-1, keepdim=True)  # [E, S, 1]
-        rows = torch.where(known > 0, support, 0).to(exact)
+        known = (episode.labels >= 0).unsqueeze(-1)  # [E, S, 1]
+        rows = torch.where(known, support, 0).to(exact)
         means, shots = class_means(episode.replace(support=rows, unlabelled=None))
-        rows = rows - product(one_hot, means)  # [E, S, D], around the class means
-        count = known.sum(1, keepdim=True)  # [E, 1, 1]
-        gram = product(rows, rows.mT)  # [E, S, S]
+        rows = rows - own_class(episode, means)  # [E, S, D], around the class means
+        count = known.to(exact).sum(1, keepdim=True)  # [E, 1, 1]
         width = rows.shape[-1]
-        trace = gram.diagonal(dim1=1, dim2=2).sum(-1).view(-1, 1, 1) / count  # tr(S)
-        share = self._shrinkage(gram, trace, count, width)
+        squares = rows.square().sum(-1)  # [E, S]
+        gram = product(rows.mT, rows) if rows.shape[1] > width else product(rows, rows.mT)
+        trace = squares.sum(-1).view(-1, 1, 1) / count  # tr(S)
+        share = self._shrinkage(gram, squares, trace, count, width)
         if self.shrinkage == "auto":
             free = count - (shots > 0).sum(1).view(-1, 1, 1)  # degrees of freedom
             share = torch.maximum(share, _AUTO * width / (_AUTO * width + free))
@@ -109,14 +109,14 @@ class LDA(Learner):
         squares = (_inverse(estimate, query) * query).sum(-1)  # [E, Q], which the logits leave out
         return squares / 2 - logits.amax(-1)
 
-    def _shrinkage(self, gram: Tensor, trace: Tensor, count: Tensor, width: int) -> Tensor:
+    def _shrinkage(self, gram: Tensor, squares: Tensor, trace: Tensor, count: Tensor, width: int) -> Tensor:
         """ρ ``[E, 1, 1]``, from inner products only."""
         if not isinstance(self.shrinkage, str):
             return torch.full_like(trace, self.shrinkage)
         tiny = torch.finfo(gram.dtype).tiny
-        square = gram.square().sum((1, 2)).view(-1, 1, 1) / count**2  # |S|² = Σ S_ij²
+        square = gram.square().sum((1, 2)).view(-1, 1, 1) / count**2  # |S|² = Σ S_ij², of XᵀX as of X Xᵀ
         if self.shrinkage != "oas":
-            fourth = gram.diagonal(dim1=1, dim2=2).square().sum(-1).view(-1, 1, 1) / count  # mean |x|⁴
+            fourth = squares.square().sum(-1).view(-1, 1, 1) / count  # mean |x|⁴
             distance = square - trace**2 / width
             error = (fourth - square) / count
             return (error / distance.clamp(min=tiny)).clamp(0, 1)
@@ -129,7 +129,7 @@ class _Estimate(NamedTuple):
 
     means: Tensor  # [E, N, D]
     rows: Tensor  # X, around the class means [E, S, D]
-    gram: Tensor  # X Xᵀ [E, S, S]
+    gram: Tensor  # X Xᵀ [E, S, S], or XᵀX [E, D, D] where there are more rows than features
     spread: Tensor  # [E, 1, 1]
     sphere: Tensor  # [E, 1, 1]
     offset: Tensor  # [E, 1, D] or [E, 1, 1], what the means are relative to
@@ -139,7 +139,7 @@ def _inverse(estimate: _Estimate, right: Tensor) -> Tensor:
     """The inverse covariance times each row of the right-hand side ``[E, R, D]``."""
     _, rows, gram, spread, sphere, _ = estimate
     if rows.shape[1] > rows.shape[2]:
-        matrix = spread * product(rows.mT, rows)
+        matrix = spread * gram
         matrix.diagonal(dim1=1, dim2=2).add_(sphere.squeeze(-1))
         return torch.cholesky_solve(right.mT, torch.linalg.cholesky_ex(matrix).L).mT
     small = spread * gram

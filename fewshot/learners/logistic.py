@@ -11,12 +11,14 @@ from torch.autograd.function import once_differentiable
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
+from fewshot.maths.held_out import folds_by_value
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 from fewshot.maths.spread import AUTO, spread_of_support
 
 _AUTO = 3.0  # chosen by benchmarks/defaults.py
 _COARSE = 0.03  # of decision values whose likelihood is compared
+_MOST_NUMBERS = 2**25  # probabilities of rows by classes: 1,000 classes of 33 rows, some 2 GB in all
 _SCORED = 2000  # rows that are scored in cross-validation suffice
 _GRID = [10.0**power for power in range(-3, 4)]
 
@@ -48,7 +50,8 @@ class Logistic(Learner):
         folds: of the cross-validation; an episode with fewer shots has as many as those.
 
     Raises:
-        ValueError: C is neither "auto", "cv" nor positive and finite, or folds is below 2.
+        ValueError: C is neither "auto", "cv" nor positive and finite, or folds is below 2; in `adapt`, rows times
+            classes are above 33 million.
 
     Reference: Tian, Wang, Krishnan, Tenenbaum, Isola, "Rethinking few-shot image classification: a good
     embedding is all you need?", ECCV 2020, arXiv:2003.11539.
@@ -74,6 +77,13 @@ class Logistic(Learner):
 
     def adapt(self, episode: Support) -> LogisticState:
         """Solve for the weights of each episode."""
+        rows, ways = episode.labels.shape[1], episode.way
+        if rows * ways > _MOST_NUMBERS:
+            raise ValueError(
+                f"{self!r} on {ways:,} classes and {rows:,} rows would hold {8e-9 * rows * ways:.1f} GB several times "
+                "over, and take hours; take 'l2 | ridge', 'l2 | lda' or 'prototypes', which have closed forms, or "
+                "fewer classes at a time."
+            )
         if self.C == "cv":
             return self._fit(episode, self._cross_validated(episode))
         if isinstance(self.C, str):
@@ -129,7 +139,7 @@ class Logistic(Learner):
     @torch.no_grad()
     def _cross_validated(self, episode: Support) -> Tensor:
         """The C of each episode ``[E]``."""
-        fold = _folds(episode, self.folds)  # [E, S]
+        fold = folds_by_value(episode, self.folds)  # [E, S]
         episode = episode.replace(support=episode.support.detach())
         usable = episode.one_hot.any(-1)
         scored = (_SCORED // usable.sum(1).clamp(min=1)).clamp(1, self.folds)  # [E]
@@ -161,15 +171,6 @@ class Logistic(Learner):
     def predict(self, state: LogisticState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
         return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
-
-
-def _folds(episode: Support, folds: int) -> Tensor:
-    """A fold for each support row ``[E, S]``, classes spread evenly; what a row holds decides, not its place."""
-    weights = torch.linspace(1, 2, episode.support.shape[-1], dtype=torch.float64, device=episode.support.device)
-    value = (episode.support.double() * weights).sum(-1)  # [E, S]
-    same = episode.labels.unsqueeze(1) == episode.labels.unsqueeze(2)
-    before = (value.unsqueeze(1) < value.unsqueeze(2)) & same  # [E, S, S]
-    return before.sum(-1) % folds
 
 
 def _differentiable(

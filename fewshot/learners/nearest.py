@@ -17,7 +17,8 @@ class NearestState(NamedTuple):
     """The support itself."""
 
     support: Tensor  # [E, S, D], of length one for the cosine distance
-    one_hot: Tensor  # [E, S, N]
+    labels: Tensor  # [E, S], N for padding
+    absent: Tensor  # [E, N], True for a class without support
     offset: Tensor  # [E, 1, D] or [E, 1, 1], what rows are relative to
 
 
@@ -68,16 +69,19 @@ class Nearest(Learner):
 
     def adapt(self, support: Support) -> NearestState:
         """Keep the support."""
+        labels = torch.where(support.labels < 0, support.way, support.labels).long()
+        absent = support.shots == 0
         if self.distance == "cosine":
             nothing = support.support.new_zeros(len(support), 1, 1)
-            return NearestState(normalize(support.support, dim=-1), support.one_hot, nothing)
+            return NearestState(normalize(support.support, dim=-1), labels, absent, nothing)
         support, _, _, offset = relative_to_centre(support)
-        return NearestState(support.support, support.one_hot, offset)
+        return NearestState(support.support, labels, absent, offset)
 
     def predict(self, state: NearestState, query: Tensor) -> Tensor:
         """Let the nearest rows vote."""
         distance, rounding = self._distances(state, query)  # [E, Q, S], [E, Q, 1]
-        nearest = _of_each_class(distance, state.one_hot)  # [E, Q, N]
+        ways = state.absent.shape[1]
+        nearest = _of_each_class(distance, state.labels, ways)  # [E, Q, N]
         if self.k == 1:
             return -nearest
         k = min(self.k, distance.shape[-1])
@@ -85,9 +89,9 @@ class Nearest(Learner):
         voting = distance <= farthest + rounding  # [E, Q, S]
         if self.weights == "distance":
             weight = nearest.amin(-1, keepdim=True) / distance  # 1 for the nearest row, 0 for padding
-            votes, share = product(weight * voting, state.one_hot), 1e-6
+            votes, share = _sums(weight * voting, state.labels, ways), 1e-6
         else:
-            votes, share = product(voting.to(distance.dtype), state.one_hot), 0.5
+            votes, share = _sums(voting.to(distance.dtype), state.labels, ways), 0.5
         absent = nearest.isinf()  # [E, Q, N]
         usual = nearest.masked_fill(absent, 0).sum(-1, keepdim=True) / (~absent).sum(-1, keepdim=True)
         closeness = 1 / (1 + nearest.masked_fill(absent, 0) / usual)  # between 0 and 1, whatever the scale
@@ -100,7 +104,7 @@ class Nearest(Learner):
     def _distances(self, state: NearestState, query: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to each row, infinite for padding, and by how much it may be off."""
         eps = torch.finfo(query.dtype).eps
-        padding = ~state.one_hot.any(-1).unsqueeze(1)  # [E, 1, S]
+        padding = (state.labels == state.absent.shape[1]).unsqueeze(1)  # [E, 1, S]
         query = shifted(query, state.offset)
         if self.distance == "cosine":
             similarity = product(normalize(query, dim=-1), state.support.mT)  # [E, Q, S]
@@ -117,10 +121,13 @@ class Nearest(Learner):
         return distance.masked_fill(padding, torch.inf), rounding
 
 
-def _of_each_class(distance: Tensor, one_hot: Tensor) -> Tensor:
+def _of_each_class(distance: Tensor, labels: Tensor, ways: int) -> Tensor:
     """Distance to the nearest row of each class ``[E, Q, N]``, infinite for absent classes."""
-    ways = one_hot.shape[-1]
-    slot = torch.where(one_hot.any(-1), one_hot.argmax(-1), ways)  # [E, S], padding goes to one more class
-    index = slot.unsqueeze(1).expand_as(distance)
-    start = distance.new_full((*distance.shape[:2], ways + 1), torch.inf)
-    return start.scatter_reduce(2, index, distance, "amin")[..., :ways]
+    start = distance.new_full((*distance.shape[:2], ways + 1), torch.inf)  # padding goes to one more class
+    return start.scatter_reduce(2, labels.unsqueeze(1).expand_as(distance), distance, "amin")[..., :ways]
+
+
+def _sums(votes: Tensor, labels: Tensor, ways: int) -> Tensor:
+    """Votes ``[E, Q, S]`` for each class ``[E, Q, N]``."""
+    start = votes.new_zeros(*votes.shape[:2], ways + 1)
+    return start.scatter_add(2, labels.unsqueeze(1).expand_as(votes), votes)[..., :ways]

@@ -10,7 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import class_sums, crowded, product
 from fewshot.maths.outliers import distance_to_answer
 from fewshot.maths.spread import AUTO, check_auto
 
@@ -74,9 +74,8 @@ class Ridge(Learner):
         support = episode.support
         # The Gram matrix squares the condition: float32 could make it indefinite where alpha is small.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
-        target = episode.one_hot.mT.to(exact)  # [E, N, S]
-        absent = ~target.any(-1)  # [E, N]
-        mask = target.sum(1, keepdim=True)  # [E, 1, S]
+        absent = episode.shots == 0  # [E, N]
+        mask = (episode.labels >= 0).unsqueeze(1).to(exact)  # [E, 1, S]
         if episode.weights is not None:
             mask = mask * episode.weights.unsqueeze(1).to(exact)  # how often each row is there
         rows = support.to(exact, copy=True)  # [E, S, D]
@@ -84,18 +83,22 @@ class Ridge(Learner):
             total = mask.sum(-1, keepdim=True)
             weights = mask / torch.where(total > 0, total, 1)
             mean = product(weights, rows)  # [E, 1, D]
-            bias = product(target, weights.mT)  # [E, N, 1]
+            bias = class_sums(episode, torch.ones_like(mask.mT)) / torch.where(total > 0, total, 1)  # [E, N, 1]
             rows.sub_(mean)  # in place: fresh memory is what costs
-            target = target - bias
         root = mask.sqrt()  # least squares of rows that are there so often
-        target = target * root
         if rows.shape[1] <= rows.shape[2]:
+            target = episode.one_hot.mT.to(exact)  # [E, N, S]
+            target = (target - bias if self.fit_intercept else target) * root
             gram = product(rows, rows.mT) * root * root.mT  # [E, S, S]
             weight = product(_solve(gram, target, self._penalty(gram, mask, absent)) * root, rows)  # [E, N, D]
         else:
+            # Centred rows sum to zero, so that targets need no centring.
+            right = (
+                class_sums(episode, rows) if crowded(episode) else product(episode.one_hot.mT.to(exact) * mask, rows)
+            )
             rows = rows * root.mT
             gram = product(rows.mT, rows)  # [E, D, D]
-            weight = _solve(gram, product(target, rows), self._penalty(gram, mask, absent))
+            weight = _solve(gram, right, self._penalty(gram, mask, absent))
         bias = (bias - product(weight, mean.mT)).squeeze(-1) if self.fit_intercept else weight.new_zeros(())
         bias = (self.scale * bias).expand(absent.shape).masked_fill(absent, -torch.inf)  # [E, N]
         return RidgeState((self.scale * weight).to(support.dtype), bias.to(support.dtype), offset)

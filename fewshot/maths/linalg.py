@@ -8,6 +8,8 @@ from torch import Tensor
 
 from episodes.episode import Support
 
+_DENSE = 2**24  # numbers of an indicator matrix, above which sums over classes do without it
+
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """``left @ right`` for each episode: ``[E, I, J], [E, J, K] -> [E, I, K]``.
@@ -55,10 +57,43 @@ def class_means(episode: Support) -> tuple[Tensor, Tensor]:
 
     Where rows have weights, the means are weighted, and the shots are sums of weights.
     """
+    if crowded(episode):
+        shots = class_sums(episode, torch.ones_like(episode.support[..., :1])).squeeze(-1)  # [E, N]
+        return class_sums(episode, episode.support) / torch.where(shots > 0, shots, 1).unsqueeze(-1), shots
     one_hot = episode.weighted_one_hot  # [E, S, N]
     shots = one_hot.sum(1)  # [E, N]
     weights = one_hot / torch.where(shots > 0, shots, 1).unsqueeze(1)  # [E, S, N]
     return product(weights.mT, episode.support), shots
+
+
+def crowded(episode: Support) -> bool:
+    """Whether the labels as indicator rows ``[E, S, N]`` would take more memory than the rows are worth."""
+    return episode.labels.numel() * episode.way > _DENSE
+
+
+def class_sums(episode: Support, rows: Tensor) -> Tensor:
+    """Weighted sum of the rows ``[E, S, D]`` of each class ``[E, N, D]``, without indicator rows."""
+    known = (episode.labels >= 0).unsqueeze(-1)  # [E, S, 1]
+    rows = torch.where(known, rows, torch.zeros_like(rows))
+    if episode.weights is not None:
+        rows = rows * episode.weights.unsqueeze(-1).to(rows)
+    place = episode.labels.clamp(min=0).long().unsqueeze(-1).expand_as(rows)
+    return rows.new_zeros(len(rows), episode.way, rows.shape[-1]).scatter_add(1, place, rows)
+
+
+def own_class(episode: Support, values: Tensor) -> Tensor:
+    """What each support row's class has of values of classes ``[E, N, D]``: ``[E, S, D]``; zeros for padding."""
+    place = episode.labels.clamp(min=0).long().unsqueeze(-1).expand(-1, -1, values.shape[-1])
+    return torch.where((episode.labels >= 0).unsqueeze(-1), values.gather(1, place), 0)
+
+
+def towards_class_means(episode: Support, share: float) -> Tensor:
+    """Support rows moved by a share of the way to the mean of their class ``[E, S, D]``; padding stays."""
+    if share == 0:
+        return episode.support
+    means, _ = class_means(episode)
+    known = (episode.labels >= 0).unsqueeze(-1)
+    return torch.where(known, torch.lerp(episode.support, own_class(episode, means), share), episode.support)
 
 
 def rows_of_classes(episode: Support) -> tuple[Tensor, Tensor]:

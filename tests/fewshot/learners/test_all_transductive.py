@@ -20,7 +20,12 @@ from fewshot import load_learner
 
 
 @pytest.mark.parametrize(
-    "spec", ["label-propagation", "soft-kmeans(scale=1.0)", "soft-kmeans(scale=1.0, queries=False, distractors=True)"]
+    "spec",
+    [
+        "label-propagation(shrinkage=0.0)",
+        "soft-kmeans(scale=1.0, validated=False)",
+        "soft-kmeans(scale=1.0, queries=False, distractors=True, validated=False)",
+    ],
 )
 def test_unlabelled_rows_are_used(spec: str) -> None:
     episode, _ = make([2, 2, 2], dim=5, episodes=3)

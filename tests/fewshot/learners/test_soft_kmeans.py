@@ -6,15 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import references.transductive as references
 from learner_checks import TRANSDUCTIVE, equals_transductive, same_alone_and_padded
+from learner_episodes import make
+
+from fewshot import load_learner
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "soft-kmeans": partial(references.rescaled, references.soft_kmeans, scale=10.0),
-    "soft-kmeans(scale=1.0)": references.soft_kmeans,
-    "soft-kmeans(steps=4, scale=0.2)": partial(references.soft_kmeans, steps=4, scale=0.2),
-    "soft-kmeans(distractors=True, scale=0.1, steps=2)": partial(
+    "soft-kmeans(validated=False)": partial(references.rescaled, references.soft_kmeans, scale=10.0),
+    "soft-kmeans(scale=1.0, validated=False)": references.soft_kmeans,
+    "soft-kmeans(steps=4, scale=0.2, validated=False)": partial(references.soft_kmeans, steps=4, scale=0.2),
+    "soft-kmeans(distractors=True, scale=0.1, steps=2, validated=False)": partial(
         references.soft_kmeans, distractors=True, scale=0.1, steps=2
     ),
     "soft-kmeans(queries=False, scale=1.0)": partial(references.soft_kmeans, queries=False),
@@ -30,3 +34,50 @@ def test_equals_the_numpy_reference(spec: str, shots: list[int]) -> None:
 @pytest.mark.parametrize("spec", REFERENCES)
 def test_batch_and_padding_change_nothing(spec: str) -> None:
     same_alone_and_padded(spec, 1e-7)
+
+
+def right(support: np.ndarray, labels: np.ndarray, query: np.ndarray, held: np.ndarray, move: bool) -> int:
+    """How many held-out rows are classified right, by means that moved with the queries or stayed."""
+    left = np.where(held, -1, labels)
+    asked = held & np.isin(labels, left[left >= 0])
+    found = references.means(support[left >= 0], left[left >= 0], 3)
+    if move:
+        logits = np.array([[-((row - mean) ** 2).sum() for mean in found.values()] for row in query])
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        for place, n in enumerate(found):
+            rows = support[left == n]
+            found[n] = (rows.sum(0) + shares[:, place] @ query) / (len(rows) + shares[:, place].sum())
+    best = [min(found, key=lambda n: float(((row - found[n]) ** 2).sum())) for row in support[asked]]
+    return int((np.array(best) == labels[asked]).sum())
+
+
+@pytest.mark.parametrize("shots", [[2, 2, 2], [5, 3, 1], [6, 6, 6]], ids=str)
+def test_means_move_unless_held_out_examples_speak_against_it(shots: list[int]) -> None:
+    moved_in = []
+    for offset in (0.0, 1.5):  # queries of other classes than the support's draw means away
+        episode, _ = make(shots, dim=4, episodes=6)
+        episode = episode.replace(query=episode.query + offset * episode.support[:, :1].sign())
+        found = load_learner("soft-kmeans(scale=1.0)")(episode)
+        for e in range(len(episode)):
+            support, labels, query = (part[e].numpy() for part in (episode.support, episode.labels, episode.query))
+            weights = np.linspace(1, 2, 4)
+            rank = np.array([
+                sum(other @ weights < row @ weights for other in support[labels == n])
+                for row, n in zip(support, labels, strict=True)
+            ])  # fmt: skip
+            folds = [rank % 4 == number for number in range(4)]
+            gain = sum(
+                right(support, labels, query, held, True) - right(support, labels, query, held, False) for held in folds
+            )
+            moved_in.append(gain >= 0)
+            alone = episode[e]
+            spec = f"soft-kmeans(scale=1.0, validated=False{', queries=False' if gain < 0 else ''})"
+            np.testing.assert_allclose(found[e], load_learner(spec)(alone)[0], rtol=1e-6, atol=1e-6)
+    assert any(moved_in) and (not all(moved_in) or shots == [5, 3, 1])
+
+
+def test_with_one_example_of_each_class_means_always_move() -> None:
+    episode, _ = make([1, 1, 1])
+    found, expected = (load_learner(spec)(episode) for spec in ("soft-kmeans", "soft-kmeans(validated=False)"))
+    assert (found == expected).all()
