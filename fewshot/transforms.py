@@ -83,7 +83,14 @@ class Transform(nn.Module):
 
 
 class L2(Transform):
-    """Scales each row to unit length: ``x / |x|``."""
+    """Scales each row to unit length: ``x / |x|``.
+
+    Example:
+        >>> import torch
+        >>> from fewshot import load_transform
+        >>> load_transform("l2")(torch.tensor([[[3.0, 4.0]]]), None)
+        tensor([[[0.6000, 0.8000]]])
+    """
 
     name = "l2"
     applies_to_text = True
@@ -102,6 +109,12 @@ class Power(Transform):
 
     Reference: Hu, Gripon, Pateux, "Leveraging the feature distribution in transfer-based few-shot learning",
     ICANN 2021, arXiv:2006.03806 (for non-negative features).
+
+    Example:
+        >>> import torch
+        >>> from fewshot import load_transform
+        >>> load_transform("power")(torch.tensor([[[4.0, -9.0]]]), None)
+        tensor([[[ 1.9990, -2.9990]]])
     """
 
     name = "power"
@@ -123,6 +136,16 @@ class Rescale(Transform):
 
     Features of any size then have a mean squared length of 1, so that steps, temperatures and penalties mean the same
     on all of them. What learners call ``"auto"`` is a number on features that are rescaled so.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Support
+        >>> from fewshot import load_transform
+        >>> rows = Support(torch.tensor([[[3.0, 4.0], [0.0, 2.0]]]), torch.tensor([[0, 1]]), way=2)
+        >>> rescale = load_transform("rescale")
+        >>> rescale(rows.support, rescale.adapt(rows))
+        tensor([[[ 0.5883,  0.3922],
+                 [-0.5883, -0.3922]]])
     """
 
     name = "rescale"
@@ -173,7 +196,18 @@ class _Fitted(Transform):
 
 
 class Centre(_Fitted):
-    """Subtracts the mean of the base data, or of the episode's support where none was given: ``x - mean``."""
+    """Subtracts the mean of the base data, or of the episode's support where none was given: ``x - mean``.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Support
+        >>> from fewshot import load_transform
+        >>> rows = Support(torch.tensor([[[3.0, 4.0], [0.0, 2.0]]]), torch.tensor([[0, 1]]), way=2)
+        >>> centre = load_transform("centre")
+        >>> centre(rows.support, centre.adapt(rows))
+        tensor([[[ 1.5000,  1.0000],
+                 [-1.5000, -1.0000]]])
+    """
 
     name = "centre"
     removes = ("offset",)
@@ -190,6 +224,16 @@ class CL2N(_Fitted):
 
     Reference: Wang, Chao, Weinberger, van der Maaten, "SimpleShot: revisiting nearest-neighbor classification
     for few-shot learning", 2019, arXiv:1911.04623.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Support
+        >>> from fewshot import load_transform
+        >>> rows = Support(torch.tensor([[[3.0, 4.0], [0.0, 2.0]]]), torch.tensor([[0, 1]]), way=2)
+        >>> cl2n = load_transform("cl2n")
+        >>> cl2n(rows.support, cl2n.adapt(rows))
+        tensor([[[ 0.8321,  0.5547],
+                 [-0.8321, -0.5547]]])
     """
 
     name = "cl2n"
@@ -205,6 +249,16 @@ class Standardise(_Fitted):
 
     Mean and standard deviation (of all rows, divided by their number) are those of the base data, or of the episode's
     support where none was given. A feature without any spread is only centred.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Support
+        >>> from fewshot import load_transform
+        >>> rows = Support(torch.tensor([[[3.0, 4.0], [0.0, 2.0]]]), torch.tensor([[0, 1]]), way=2)
+        >>> standardise = load_transform("standardise")
+        >>> standardise(rows.support, standardise.adapt(rows))
+        tensor([[[ 1.,  1.],
+                 [-1., -1.]]])
     """
 
     name = "standardise"
@@ -244,6 +298,14 @@ class Whiten(_Fitted):
 
     Args:
         shrinkage: share of the mean variance that is added to all directions.
+
+    Example:
+        >>> import torch
+        >>> from fewshot import load_learner
+        >>> base = torch.tensor([[3.0, 4.0], [0.0, 2.0], [2.0, 1.0]])  # rows of classes that are not tested
+        >>> learner = load_learner("whiten | prototypes").fit(base)
+        >>> learner.transforms[0].mean
+        tensor([1.6667, 2.3333])
     """
 
     name = "whiten"

@@ -28,6 +28,17 @@ class TCA(DomainAdapter):
 
     Reference: Pan, Tsang, Kwok, Yang, "Domain adaptation via transfer component analysis", IEEE Transactions on
     Neural Networks 22 (2011); as a linear map: Long, Wang, Ding, Sun, Yu, ICCV 2013.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "tca | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "tca"
@@ -66,6 +77,17 @@ class JDA(TCA):
         ValueError: an argument out of range.
 
     Reference: Long, Wang, Ding, Sun, Yu, "Transfer feature learning with joint distribution adaptation", ICCV 2013.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "jda | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "jda"

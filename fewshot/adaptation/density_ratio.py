@@ -29,6 +29,13 @@ class DensityRatio(InstanceWeights):
         ValueError: an argument out of range.
 
     Reference: Bickel, Brückner, Scheffer, "Discriminative learning under covariate shift", JMLR 10 (2009).
+
+    Example:
+        >>> import torch
+        >>> source, target = torch.linspace(0, 1, 6).view(1, 6, 1), torch.linspace(0.6, 1.1, 6).view(1, 6, 1)
+        >>> weights = DensityRatio(folds=2).weigh(source, torch.ones(1, 6, dtype=torch.bool), target)
+        >>> (weights > weights.mean()).tolist()  # rows near the target count for more
+        [[False, False, False, False, True, True]]
     """
 
     name = "density-ratio"
@@ -73,6 +80,13 @@ class KLIEP(InstanceWeights):
 
     Reference: Sugiyama, Nakajima, Kashima, von Bünau, Kawanabe, "Direct importance estimation with model selection
     and its application to covariate shift adaptation", NIPS 2007.
+
+    Example:
+        >>> import torch
+        >>> source, target = torch.linspace(0, 1, 6).view(1, 6, 1), torch.linspace(0.6, 1.1, 6).view(1, 6, 1)
+        >>> weights = KLIEP().weigh(source, torch.ones(1, 6, dtype=torch.bool), target)
+        >>> (weights > weights.mean()).tolist()  # rows near the target count for more
+        [[False, False, False, False, True, True]]
     """
 
     name = "kliep"

@@ -29,6 +29,13 @@ class KernelMeanMatching(InstanceWeights):
     Reference: Huang, Smola, Gretton, Borgwardt, Schölkopf, "Correcting sample selection bias by unlabeled data",
     NIPS 2006; acceleration: Beck, Teboulle, SIAM Journal on Imaging Sciences 2 (2009); O'Donoghue, Candès,
     "Adaptive restart for accelerated gradient schemes", 2015.
+
+    Example:
+        >>> import torch
+        >>> source, target = torch.linspace(0, 1, 6).view(1, 6, 1), torch.linspace(0.6, 1.1, 6).view(1, 6, 1)
+        >>> weights = KernelMeanMatching().weigh(source, torch.ones(1, 6, dtype=torch.bool), target)
+        >>> (weights > weights.mean()).tolist()  # rows near the target count for more
+        [[False, False, False, True, True, True]]
     """
 
     name = "kmm"

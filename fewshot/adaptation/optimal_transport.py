@@ -34,6 +34,17 @@ class OptimalTransport(DomainAdapter):
 
     Reference: Courty, Flamary, Tuia, Rakotomamonjy, "Optimal transport for domain adaptation", IEEE TPAMI 39 (2017),
     arXiv:1507.00504.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "optimal-transport | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "optimal-transport"

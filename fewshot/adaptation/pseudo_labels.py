@@ -29,6 +29,16 @@ class PseudoLabels(DomainAdapter):
 
     Reference: Lee, "Pseudo-label: the simple and efficient semi-supervised learning method for deep neural networks",
     ICML workshop on challenges in representation learning, 2013.
+
+    Example:
+        >>> import torch
+        >>> from episodes import CrossDomainSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> domains = torch.arange(len(digits)) % 2  # half of the rows lend labels to the other half
+        >>> sampler = CrossDomainSampler(digits.labels, domains, way=5, shot=1, query=10, unlabelled=10)
+        >>> results = evaluate(["prototypes", "pseudo-labels | prototypes"], digits, sampler, episodes=20)
+        >>> round(results["pseudo-labels | prototypes"].mean, 1)
+        0.8
     """
 
     name = "pseudo-labels"
@@ -91,6 +101,17 @@ class PrototypeAlignment(DomainAdapter):
 
     Reference: in the manner of Pan, Yao, Li, Wang, Ngo, Mei, "Transferrable prototypical networks for unsupervised
     domain adaptation", CVPR 2019, arXiv:1904.11227, on fixed features.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "prototype-alignment | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "prototype-alignment"

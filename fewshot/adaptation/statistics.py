@@ -18,6 +18,17 @@ class DomainCentre(DomainAdapter):
 
     The first thing to try: where a domain is a shift of all rows (another camera, another speaker), nothing more is
     needed.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "domain-centre | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "domain-centre"
@@ -42,6 +53,17 @@ class DomainStandardise(DomainAdapter):
     """Brings each feature to mean 0 and variance 1 in each domain by itself: ``(x - m) / s``.
 
     A feature that is constant in a domain is only centred there.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "domain-standardise | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "domain-standardise"
@@ -74,6 +96,17 @@ class CORAL(DomainAdapter):
         ValueError: `shrinkage` out of range.
 
     Reference: Sun, Feng, Saenko, "Return of frustratingly easy domain adaptation", AAAI 2016, arXiv:1511.05547.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "coral | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "coral"

@@ -32,6 +32,17 @@ class SubspaceAlignment(DomainAdapter):
 
     Reference: Fernando, Habrard, Sebban, Tuytelaars, "Unsupervised visual domain adaptation using subspace
     alignment", ICCV 2013.
+
+    Example:
+        >>> import torch
+        >>> from episodes import EpisodeSampler, load_dataset
+        >>> from fewshot import load_learner
+        >>> digits = load_dataset("digits")
+        >>> episode, targets = EpisodeSampler(digits.labels, way=5, shot=5, query=15).draw(count=20).episode(digits)
+        >>> moved = episode.with_query(episode.query + torch.linspace(0, 1, 64))  # other light
+        >>> found = [load_learner(spec)(moved).argmax(-1) for spec in ("logistic", "subspace-alignment | logistic")]
+        >>> [round((one == targets).float().mean().item(), 1) for one in found]
+        [0.7, 0.9]
     """
 
     name = "subspace-alignment"

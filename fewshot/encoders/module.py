@@ -44,9 +44,10 @@ class ModuleEncoder(Encoder):
     Raises:
         ValueError: unknown layer (the message suggests near ones) or pool.
 
-    >>> encoder = ModuleEncoder(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), layer="0")
-    >>> encoder.encode_images(torch.zeros(2, 3, 16, 16)).shape
-    torch.Size([2, 8])
+    Example:
+        >>> encoder = ModuleEncoder(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), layer="0")
+        >>> encoder.encode_images(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 8])
     """
 
     module: nn.Module

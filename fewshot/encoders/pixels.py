@@ -22,8 +22,9 @@ class Pixels(Encoder):
     Raises:
         ValueError: `grey` without `size`.
 
-    >>> Pixels().encode_images(torch.zeros(2, 1, 28, 28)).shape
-    torch.Size([2, 784])
+    Example:
+        >>> Pixels().encode_images(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 784])
     """
 
     def __init__(self, size: int | None = None, grey: bool = False) -> None:

@@ -33,8 +33,9 @@ class SmallNet(ModuleEncoder):
     Raises:
         ValueError: an unknown network, an argument that it does not take, or a checkpoint that does not fit.
 
-    >>> SmallNet("conv4", item_shape=(1, 28, 28)).dim
-    64
+    Example:
+        >>> SmallNet("conv4", item_shape=(1, 28, 28)).dim
+        64
     """
 
     def __init__(

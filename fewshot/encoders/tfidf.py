@@ -31,9 +31,10 @@ class TfidfEncoder(Encoder):
     Reference: Spärck Jones, "A statistical interpretation of term specificity and its application in retrieval",
     Journal of Documentation 28 (1972).
 
-    >>> encoder = TfidfEncoder(["a good film", "a bad film", "good sound"])
-    >>> encoder.encode_texts(["good good film", "unknown"]).shape
-    torch.Size([2, 10])
+    Example:
+        >>> encoder = TfidfEncoder(["a good film", "a bad film", "good sound"])
+        >>> encoder.encode_texts(["good good film", "unknown"]).shape
+        torch.Size([2, 10])
     """
 
     def __init__(self, model: str | Iterable[str], *, words: int = 20_000, pairs: bool = True) -> None:

@@ -30,6 +30,14 @@ class BDCSPN(Learner):
         shift_logits: score the moved queries, as the paper does; False: the queries as they came.
 
     Reference: Liu, Song, Qin, "Prototype rectification for few-shot learning", ECCV 2020, arXiv:1911.10713.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=1, query=15)
+        >>> results = evaluate(["prototypes", "bd-cspn"], digits, sampler, episodes=20)
+        >>> round(results["prototypes"].mean, 1), round(results["bd-cspn"].mean, 1)
+        (0.7, 0.8)
     """
 
     name: ClassVar[str] = "bd-cspn"

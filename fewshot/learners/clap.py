@@ -37,6 +37,15 @@ class CLAP(Learner):
 
     Reference: Silva-Rodríguez, Hajimiri, Ben Ayed, Dolz, "A closer look at the few-shot adaptation of large
     vision-language models", CVPR 2024, arXiv:2312.12730.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> CLAP()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "clap"

@@ -47,6 +47,15 @@ class CLIPAdapter(Learner):
 
     Reference: Gao et al., "CLIP-Adapter: better vision-language models with feature adapters", IJCV 2024,
     arXiv:2110.04544.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> CLIPAdapter()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "clip-adapter"

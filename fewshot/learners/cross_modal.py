@@ -47,6 +47,15 @@ class CrossModal(Learner):
 
     Reference: Lin, Yu, Kuang, Pathak, Ramanan, "Multimodality helps unimodality: cross-modal few-shot learning with
     multimodal models", CVPR 2023, arXiv:2301.06267.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> CrossModal()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "cross-modal"

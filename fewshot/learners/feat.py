@@ -31,6 +31,15 @@ class FEAT(Learner):
 
     Reference: Ye, Hu, Zhan, Sha, "Few-shot learning via embedding adaptation with set-to-set functions", CVPR 2020,
     arXiv:1812.03664.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> from fewshot import meta_train
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> trained = meta_train("feat", digits, sampler, steps=20, lr=0.01, progress=False).learner
+        >>> round(evaluate({"feat": trained}, digits, sampler, episodes=20)["feat"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "feat"

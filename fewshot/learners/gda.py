@@ -41,6 +41,15 @@ class GDA(Learner):
 
     Reference: Wang et al., "A hard-to-beat baseline for training-free CLIP-based adaptation", ICLR 2024,
     arXiv:2402.04087.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> GDA()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "gda"

@@ -50,6 +50,14 @@ class LabelPropagation(Learner):
     Reference: Zhou, Bousquet, Lal, Weston, Schölkopf, "Learning with local and global consistency",
     NeurIPS 2003; for few-shot episodes: Liu et al., "Learning to propagate labels: transductive propagation
     network for few-shot learning", ICLR 2019, arXiv:1805.10002.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=1, query=15)
+        >>> results = evaluate(["prototypes", "label-propagation"], digits, sampler, episodes=20)
+        >>> round(results["prototypes"].mean, 1), round(results["label-propagation"].mean, 1)
+        (0.7, 0.8)
     """
 
     name: ClassVar[str] = "label-propagation"

@@ -40,6 +40,14 @@ class LaplacianShot(Learner):
 
     Reference: Ziko, Dolz, Granger, Ben Ayed, "Laplacian regularized few-shot learning", ICML 2020,
     arXiv:2006.15486.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> results = evaluate(["laplacian-shot"], digits, sampler, episodes=20)
+        >>> round(results["laplacian-shot"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "laplacian-shot"

@@ -46,6 +46,14 @@ class LDA(Learner):
     Reference: Ledoit, Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal
     of Multivariate Analysis 2004; Chen, Wiesel, Eldar, Hero, "Shrinkage algorithms for MMSE covariance
     estimation", IEEE Transactions on Signal Processing 2010, arXiv:0907.4698.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> results = evaluate(["lda(shrinkage='oas')"], digits, sampler, episodes=20)
+        >>> round(results["lda(shrinkage='oas')"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "lda"

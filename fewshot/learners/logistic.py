@@ -56,10 +56,11 @@ class Logistic(Learner):
     Reference: Tian, Wang, Krishnan, Tenenbaum, Isola, "Rethinking few-shot image classification: a good
     embedding is all you need?", ECCV 2020, arXiv:2003.11539.
 
-    >>> from episodes import Episode
-    >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
-    >>> Logistic(C=10.0)(episode).softmax(-1)
-    tensor([[[0.8366, 0.1634]]])
+    Example:
+        >>> from episodes import Episode
+        >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
+        >>> Logistic(C=10.0)(episode).softmax(-1)
+        tensor([[[0.8366, 0.1634]]])
     """
 
     name: ClassVar[str] = "logistic"

@@ -49,6 +49,15 @@ class LPPlusPlus(Learner):
 
     Reference: Huang, Shakeri, Dolz, Boudiaf, Bahig, Ben Ayed, "LP++: a surprisingly strong linear probe for
     few-shot CLIP", CVPR 2024, arXiv:2404.02285.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> LPPlusPlus()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "lp++"

@@ -31,6 +31,16 @@ class MetaOptNet(Learner):
 
     Reference: Lee, Maji, Ravichandran, Soatto, "Meta-learning with differentiable convex optimization", CVPR
     2019, arXiv:1904.03758.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> from fewshot import meta_train
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> learner = "metaoptnet"
+        >>> training = meta_train(learner, digits, sampler, steps=3, lr=0.01, progress=False)
+        >>> round(evaluate({"metaoptnet": training.learner}, digits, sampler, episodes=20)["metaoptnet"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "metaoptnet"

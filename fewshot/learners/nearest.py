@@ -47,9 +47,10 @@ class Nearest(Learner):
     Reference: Cover, Hart, "Nearest neighbor pattern classification", IEEE Transactions on Information
     Theory 1967, doi:10.1109/TIT.1967.1053964.
 
-    >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
-    >>> Nearest(k=1)(episode).argmax(-1)
-    tensor([[0]])
+    Example:
+        >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
+        >>> Nearest(k=1)(episode).argmax(-1)
+        tensor([[0]])
     """
 
     name: ClassVar[str] = "nearest"

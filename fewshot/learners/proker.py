@@ -50,6 +50,15 @@ class ProKeR(Learner):
 
     Reference: Bendou, Ouasfi, Gripon, Boukhayma, "ProKeR: a kernel perspective on few-shot adaptation of large
     vision-language models", CVPR 2025, arXiv:2501.11175.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> ProKeR()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "proker"

@@ -34,10 +34,11 @@ class Prototypes(Learner):
     Reference: Snell, Swersky, Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017,
     arXiv:1703.05175.
 
-    >>> from fewshot import load_learner
-    >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[0.9, 0.1]]]), way=2)
-    >>> load_learner("prototypes")(episode).argmax(-1)
-    tensor([[0]])
+    Example:
+        >>> from fewshot import load_learner
+        >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[0.9, 0.1]]]), way=2)
+        >>> load_learner("prototypes")(episode).argmax(-1)
+        tensor([[0]])
     """
 
     name: ClassVar[str] = "prototypes"

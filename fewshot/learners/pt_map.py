@@ -44,6 +44,14 @@ class PTMAP(Learner):
 
     Reference: Hu, Gripon, Pateux, "Leveraging the feature distribution in transfer-based few-shot learning",
     ICANN 2021, arXiv:2006.03806.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=1, query=15)
+        >>> results = evaluate(["prototypes", "pt-map"], digits, sampler, episodes=20)
+        >>> round(results["prototypes"].mean, 1), round(results["pt-map"].mean, 1)
+        (0.7, 0.9)
     """
 
     name: ClassVar[str] = "pt-map"

@@ -49,9 +49,10 @@ class Ridge(Learner):
     Reference: Bertinetto, Henriques, Torr, Vedaldi, "Meta-learning with differentiable closed-form solvers",
     ICLR 2019, arXiv:1805.08136.
 
-    >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
-    >>> Ridge(alpha=1.0)(episode)
-    tensor([[[0.7500, 0.2500]]])
+    Example:
+        >>> episode = Episode(torch.eye(2)[None], torch.tensor([[0, 1]]), torch.tensor([[[1.0, 0.0]]]), way=2)
+        >>> Ridge(alpha=1.0)(episode)
+        tensor([[[0.7500, 0.2500]]])
     """
 
     name: ClassVar[str] = "ridge"

@@ -30,6 +30,15 @@ class ScaledPrototypes(Learner):
     Reference: Oreshkin, Rodríguez López, Lacoste, "TADAM: task dependent adaptive metric for improved few-shot
     learning", NeurIPS 2018, arXiv:1805.10123; Gidaris, Komodakis, "Dynamic few-shot visual learning without
     forgetting", CVPR 2018, arXiv:1804.09458.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> from fewshot import meta_train
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> trained = meta_train("scaled-prototypes", digits, sampler, steps=20, lr=0.01, progress=False).learner
+        >>> round(evaluate({"scaled-prototypes": trained}, digits, sampler, episodes=20)["scaled-prototypes"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "scaled-prototypes"

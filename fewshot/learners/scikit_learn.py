@@ -46,8 +46,9 @@ class SklearnLearner(Learner):
 
     Reference: Pedregosa et al., "Scikit-learn: machine learning in Python", JMLR 2011, arXiv:1201.0490.
 
-    >>> SklearnLearner("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": 1})
-    sklearn(estimator='sklearn.neighbors.KNeighborsClassifier', arguments={'n_neighbors': 1})
+    Example:
+        >>> SklearnLearner("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": 1})
+        sklearn(estimator='sklearn.neighbors.KNeighborsClassifier', arguments={'n_neighbors': 1})
     """
 
     name: ClassVar[str] = "sklearn"

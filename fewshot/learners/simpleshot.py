@@ -29,6 +29,14 @@ class SimpleShot(Pipeline):
 
     Reference: Wang, Chao, Weinberger, van der Maaten, "SimpleShot: revisiting nearest-neighbor classification
     for few-shot learning", 2019, arXiv:1911.04623.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> results = evaluate(["simpleshot"], digits, sampler, episodes=20)
+        >>> round(results["simpleshot"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "simpleshot"

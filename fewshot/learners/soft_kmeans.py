@@ -61,6 +61,14 @@ class SoftKMeans(Learner):
 
     Reference: Ren, Triantafillou, Ravi, Snell, Swersky, Tenenbaum, Larochelle, Zemel, "Meta-learning for
     semi-supervised few-shot classification", ICLR 2018, arXiv:1803.00676.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=1, query=15)
+        >>> results = evaluate(["prototypes", "soft-kmeans"], digits, sampler, episodes=20)
+        >>> round(results["prototypes"].mean, 1), round(results["soft-kmeans"].mean, 1)
+        (0.7, 0.8)
     """
 
     name: ClassVar[str] = "soft-kmeans"

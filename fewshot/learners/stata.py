@@ -33,6 +33,15 @@ class StatA(Learner):
 
     Reference: Zanella, Fuchs, De Vleeschouwer, Ben Ayed, "Realistic test-time adaptation of vision-language models",
     CVPR 2025, arXiv:2501.03729.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> StatA()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "stata"

@@ -37,6 +37,15 @@ class TaskRes(Learner):
 
     Reference: Yu, Lu, Jin, Chen, Wang, "Task residual for tuning vision-language models", CVPR 2023,
     arXiv:2211.10277.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> TaskRes()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "taskres"

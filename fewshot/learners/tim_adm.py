@@ -47,6 +47,14 @@ class TIMADM(Learner):
 
     Reference: Boudiaf, Masud, Rony, Dolz, Piantanida, Ben Ayed, "Transductive information maximization for
     few-shot learning", NeurIPS 2020, arXiv:2008.11297, section 3.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=1, query=15)
+        >>> results = evaluate(["prototypes", "tim-adm"], digits, sampler, episodes=20)
+        >>> round(results["prototypes"].mean, 1), round(results["tim-adm"].mean, 1)
+        (0.7, 0.8)
     """
 
     name: ClassVar[str] = "tim-adm"

@@ -50,6 +50,15 @@ class TipAdapter(Learner):
 
     Reference: Zhang et al., "Tip-Adapter: training-free adaption of CLIP for few-shot classification", ECCV 2022,
     arXiv:2207.09519.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> TipAdapter()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "tip-adapter"

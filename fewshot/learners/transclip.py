@@ -35,6 +35,15 @@ class TransCLIP(Learner):
 
     Reference: Zanella, Gérin, Ben Ayed, "Boosting vision-language models with transduction", NeurIPS 2024,
     arXiv:2406.01837.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> TransCLIP()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "transclip"

@@ -51,6 +51,15 @@ class ZeroShot(Learner):
     arXiv:2103.00020. An et al., "PerceptionCLIP: visual classification by inferring and conditioning on contexts",
     ICLR 2024, arXiv:2308.01313; Metzen et al., "AutoCLIP: auto-tuning zero-shot classifiers for vision-language
     models", TMLR 2024, arXiv:2309.16414.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> ZeroShot()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "zero-shot"

@@ -34,6 +34,15 @@ class ZLaP(Learner):
 
     Reference: Stojnić, Kalantidis, Tolias, "Label propagation for zero-shot classification with vision-language
     models", CVPR 2024, arXiv:2404.04072.
+
+    Example:
+        >>> import torch
+        >>> from episodes import Episode
+        >>> rows = torch.eye(3)[None]  # an example of each class, and the vector of its name
+        >>> query = torch.tensor([[[0.3, 0.7, 0.2]]])
+        >>> episode = Episode(rows, torch.tensor([[0, 1, 2]]), query, way=3, text=rows)
+        >>> ZLaP()(episode).argmax(-1)
+        tensor([[1]])
     """
 
     name: ClassVar[str] = "zlap"

@@ -83,6 +83,12 @@ class Conv4Front(NetFront):
         item_shape: ``(channels, height, width)`` of the pictures.
         channels: of every block.
         norm: ``"batch"``, ``"task"``, ``"group"`` or ``"none"``.
+
+    Example:
+        >>> from fewshot import load_learner
+        >>> learner = load_learner("conv4(item_shape=(1, 16, 16)) | prototypes")
+        >>> sum(weights.numel() for weights in learner.parameters())
+        111936
     """
 
     name: ClassVar[str] = "conv4"
@@ -100,6 +106,12 @@ class ResNet12Front(NetFront):
         item_shape: ``(channels, height, width)`` of the pictures.
         widths: channels of the blocks.
         drop: share that DropBlock takes.
+
+    Example:
+        >>> from fewshot import load_learner
+        >>> learner = load_learner("resnet12(item_shape=(1, 28, 28), widths=(4, 8, 16, 32)) | prototypes")
+        >>> sum(weights.numel() for weights in learner.parameters())
+        31720
     """
 
     name: ClassVar[str] = "resnet12"
@@ -121,6 +133,12 @@ class MLPFront(NetFront):
     Args:
         item_shape: ``(D,)``.
         widths: of its layers.
+
+    Example:
+        >>> from fewshot import load_learner
+        >>> learner = load_learner("mlp(item_shape=(64,), widths=(32,)) | prototypes")
+        >>> sum(weights.numel() for weights in learner.parameters())
+        2080
     """
 
     name: ClassVar[str] = "mlp"

@@ -41,8 +41,9 @@ class BackboneFront(NetFront):
     Reference: Hu, Li, Stühmer, Kim, Hospedales, "Pushing the limits of simple pipelines for few-shot learning",
     CVPR 2022, arXiv:2204.07305; Chen, Liu, Xu, Darrell, Wang, "Meta-Baseline", ICCV 2021, arXiv:2003.04390.
 
-    >>> BackboneFront("fewshot:conv4-omniglot").encoder_.dim
-    64
+    Example:
+        >>> BackboneFront("fewshot:conv4-omniglot").encoder_.dim
+        64
     """
 
     name: ClassVar[str] = "backbone"

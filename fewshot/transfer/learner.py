@@ -48,8 +48,10 @@ class Tuned(Learner):
     Raises:
         ValueError: an unknown encoder or strategy, or one that finds nothing to train.
 
-    >>> from fewshot import load_learner
-    >>> load_learner("tuned(encoder='timm:mobilenetv2_100', strategy='last(2)')")  # doctest: +SKIP
+    Example:
+        >>> from fewshot import load_learner
+        >>> load_learner("tuned(encoder='fewshot:conv4-omniglot', strategy='last(1)')")
+        tuned(encoder='fewshot:conv4-omniglot', strategy='last(1)')
     """
 
     name: ClassVar[str] = "tuned"

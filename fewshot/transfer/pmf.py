@@ -56,8 +56,9 @@ class PMF(Learner):
     external data and fine-tuning make a difference", CVPR 2022, arXiv:2204.07305. Their code leaves one shot untuned,
     as nothing is held out, and averages features before it normalises them.
 
-    >>> PMF(steps=20)
-    pmf(steps=20)
+    Example:
+        >>> PMF(steps=20)
+        pmf(steps=20)
     """
 
     name: ClassVar[str] = "pmf"

@@ -82,6 +82,16 @@ class MAML(Learner):
 
     Reference: Finn, Abbeel, Levine, "Model-agnostic meta-learning for fast adaptation of deep networks", ICML 2017,
     arXiv:1703.03400.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> from fewshot import meta_train
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> learner = "maml(net='mlp(widths=(32,))', item_shape=(64,), lr=0.5)"
+        >>> training = meta_train(learner, digits, sampler, steps=20, lr=0.01, progress=False)
+        >>> round(evaluate({"maml": training.learner}, digits, sampler, episodes=20)["maml"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "maml"

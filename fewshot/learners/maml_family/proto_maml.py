@@ -32,6 +32,16 @@ class ProtoMAML(MAML):
 
     Reference: Triantafillou et al., "Meta-Dataset: a dataset of datasets for learning to learn from few examples",
     ICLR 2020, arXiv:1903.03096.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> from fewshot import meta_train
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> learner = "proto-maml(net='mlp(widths=(32,))', item_shape=(64,), lr=0.01)"
+        >>> training = meta_train(learner, digits, sampler, steps=10, lr=0.01, progress=False)
+        >>> round(evaluate({"proto-maml": training.learner}, digits, sampler, episodes=20)["proto-maml"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "proto-maml"

@@ -18,9 +18,27 @@ class Reptile(Variant):
 
     In meta-training support and queries are learned from alike, as the paper has it; more inner steps are usual.
 
-    Arguments as for `Variant`.
+    Args:
+        net: as for `MAML`, like all the others.
+        way: classes N.
+        item_shape: of one row.
+        steps: in meta-training.
+        lr: of the inner loop.
+        test_steps: at test time; None: as in training.
+        test_lr: at test time; None: as in training.
+        strategy: ``"auto"``, ``"loop"`` or ``"vmap"``.
 
     Reference: Nichol, Achiam, Schulman, "On first-order meta-learning algorithms", 2018, arXiv:1803.02999.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> from fewshot import meta_train
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> learner = "reptile(net='mlp(widths=(64,))', item_shape=(64,), lr=0.5)"
+        >>> training = meta_train(learner, digits, sampler, steps=40, lr=0.02, progress=False)
+        >>> round(evaluate({"reptile": training.learner}, digits, sampler, episodes=20)["reptile"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "reptile"

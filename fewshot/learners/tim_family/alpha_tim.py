@@ -50,6 +50,14 @@ class AlphaTIM(EntropyDescent):
 
     Reference: Veilleux, Boudiaf, Piantanida, Ben Ayed, "Realistic evaluation of transductive few-shot
     learning", NeurIPS 2021, arXiv:2204.11181.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=1, query=15)
+        >>> results = evaluate(["prototypes", "alpha-tim"], digits, sampler, episodes=20)
+        >>> round(results["prototypes"].mean, 1), round(results["alpha-tim"].mean, 1)
+        (0.7, 0.8)
     """
 
     name: ClassVar[str] = "alpha-tim"

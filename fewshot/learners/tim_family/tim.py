@@ -36,6 +36,14 @@ class TIM(EntropyDescent):
 
     Reference: Boudiaf, Masud, Rony, Dolz, Piantanida, Ben Ayed, "Transductive information maximization for
     few-shot learning", NeurIPS 2020, arXiv:2008.11297.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=1, query=15)
+        >>> results = evaluate(["prototypes", "tim"], digits, sampler, episodes=20)
+        >>> round(results["prototypes"].mean, 1), round(results["tim"].mean, 1)
+        (0.7, 0.8)
     """
 
     name: ClassVar[str] = "tim"

@@ -31,6 +31,14 @@ class TransductiveFineTune(EntropyDescent):
 
     Reference: Dhillon, Chaudhari, Ravichandran, Soatto, "A baseline for few-shot image classification",
     ICLR 2020, arXiv:1909.02729.
+
+    Example:
+        >>> from episodes import EpisodeSampler, evaluate, load_dataset
+        >>> digits = load_dataset("digits")
+        >>> sampler = EpisodeSampler(digits.labels, way=5, shot=5, query=15)
+        >>> results = evaluate(["transductive-finetune"], digits, sampler, episodes=20)
+        >>> round(results["transductive-finetune"].mean, 1)
+        0.9
     """
 
     name: ClassVar[str] = "transductive-finetune"
