@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from torch import Tensor
 from episodes.answers import Answers
 from episodes.draw import Draw
 from episodes.episode import Episode
+from episodes.episode_map import hardest_and_typical, map_episode
 from episodes.identity import UnknownIdentityError, digest
 from episodes.metrics import METRICS, Metric
 from episodes.outliers import outlier_scores
 from episodes.predictions import Predictions
 from episodes.result import Result, recipe_hash
+from episodes.samplers.sampler import Sampler
 from episodes.setting import allowed, setting_of
 from episodes.source import Source
 
@@ -84,9 +86,17 @@ class Cell:
     @property
     def predictions(self) -> Predictions | None:
         """Predictions for the episodes done so far, where they are kept."""
-        if self.kept:
+        if len(self.kept) > 1:
             self.kept = [Predictions.joined(self.kept)]
         return self.kept[0] if self.kept else None
+
+    def draw_maps(self, sampler: Sampler) -> None:
+        """Add to predictions that are kept the maps of the hardest and of a typical episode."""
+        kept = self.predictions
+        if kept is not None:
+            chosen = hardest_and_typical(kept.accuracies())
+            maps = [map_episode(sampler.draw(number, 1).alone(), self.source) for number in chosen]
+            self.kept = [replace(kept, maps=maps)]
 
     def resume(self, scores: NDArray[np.float64], query_count: int | None, kept: Predictions | None) -> None:
         """Continue after the known episodes; where predictions are kept, after those with known predictions."""

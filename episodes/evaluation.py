@@ -7,8 +7,10 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import entry_points
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
 
 import numpy as np
@@ -130,6 +132,8 @@ def evaluate(
     try:
         with _evaluation_mode(todo):
             _run(todo, sampler, episodes, place, text, chunk, file, progress)
+        for cell in todo:
+            cell.draw_maps(sampler)
         finished = []
         for cell in cells:
             known_cell = file.finished(cell.key) if file is not None else None
@@ -294,8 +298,18 @@ def _evaluation(source: Source, sampler: Sampler, text: Tensor | None) -> dict[s
 
 def _environment(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-            "device": f"{device.type} ({name})", "threads": torch.get_num_threads()}  # fmt: skip
+    return {"python": platform.python_version(), **_versions(), "device": f"{device.type} ({name})",
+            "threads": torch.get_num_threads(), "date": datetime.now(timezone.utc).date().isoformat()}  # fmt: skip
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of this package and of those that scores are computed by, as far as they are installed."""
+    found = {}
+    for name in ("fewshot", "torch", "numpy", "scipy", "scikit-learn"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _name(learner: Learns | str) -> str:

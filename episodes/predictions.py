@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.episode_map import EpisodeMap, as_arrays, from_arrays, map_names
 from episodes.files import write_atomically
 from episodes.identity import digest_array
 from episodes.scores import BINS, LEAST_PROBABILITY
@@ -57,6 +58,7 @@ class Predictions:
         confidence: probability of that class, by softmax of the logits ``[P]``.
         log_likelihood: log-probability of the right class ``[P]``.
         class_names: of the dataset's classes.
+        maps: a hard and a typical episode in the plane, at most 400 rows of each.
     """
 
     counts: NDArray[np.int32]
@@ -66,6 +68,7 @@ class Predictions:
     confidence: NDArray[np.float32]
     log_likelihood: NDArray[np.float32]
     class_names: Sequence[str] = ()
+    maps: Sequence[EpisodeMap] = ()
 
     def __len__(self) -> int:
         """Number of episodes."""
@@ -120,7 +123,8 @@ class Predictions:
         """Those of the first episodes."""
         stop = int(self.counts[:episodes].sum())
         cut = {name: getattr(self, name)[:stop] for name in _DTYPES if name != "counts"}
-        return Predictions(counts=self.counts[:episodes], **cut, class_names=self.class_names)
+        maps = [one for one in self.maps if one.episode < episodes]
+        return Predictions(counts=self.counts[:episodes], **cut, class_names=self.class_names, maps=maps)
 
     def of_scores(self, scores: NDArray[np.float64], *, accuracies: bool) -> Predictions:
         """Those that belong to these scores of episodes.
@@ -155,12 +159,16 @@ class Predictions:
 
         arrays = self._arrays()
         metadata = {"key": key, "digest": _digest(arrays), "class_names": json.dumps(list(self.class_names))}
+        if self.maps:
+            drawn = as_arrays(self.maps)
+            arrays |= drawn
+            metadata["maps"] = _digest(drawn)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save(arrays, metadata))
 
     @staticmethod
     def joined(parts: Sequence[Predictions]) -> Predictions:
-        """Those of consecutive episodes as one."""
+        """Those of consecutive episodes as one, without maps."""
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
         return Predictions(**columns, class_names=parts[0].class_names)
 
@@ -186,6 +194,7 @@ def load_predictions(path: Path, key: str) -> Predictions:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in _DTYPES}
+            drawn = {name: file.get_tensor(name) for name in map_names()} if "maps" in metadata else {}
         names = json.loads(metadata.get("class_names", "[]"))
     except (SafetensorError, OSError, ValueError, RecursionError, TypeError, KeyError) as error:
         raise ValueError(f"{str(path)!r} is damaged ({error}); {remedy}") from None
@@ -195,7 +204,13 @@ def load_predictions(path: Path, key: str) -> Predictions:
     sound = sound and metadata.get("digest") == _digest(arrays) and isinstance(names, list)
     if not sound or {len(arrays[name]) for name in _DTYPES if name != "counts"} != {int(arrays["counts"].sum())}:
         raise ValueError(f"{str(path)!r} is damaged: its checksum is of other content; {remedy}")
-    return Predictions(**arrays, class_names=[str(name) for name in names])
+    try:
+        if drawn and metadata["maps"] != _digest(drawn):
+            raise ValueError("its checksum is of other maps")
+        maps = from_arrays(drawn) if drawn else []
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is damaged: {error}; {remedy}") from None
+    return Predictions(**arrays, class_names=[str(name) for name in names], maps=maps)
 
 
 def predictions_path(results: Path, key: str) -> Path:
@@ -204,4 +219,4 @@ def predictions_path(results: Path, key: str) -> Path:
 
 
 def _digest(arrays: dict[str, NDArray[Any]]) -> str:
-    return "".join(digest_array(arrays[name])[:8] for name in _DTYPES)
+    return "".join(digest_array(array)[:8] for array in arrays.values())

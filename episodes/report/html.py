@@ -13,8 +13,8 @@ from episodes.printable import printable
 from episodes.report.charts import bar, differences, shots
 from episodes.report.forest import forest
 from episodes.report.overview import best_of_tasks, same_episodes, standings, summary
-from episodes.report.queries import Budget, answers, check_pictures
-from episodes.report.recipes import as_json, citation, command, in_words, package_version
+from episodes.report.queries import Budget, answers, source_of
+from episodes.report.recipes import as_json, citation, command, days, in_words, package_version
 from episodes.report.rendering import drawn, render
 from episodes.report.svg import picture
 from episodes.report.tables import grids
@@ -35,7 +35,7 @@ def to_html(
         results: cells of any number of tasks.
         title: of the page.
         pictures: the source that was evaluated, as images, to show wrong answers of the hardest episodes where answers
-            were kept; None: they are named by row.
+            were kept; of several datasets a list; None: they are named by row.
         sections: further pages by their titles, each a whole HTML page, such as ``fewshot.inspect(...).html()``; they
             are shown in frames that run no scripts.
 
@@ -43,8 +43,8 @@ def to_html(
         ValueError: pictures of other classes than those of the answers.
     """
     cells = cells_of(results)
-    if pictures is not None:
-        check_pictures(pictures, cells)
+    given = [] if pictures is None else list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+    sources = {id(cell): source_of(cell, given) for cell in cells}
     groups = group_by_evaluation(cells)
     tasks = dict(zip((group[0].evaluation_key for group in groups), task_names([g[0] for g in groups]), strict=True))
     names = dict(zip(map(id, cells), learner_names(cells), strict=True))
@@ -64,6 +64,7 @@ def to_html(
     order = [standings(table) for table in tables]
     budget = Budget()
     kept = [cell for cell in cells if cell.kept is not None]
+    detailed = _detailed(kept)
     found = differences(cells, order[0][0].learner if order and order[0] else None)
     return render(
         "report.html", title=printable(title), tables=tables, standings=order,
@@ -71,13 +72,23 @@ def to_html(
         charts=[drawn(one) for one in shots(cells)],
         forests={part: [{**one, "chart": drawn(one["chart"])} for one in found[part]] for part in found},
         encoders=_encoders(cells),
-        answers=[answers(cell, called(cell), pictures, budget) for cell in kept[:_DETAILED]],
-        undetailed=len(kept[_DETAILED:]), sections=dict(sections or {}),
+        answers=[answers(cell, called(cell), sources[id(cell)], budget) for cell in detailed],
+        undetailed=len(kept) - len(detailed), sections=dict(sections or {}),
         recipes=[{"name": called(cell), "key": cell.key, "words": in_words(cell), "text": as_json(cell),
                   "command": command(cell)}
                  for cell in cells],
-        version=package_version(), today=date.today().isoformat(), citation=citation(),
+        version=package_version(), days=days(cells), today=date.today().isoformat(), citation=citation(),
     )  # fmt: skip
+
+
+def _detailed(cells: list[Result]) -> list[Result]:
+    """As many as a page shows in detail: the best learner of every task before the second one of any."""
+    places: dict[int, int] = {}
+    for group in group_by_evaluation(cells):
+        best = sorted(group, key=lambda cell: cell.mean, reverse=group[0].metric.higher_is_better)
+        places |= {id(cell): place for place, cell in enumerate(best)}
+    chosen = {id(cell) for cell in sorted(cells, key=lambda cell: places[id(cell)])[:_DETAILED]}
+    return [cell for cell in cells if id(cell) in chosen]
 
 
 def _encoders(cells: list[Result]) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ def line_chart(
     def up(value: float) -> float:
         return bottom - (bottom - top) * (value - low) / ((high - low) or 1.0)
 
-    parts = [text(title, 2, 15, class_="head")] if title else []
+    parts = [text(shortened(title, 0.88 * width), 2, 15, class_="head")] if title else []
     parts.append(text(heading, 2, 15.0 + 20 * bool(title), class_="soft"))
     for value in ticks(low, high):
         parts.append(tag("path", d=f"M{left:.0f} {up(value):.1f}H{right:.0f}", class_="grid"))

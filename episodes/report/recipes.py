@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -37,9 +38,19 @@ def in_words(cell: Result) -> list[str]:
             f"{many} of {embedding.get('dataset')}, embedded by {embedding.get('encoder')} "
             f"in {embedding.get('precision')}."
         )
-    versions = ", ".join(f"{name} {value}" for name, value in cell.environment.items())
-    said.append(f"Computed in {cell.seconds:.1f} s{f' with {versions}' if versions else ''}.")
+    day = cell.environment.get("date")
+    versions = ", ".join(f"{name} {value}" for name, value in cell.environment.items() if name != "date")
+    when = f" on {day}" if day else ""
+    said.append(f"Computed{when} in {cell.seconds:.1f} s{f' with {versions}' if versions else ''}.")
     return [printable(sentence) for sentence in said]
+
+
+def days(cells: Sequence[Result]) -> str:
+    """When results were computed, as far as they say: ``on 2026-11-26``, or from the first day to the last."""
+    known = sorted({str(cell.environment["date"]) for cell in cells if "date" in cell.environment})
+    if len(known) < 2:
+        return printable(f"on {known[0]}") if known else ""
+    return printable(f"from {known[0]} to {known[-1]}")
 
 
 def command(cell: Result) -> str:

@@ -190,7 +190,8 @@ class FewShotClassifier(AnsweringEstimator):
             if y is not None or reset:
                 y = as_labels(y)
                 check_consistent_length(items, y)
-            rows = embed_items(items, self.encoder_, self.cache, self.device, asked=y is None and not reset)
+            asked, labels = y is None and not reset, None if y is None else y.tolist()
+            rows = embed_items(items, self.encoder_, self.cache, self.device, asked=asked, labels=labels)
             self._seen = seen_as(items) if reset else self._seen
             return rows, y, item_names(items)
         X = check_array(X, self.learner_)

@@ -102,7 +102,13 @@ def item_names(items: StoredSource) -> list[str | None]:
 
 
 def embed_items(
-    items: StoredSource, encoder: Any, cache: Any, device: torch.device | str, *, asked: bool = False
+    items: StoredSource,
+    encoder: Any,
+    cache: Any,
+    device: torch.device | str,
+    *,
+    asked: bool = False,
+    labels: Sequence[Any] | None = None,
 ) -> np.ndarray:
     """Features of the items ``[n, D]``, float32, each computed once.
 
@@ -112,6 +118,7 @@ def embed_items(
         cache: as for `embed`.
         device: as for `embed`.
         asked: they are to be answered, not learned from; then a few are computed without the cache.
+        labels: of examples to learn from ``[n]``, to warn of the same content in two classes or twice in one.
 
     Raises:
         ValueError: an item cannot be read; the message names it.
@@ -119,12 +126,17 @@ def embed_items(
     from fewshot.embedding import embed
     from fewshot.embedding.embed_dataset import embed_few
     from fewshot.embedding.plan import UnreadableItemError
+    from fewshot.embedding.twins import warn_of_twins
 
     try:
         if asked and len(items) <= _FEW:
             features = embed_few(items, encoder, device)
         else:
-            features = as_float(embed(items, encoder, cache=cache, device=device).features).cpu()
+            embedded = embed(items, encoder, cache=cache, device=device)
+            features = as_float(embedded.features).cpu()
+            if labels is not None and embedded.report["duplicates"]:
+                names = item_names(items)
+                warn_of_twins(embedded.keys[:, 0], labels, lambda row: names[row] or items.describe(row), within=True)
     except UnreadableItemError as error:  # every row of X needs an answer, so none is skipped here
         raise ValueError(f"{error.reason} Repair it, or leave it out of X.") from error
     if encoder.domain is not None and tower_of(items) == "images":

@@ -310,9 +310,11 @@ class ZeroShotClassifier(WordedEstimator):
             self._seen = seen_as(items) if reset else self._seen
             if self.encoder_.pairs:
                 return self._pair_scores(items)
-            return embed_items(items, self.encoder_, self.cache, self.device, asked=not reset).astype(np.float32)
+            labels = None if y is None or self.multi_label else as_labels(y).tolist()
+            rows = embed_items(items, self.encoder_, self.cache, self.device, asked=not reset, labels=labels)
+            return rows.astype(np.float32)
         refuse_missing(X)
-        rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         width = self.text_.shape[1] if hasattr(self, "_adapted") else self.encoder_.dim
         if width is not None and rows.shape[1] != width:
             raise ValueError(f"X has {rows.shape[1]} features, but {self.encoder_.name!r} gives {width}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,19 +119,6 @@ def read_target(places: list[str], texts: str | None, column: str | None, encode
 def takes(encoder: Any, kind: str) -> bool:
     """Whether an encoder takes such items; recordings are pictures for encoders of images."""
     return bool(encoder.encodes(kind) or (kind == "sounds" and encoder.encodes("images")))
-
-
-def warn_of_twins(examples: Examples) -> None:
-    """Say which items stand in two classes with the very same content."""
-    classes: dict[str, dict[Any, str]] = defaultdict(dict)
-    for item, label, name in zip(examples.items, examples.labels, examples.names, strict=True):
-        classes[content_digest(item)].setdefault(label, name)
-    twins = [found for found in classes.values() if len(found) > 1]
-    for found in twins[:3]:
-        shown = " and ".join(f"{label!r} ({name})" for label, name in found.items())
-        print(f"warning: the same content is labelled {shown}", file=sys.stderr)
-    if len(twins) > 3:
-        print(f"warning: and {len(twins) - 3} more are in two classes", file=sys.stderr)
 
 
 def content_digest(item: Any) -> str:

@@ -52,13 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fit, say how good it will be, save."""
-    from fewshot.cli.examples import read_examples, warn_of_tuned_rows, warn_of_twins
+    from fewshot.cli.examples import read_examples, warn_of_tuned_rows
 
     out = Path(options.out)
     if options.data is None:
         return _without_examples(options, out)
     examples = read_examples(options.data, options.path_column, options.text_column, options.label_column)
-    warn_of_twins(examples)
     classes = sorted(set(examples.labels), key=str)
     if not options.quiet:
         counts = sorted(examples.labels.count(name) for name in classes)

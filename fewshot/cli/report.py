@@ -17,8 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="one self-contained page")
     parser.add_argument("--title", default="Few-shot results", help="of the page")
     parser.add_argument(
-        "--pictures", metavar="DATA", help="the images that were evaluated, to show wrong answers on --html"
-    )
+        "--pictures", nargs="+", metavar="DATA",
+        help="the images that were evaluated, to show wrong answers on --html; of several datasets, each",
+    )  # fmt: skip
     parser.add_argument(
         "--inspect", nargs="+", metavar=("ENCODER", "TUNED"),
         help="what each stage of an encoder makes of --pictures, as a section of --html; also after fine-tuning",
@@ -38,13 +39,15 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--pictures are shown on the page; say where: --html FILE.")
     if options.inspect and not options.pictures:
         raise ValueError("--inspect looks at pictures, on the page; give --pictures DATA and --html FILE.")
+    if options.inspect and len(options.pictures) > 1:
+        raise ValueError("--inspect looks at one dataset; give one in --pictures.")
     if len(options.inspect or ()) > 2:
         raise ValueError("--inspect takes an encoder, and a folder that `fewshot finetune` wrote from it.")
 
     def page(held: Any) -> str:
         from episodes import load_dataset
 
-        pictures = load_dataset(options.pictures) if options.pictures else None
+        pictures = [load_dataset(name) for name in options.pictures or ()]
         return to_html(held, options.title, pictures=pictures, sections=_inside(options, pictures))
 
     for path, make in ((options.html, page), (options.csv, to_csv), (options.latex, to_latex)):
@@ -66,5 +69,5 @@ def _inside(options: argparse.Namespace, pictures: Any) -> dict[str, str]:
 
     encoder = load_encoder(options.inspect[0])
     after = load_tuned(options.inspect[1], encoder) if len(options.inspect) == 2 else None
-    found = inspect(encoder, pictures, after, progress=False)
+    found = inspect(encoder, pictures[0], after, progress=False)
     return {f"Inside {encoder.name}": found.html()}

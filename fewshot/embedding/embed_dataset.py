@@ -26,6 +26,7 @@ from fewshot.embedding.forward import BatchSize
 from fewshot.embedding.loading import batches
 from fewshot.embedding.plan import Augment, Plan, Work
 from fewshot.embedding.settings import Settings
+from fewshot.embedding.twins import warn_of_twins
 from fewshot.embedding.workers import Job, by_engine
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def embed(
     plan = settings.plan(source, model)
     if settings.stop_at_failure:
         plan.refuse_failures()
-    _warn_of_twins(plan)
+    _say_twins(plan)
 
     with _opened(cache) as store:
         forward = fastest_forward(settings, model, source, plan, store)
@@ -231,25 +232,13 @@ def _complete(
     )
 
 
-def _warn_of_twins(plan: Plan) -> None:
+def _say_twins(plan: Plan) -> None:
     """Say which content has labels of several classes."""
-    if not plan.duplicates:
-        return
-    labels = plan.source.labels.numpy()
-    readable = np.ones(len(labels), dtype=bool)
-    readable[list(plan.failures)] = False
-    rows = np.flatnonzero(readable)
-    keys = np.ascontiguousarray(plan.keys[rows, 0]).view("V16").reshape(-1)
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    twins = rows[first[group]]  # the first row of the same content
-    differ = np.flatnonzero(labels[rows] != labels[twins])
-    if len(differ):
-        row, twin, names = int(rows[differ[0]]), int(twins[differ[0]]), plan.source.class_names
-        _LOG.warning(
-            "rows of %r with the content of a row of another class: %d, the first %s (%r), as %s (%r).",
-            plan.source.name, len(differ), plan.source.describe(row), names[labels[row]],
-            plan.source.describe(twin), names[labels[twin]],
-        )  # fmt: skip
+    if plan.duplicates:
+        readable = np.setdiff1d(np.arange(len(plan.source)), list(plan.failures))
+        names, labels = plan.source.class_names, plan.source.labels[torch.from_numpy(readable)].tolist()
+        shown = [names[label] for label in labels]
+        warn_of_twins(plan.keys[readable, 0], shown, lambda row: plan.source.describe(int(readable[row])))
 
 
 @contextmanager

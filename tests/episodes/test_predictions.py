@@ -11,6 +11,7 @@ import torch
 from sklearn import metrics as sklearn_metrics
 
 from episodes import EpisodeSampler, OpenSetSampler, Results, TensorSource, VariableSampler, evaluate
+from episodes.episode_map import as_arrays
 from episodes.predictions import Predictions, load_predictions, predictions_path
 
 NAMES = [f"class {c}" for c in range(8)]
@@ -35,7 +36,13 @@ def stopped(episode):  # type: ignore[no-untyped-def]
 
 
 def equal(a: Predictions, b: Predictions) -> bool:
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(Predictions))
+    names = [f.name for f in dataclasses.fields(Predictions) if f.name != "maps"]
+    drawn = [as_arrays(one.maps) if one.maps else {} for one in (a, b)]
+    return (
+        all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
+        and drawn[0].keys() == drawn[1].keys()
+        and all(np.array_equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
+    )
 
 
 @pytest.mark.parametrize("kind", [EpisodeSampler, OpenSetSampler, VariableSampler])

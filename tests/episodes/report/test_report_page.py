@@ -16,8 +16,9 @@ from episodes.report import to_html, to_latex, to_text
 from episodes.report.charts import bar, differences, reliability, shots
 from episodes.report.forest import Bar, forest
 from episodes.report.line_chart import line_chart
+from episodes.report.map_chart import map_chart
 from episodes.report.overview import best_of_tasks, same_episodes, standings, summary
-from episodes.report.queries import confusion, hardest_episodes
+from episodes.report.queries import Budget, confusion, shown_episodes
 from episodes.report.svg import picture, shortened, text, ticks
 from episodes.report.tables import grids
 
@@ -148,21 +149,71 @@ def test_answers_show_confusions_and_hardest_episodes(answered: tuple[Results, T
     np.add.at(counts, (kept.targets, kept.predicted), 1)
     shares = np.array([[value for value, _, _ in row] for _, row in whole["rows"]])
     np.testing.assert_allclose(shares, counts / counts.sum(1, keepdims=True))
-    from episodes.report.queries import Budget
-
-    hardest = hardest_episodes(results.cells[0], kept, pictures, Budget())
+    hardest = shown_episodes(results.cells[0], kept, pictures, Budget())
     assert hardest[0]["accuracy"] == kept.accuracies().min()
     start = int(kept.counts[: hardest[0]["number"]].sum())
     own = range(start, start + int(kept.counts[hardest[0]["number"]]))
     wrong = {int(kept.rows[q]) for q in own if kept.predicted[q] != kept.targets[q]}
     assert {one["row"] for one in hardest[0]["wrong"]} <= wrong and wrong
     assert hardest[0]["wrong"][0]["picture"].startswith("data:image/jpeg;base64,")
-    assert hardest_episodes(results.cells[0], kept, pictures, Budget(0))[0]["wrong"][0]["picture"] == ""
+    full = shown_episodes(results.cells[0], kept, pictures, Budget(0))[0]
+    assert full["wrong"][0]["picture"] == "" and full["map"] is None
     ElementTree.fromstring(reliability(kept))
     page = to_html(results, pictures=pictures)
     assert "&lt;owl&gt;" in page and "<owl>" not in page and page.count("data:image/jpeg") >= 3
     with pytest.raises(ValueError, match=r"the pictures are of classes \['a', 'b', 'c'\]"):
         to_html(results, pictures=TensorSource(pictures.features, pictures.labels, ["a", "b", "c"]))
+
+
+def test_a_hard_and_a_typical_episode_are_drawn(answered: tuple[Results, TensorSource]) -> None:
+    (result,) = answered[0].cells
+    kept = result.predictions
+    shown = shown_episodes(result, kept, None, Budget())
+    drawn = {one.episode: one for one in kept.maps}
+    assert [one["number"] for one in shown if one["map"]] == list(drawn)
+    assert shown[-1]["typical"] and abs(shown[-1]["accuracy"] - np.median(result.scores)) < 0.1
+    first = drawn[shown[0]["number"]]
+    root = ElementTree.fromstring(map_chart(first, kept, {0: 1}))
+    marks = [mark for mark in root.iter() if mark.get("class", "").split(" ")[0] in ("ring", "dot", "cross")]
+    kinds = [mark.get("class", "").split(" ")[0] for mark in marks]
+    start = int(kept.counts[: first.episode].sum())
+    wrong = int((kept.predicted != kept.targets)[start : start + int(kept.counts[first.episode])].sum())
+    assert kinds.count("ring") == 3 and kinds.count("cross") == wrong > 0
+    assert kinds.count("dot") == 15 - wrong + 3  # and the legend
+    assert all(0 <= float(mark.get("cx", 0)) <= 440 for mark in marks)
+    titles = [mark.findtext("title") or "" for mark in marks]
+    assert sum("wrongly answered" in title for title in titles) == wrong
+    page = to_html(answered[0])
+    assert "crosses: wrong ones" in page and "principal components" in page and "<owl>" not in page
+
+
+def test_pictures_of_several_datasets(answered: tuple[Results, TensorSource]) -> None:
+    results, pictures = answered
+    other = TensorSource(pictures.features, pictures.labels, ["a", "b", "c"])
+    features = TensorSource(pictures.features.float().flatten(1), pictures.labels, ["a", "b", "c"], name="other")
+    more = evaluate("nearest", features, EpisodeSampler(pictures.labels, 3, 1, 5), episodes=5, keep_predictions=True)
+    page = to_html([*results.cells, *more.cells], pictures=[other, pictures])
+    assert page.count("data:image/jpeg") > to_html(results, pictures=pictures).count("data:image/jpeg")
+    with pytest.raises(ValueError, match="give every dataset that was evaluated"):
+        to_html([*results.cells, *more.cells], pictures=pictures)
+
+
+def test_the_best_of_each_task_are_shown_in_detail() -> None:
+    from episodes.report.html import _detailed
+
+    cells = [cell(name, level, shot=shot) for shot in range(1, 21) for name, level in (("low", 4), ("high", 7))]
+    chosen = _detailed(cells)
+    assert [one.shot for one in chosen if one.learner == "high"] == list(range(1, 21)) and len(chosen) == 24
+
+
+def test_dates_are_said() -> None:
+    from dataclasses import replace
+
+    cells = [replace(cell("a", 4, shot=n), environment={"date": f"2026-11-2{n}", "torch": "2.9"}) for n in (1, 5)]
+    page = to_html(cells)
+    assert "Computed from 2026-11-21 to 2026-11-25; page written on 20" in page
+    assert "Computed on 2026-11-21 in 0.0 s with torch 2.9." in page
+    assert '<p class="note">Page written on 20' in to_html([cell("a", 4)])
 
 
 def test_how_results_came_about_and_how_to_cite_them() -> None:

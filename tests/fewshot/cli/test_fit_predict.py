@@ -123,13 +123,15 @@ def test_further_examples_and_classes(photos: Path, capsys: pytest.CaptureFixtur
     assert "leave out --learner" in capsys.readouterr().err
 
 
-def test_what_looks_mislabelled_is_listed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_looks_mislabelled_is_listed(
+    photos: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copy("photos/star/0.png", "photos/heart/wrong.png")
     assert fit("--json") == 0
-    out = capsys.readouterr()
-    suspects = json.loads(out.out)["suspects"]
+    suspects = json.loads(capsys.readouterr().out)["suspects"]
     assert "heart/wrong.png" in [row["item"] for row in suspects]
-    assert "the same content is labelled 'heart' (heart/wrong.png) and 'star' (star/0.png)" in out.err
+    said = "the same content is labelled 'heart' (photos/heart/wrong.png) and 'star' (photos/star/0.png)."
+    assert said in [record.getMessage() for record in caplog.records]
 
 
 def test_texts_from_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
