@@ -350,7 +350,7 @@ class Flattened(nn.Module):
 def test_channels_last_in_memory_are_the_same_training(prefix: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, seen = {}, {}
     for gains in (True, False):
-        monkeypatch.setattr("fewshot.transfer.tuning.gains_by_channels_last", lambda _, gains=gains: gains)
+        monkeypatch.setattr("fewshot.runtimes.memory_order.gains_by_channels_last", lambda _, gains=gains: gains)
         order = seen.setdefault(gains, set())
         network = mobilenet()
         network.module.blocks[5][0].conv_pw.register_forward_pre_hook(
@@ -365,7 +365,7 @@ def test_channels_last_in_memory_are_the_same_training(prefix: bool, monkeypatch
 def test_a_network_that_needs_its_channels_first_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
     for gains in (True, False):
-        monkeypatch.setattr("fewshot.transfer.tuning.gains_by_channels_last", lambda _, gains=gains: gains)
+        monkeypatch.setattr("fewshot.runtimes.memory_order.gains_by_channels_last", lambda _, gains=gains: gains)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             network = ModuleEncoder(Flattened())
