@@ -67,7 +67,9 @@ def onnx_computation(
     if content is None:
         reason = exports.refusal(key) if key is not None and exports is not None else None
         if reason is not None and exports is not None:
-            raise UnavailableError(f"{reason} (as found before; remove {exports.folder / f'{key}.refused'} to try again)")
+            raise UnavailableError(
+                f"{reason} (as found before; remove {exports.folder / f'{key}.refused'} to try again)"
+            )
         try:
             content = _exported(graph, encoder, kind, items)
             run, found = _opened(runtime, content, graph, base, kind, items, threads)
