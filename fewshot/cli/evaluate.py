@@ -11,8 +11,8 @@ from typing import Any
 from fewshot.cli.options import (
     add_dataset,
     add_device,
-    add_runtime,
     add_prompts,
+    add_runtime,
     add_seed,
     load_source,
     read_dataset,
