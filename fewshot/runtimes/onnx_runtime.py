@@ -29,8 +29,8 @@ def onnx_computation(
     """An encoder's network by ONNX Runtime, float32, on as many threads as torch has.
 
     The graph is exported once per fingerprint, versions of exporter and operators, and kind and shape of the items, and
-    kept with the cache. Before it is used, in each process, its features of the control items, all at once and the first
-    alone, are compared with torch's: a cosine of at least 0.99999, and no feature further off than 0.001 of the
+    kept with the cache. Before it is used, in each process, its features of the control items, all at once and the
+    first alone, are compared with torch's: a cosine of at least 0.99999, and no feature further off than 0.001 of the
     largest of its row. It was traced with other items, so that nothing depends on those it is compared on.
 
     Args:
