@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, default=SHARED / "imagenet_samples" / "short256")
     weights = SHARED / "backbones" / "timm_mobilenetv2_100_same_imagenet_tf2.safetensors"
     parser.add_argument("--weights", type=Path, default=weights, help="of MobileNetV2")
-    parser.add_argument("--texts", type=Path, default=SHARED / "text" / "banking77" / "test.csv")
+    parser.add_argument("--texts", type=Path, default=SHARED / "text" / "banking77" / "banking_data" / "test.csv")
     parser.add_argument("--items", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runtimes", nargs="+", default=["torch", "onnx", "auto"])

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", metavar="DIR", help="for audit: where the dataset lies on disk")
     parser.add_argument("--sample", type=int, default=256, metavar="N", help="for audit: rows to compare (256)")
     parser.add_argument("--precision", default="auto", help="for audit: as it was given to fewshot embed")
+    parser.add_argument("--runtime", default="auto", help="for audit: as it was given to fewshot embed")
     parser.add_argument("--storage", default="float16", help="for audit: as it was given to fewshot embed")
     parser.add_argument("--max-bytes", type=_bytes, metavar="SIZE", help="prune to this size: 500MB, 10GB")
     parser.add_argument("--older-than", type=_days, metavar="AGE", help="prune what was not used for: 12h, 30d, 8w")
@@ -103,7 +104,7 @@ def _audit(cache: EmbeddingCache, options: argparse.Namespace) -> Audit:
     source = load_dataset(options.id, **({"root": options.root} if options.root else {}))
     return audit(
         source, options.encoder or "pixels", cache=cache, sample=options.sample, precision=options.precision,
-        storage=options.storage,
+        storage=options.storage, runtime=options.runtime,
     )  # fmt: skip
 
 

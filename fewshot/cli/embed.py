@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from fewshot.cli.options import add_dataset, add_device, default_encoder, read_dataset
+from fewshot.cli.options import add_dataset, add_device, add_runtime, default_encoder, read_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_dataset(parser)
     add_device(parser)
+    add_runtime(parser)
     parser.add_argument("--batch-size", type=int, metavar="N", help="items per forward pass (default: automatic)")
     parser.add_argument(
         "--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of the forward pass"
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         source, options.encoder or default_encoder(source),
         cache=EmbeddingCache(options.cache) if options.cache else None, device=options.device, engine=engine,
         batch_size=options.batch_size or "auto", precision=options.precision, storage=options.storage,
+        runtime=options.runtime,
         on_error="skip" if options.skip_damaged else "raise", progress=not options.quiet,
     )  # fmt: skip
     if options.json:

@@ -12,6 +12,7 @@ from fewshot.cli.options import (
     add_dataset,
     add_device,
     add_prompts,
+    add_runtime,
     add_seed,
     load_source,
     read_dataset,
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object per cell instead of a table")
     add_seed(parser)
     add_device(parser)
+    add_runtime(parser)
 
 
 def run(options: argparse.Namespace) -> int:

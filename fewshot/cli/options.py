@@ -72,6 +72,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", type=_device, help="auto, cpu, cuda, cuda:1, mps (default auto)")
 
 
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """``--runtime``: what computes the encoder's network."""
+    parser.add_argument(
+        "--runtime", default="auto", choices=("auto", "torch", "compile", "onnx"),
+        help="what computes the encoder; auto: as its spec says (runtime='onnx'), else what is measured faster",
+    )  # fmt: skip
+
+
 def _device(name: str) -> str:
     if name.lower() in ("gpu", "nvidia", "apple", "metal"):
         raise argparse.ArgumentTypeError(f"{name!r} is no device; write cuda (NVIDIA), mps (Apple), cpu or auto")
@@ -146,7 +154,7 @@ def load_source(options: argparse.Namespace) -> Any:
     encoder = options.encoder or default_encoder(source)
     embedded = embed(
         source, encoder, cache=cache, device=options.device, progress=not options.quiet,
-        on_error="skip" if options.skip_damaged else "raise",
+        on_error="skip" if options.skip_damaged else "raise", runtime=getattr(options, "runtime", "auto"),
     )  # fmt: skip
     if not options.quiet:
         report = embedded.report

@@ -123,7 +123,7 @@ class Settings:
             "encoder": identity, "kind": tower_of(source), "precision": forward.precision,
             "dim": encoder.dim or int(forward(first_input(source, encoder)).shape[1]),
             "storage": self.storage, "augment": _describe_augmentation(self._augmentation),
-            **({"runtime": forward.runtime} if forward.network is not None and not forward.network.shares_space else {}),
+            **({} if forward.network is None or forward.network.shares_space else {"runtime": forward.runtime}),
         }  # fmt: skip
 
     @property

@@ -41,6 +41,11 @@ def in_best_precision(
         identity: digest of the encoder's fingerprint; None: it has none, so that no answer could be kept for it.
     """
     tower = tower_of(source)
+    if settings.precision == "bfloat16" and exact.device.type == "cpu" and not has_bfloat16():
+        _LOG.warning(
+            "precision='bfloat16': this processor does not multiply bfloat16 itself, so torch goes by way of float32, "
+            "which is slower than precision='float32'."
+        )
     if settings.precision != "auto" or identity is None or not _may_gain(exact, tower):
         return exact
     spec = settings.space_spec(source, exact)

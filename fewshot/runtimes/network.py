@@ -78,8 +78,8 @@ class Network:
                     raise MemoryError(str(error)) from error
                 if not self.shares_space:
                     raise RuntimeError(
-                        f"runtime={self.name!r} fails on a batch of {self._title!r} ({first_line(error)}), and its rows "
-                        "are in a space of their own; embed with runtime='torch'."
+                        f"runtime={self.name!r} fails on a batch of {self._title!r} ({first_line(error)}), and its "
+                        "rows are in a space of their own; embed with runtime='torch'."
                     ) from error
                 _LOG.warning("runtime=%r fails on a batch (%s); torch goes on.", self.name, first_line(error))
                 self._works = False

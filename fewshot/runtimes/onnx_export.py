@@ -67,9 +67,13 @@ def converted(
         raise ValueError(f"the weights take {size / 2**30:.1f} GB, and a file of this format holds at most 2 GB.")
     with quiet(), torch.enable_grad():  # without gradients, products take a way around torch that no graph can hold
         try:
+            # Given a module, the exporter would in the end settle for one that decides by the values of the examples.
+            traced = torch.export.export(
+                module, tuple(arguments), dynamic_shapes=_shapes(module, dynamic), strict=False
+            )
             program = torch.onnx.export(
-                module, tuple(arguments), dynamo=True, opset_version=opset, verbose=False, input_names=list(inputs),
-                output_names=list(outputs), dynamic_shapes=_shapes(module, dynamic),
+                traced, (), dynamo=True, opset_version=opset, verbose=False, input_names=list(inputs),
+                output_names=list(outputs),
             )  # fmt: skip
         except Exception as error:  # whatever the exporter stumbles over, it is this part that it cannot hold
             cause = error.__cause__ or error

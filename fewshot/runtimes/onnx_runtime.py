@@ -29,8 +29,8 @@ def onnx_computation(
     """An encoder's network by ONNX Runtime, float32, on as many threads as torch has.
 
     The graph is exported once per fingerprint, versions of exporter and operators, and kind and shape of the items, and
-    kept with the cache. Before it is used, in each process, its features of the control items, all at once and the first
-    alone, are compared with torch's: a cosine of at least 0.99999, and no feature further off than 0.001 of the
+    kept with the cache. Before it is used, in each process, its features of the control items, all at once and the
+    first alone, are compared with torch's: a cosine of at least 0.99999, and no feature further off than 0.001 of the
     largest of its row. It was traced with other items, so that nothing depends on those it is compared on.
 
     Args:
@@ -67,7 +67,9 @@ def onnx_computation(
     if content is None:
         reason = exports.refusal(key) if key is not None and exports is not None else None
         if reason is not None and exports is not None:
-            raise UnavailableError(f"{reason} (as found before; remove {exports.folder / f'{key}.refused'} to try again)")
+            raise UnavailableError(
+                f"{reason} (as found before; remove {exports.folder / f'{key}.refused'} to try again)"
+            )
         try:
             content = _exported(graph, encoder, kind, items)
             run, found = _opened(runtime, content, graph, base, kind, items, threads)

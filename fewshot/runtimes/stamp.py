@@ -15,7 +15,10 @@ def stamp(encoder: Any) -> tuple[Any, ...] | None:
     own = tuple((name, id(value)) for name, value in vars(encoder).items() if not name.startswith("_"))
     if module is None:
         return own
-    parts = tuple((id(part), len(part._forward_hooks), len(part._forward_pre_hooks)) for part in module.modules())
+    parts = tuple(
+        (id(part), len(part.__dict__), len(part._forward_hooks), len(part._forward_pre_hooks))
+        for part in module.modules()
+    )
     try:
         tensors = tuple((t.data_ptr(), t._version) for t in (*module.parameters(), *module.buffers()))
     except RuntimeError:  # made in inference mode: nobody counts

@@ -134,3 +134,13 @@ class TestChannelsLast:
         forward = Forward(ModuleEncoder(Convolved(False)), CPU, "float32", torch.float32)
         with pytest.raises(RuntimeError, match=r"cannot encode a batch \[2, 1, 16, 16\]"):
             forward(torch.rand(2, 1, 16, 16))
+
+
+def test_bfloat16_without_native_bfloat16_is_said_to_be_slower(
+    photographs: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lower_precision, "has_bfloat16", lambda: False)
+    with caplog.at_level(logging.WARNING, "fewshot"):
+        source = embed(photographs, encoder(), cache=False, device="cpu", precision="bfloat16")
+    assert source.report["precision"] == "bfloat16"
+    assert "slower than precision='float32'" in caplog.text
