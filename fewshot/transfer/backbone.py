@@ -13,6 +13,7 @@ from fewshot.encoders import load_encoder
 from fewshot.encoders.encoder import Encoder
 from fewshot.learner import State
 from fewshot.nets.front import NetFront
+from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer.body import Body
 from fewshot.transfer.inputs import as_inputs
 from fewshot.transfer.norms import keeps_statistics
@@ -117,12 +118,18 @@ class _Network(Body):
     def encoder(self, encoder: Encoder) -> None:
         self._held = _Unweighted(encoder)
 
+    def forward(self, batch: Any) -> Tensor:
+        """Features ``[B, D]``."""
+        run = super().forward
+        return run(self._held.ordered(batch, run))
+
 
 class _Unweighted:
     """An encoder, described apart from its weights."""
 
     def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
+        assert encoder.module is not None
+        self.encoder, self.ordered = encoder, MemoryOrder(encoder.module)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

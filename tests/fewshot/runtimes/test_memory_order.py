@@ -8,8 +8,12 @@ from torch import Tensor, nn
 
 from episodes import TensorSource
 from fewshot.encoders import ModuleEncoder
+from fewshot.learners import load_learner
+from fewshot.meta import pretrain
 from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer import fine_tune
+from fewshot.transfer.backbone import BackboneFront
+from fewshot.transforms import Pipeline
 from fewshot.unsupervised import pretrain_unlabelled
 
 LAST = torch.channels_last
@@ -21,7 +25,7 @@ class Convolved(nn.Module):
     def __init__(self, by_view: bool = False) -> None:
         super().__init__()
         self.by_view, self.seen, self.tried = by_view, list[bool](), 0
-        self.first, self.second = nn.Conv2d(3, 64, 1), nn.Conv2d(64, 8, 1)
+        self.first, self.second = nn.Conv2d(3, 64, 1), nn.Conv2d(64, 8, 1, groups=8)
         self.spare = nn.Conv2d(500, 4000, 1)  # makes it large, and costs no time
         self.norm, self.drop = nn.BatchNorm2d(64), nn.Dropout()
 
@@ -53,7 +57,8 @@ def test_a_large_convolution_net_is_given_its_channels_last_and_the_same_numbers
 def test_what_gains_nothing_or_cannot_bear_it_is_left_alone() -> None:
     given = pictures()
     small, wide = nn.Conv2d(3, 4, 1), nn.Linear(2000, 1001)
-    for net in (small, wide, Convolved(by_view=True)):
+    ungrouped = nn.Sequential(nn.Conv2d(3, 2000, 1), nn.Conv2d(2000, 1001, 1))
+    for net in (small, wide, ungrouped, Convolved(by_view=True)):
         assert MemoryOrder(net)(given, net) is given
     net = Convolved()
     for other in (["a text"], given[0], given.flatten(1)):
@@ -74,10 +79,14 @@ def test_trainings_feed_networks_in_that_order(by_view: bool) -> None:
             return rows
 
     torch.manual_seed(0)
-    encoder = ModuleEncoder(Watched(by_view), name="watched")
+    encoder = ModuleEncoder(Watched(by_view), name="watched", dim=8)
     fine_tune(encoder, data, "full", epochs=1, batch_size=4, progress=False)
     tuned = len(seen)
     pretrain_unlabelled(
         encoder, data, "simsiam(dim=8, bottleneck=4)", augment="flip", epochs=1, batch=4, progress=False
     )
-    assert 0 < tuned < len(seen) and set(seen) == {not by_view}
+    taught = len(seen)
+    front = BackboneFront(encoder, batch_norm="train")
+    learner = Pipeline([front], load_learner("prototypes"))
+    pretrain(learner, data, epochs=1, batch=4, progress=False)
+    assert 0 < tuned < taught < len(seen) and set(seen) == {not by_view}
