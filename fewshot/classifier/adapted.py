@@ -16,7 +16,7 @@ from fewshot.maths.precision import readable
 
 # Numbers held by one step: 64 MB in float32, more than any processor cache and less than any memory.
 _STEP_NUMBERS = 2**24
-_GAP_ROWS = 256  # whose mean tells how sure of its own examples a learner is
+_GAP_ROWS = 128  # whose mean tells how sure of its own examples a learner is
 _FOLD_ROWS = 512  # of a fold that are asked about, where not all have to be
 
 
@@ -114,7 +114,7 @@ class Adapted:
 
 
 def own_gap(learner: Learner, state: Any, episode: Support) -> Tensor:
-    """By how much the logit of an example's own class lies above the mean of the others ``[E]``, over 256 examples."""
+    """By how much the logit of an example's own class lies above the mean of the others ``[E]``, over 128 examples."""
     some = some_rows(episode.labels.shape[1], _GAP_ROWS).to(episode.labels.device)
     present = (episode.shots > 0).unsqueeze(1)  # [E, 1, N]
     episode = episode.replace(

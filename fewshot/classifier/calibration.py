@@ -122,7 +122,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         low, high = (here, high) if value < 0 else (low, here)
         there = here - value / rise if rise > 0 else math.inf
         there = there if low < there < high else (low + high) / 2  # Newton's step, or the middle
-        if abs(there - here) < 1e-9:
+        if abs(there - here) < 1e-7:
             break
         here = there
     return math.exp(-here)
