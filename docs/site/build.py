@@ -84,7 +84,9 @@ def contents() -> str:
         lines = []
         for page in pages:
             found = sorted((ROOT / page).parent.glob(Path(page).name + ".*")) if "*" in page else []
-            names = [one.relative_to(ROOT).with_suffix("").as_posix() for one in found if one.suffix in (".md", ".ipynb")]
+            names = [
+                one.relative_to(ROOT).with_suffix("").as_posix() for one in found if one.suffix in (".md", ".ipynb")
+            ]
             lines += [name for name in names if name not in listed] if "*" in page else [page]
         parts.append(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(lines) + "\n```\n")
     return "".join(parts)

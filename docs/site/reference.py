@@ -72,7 +72,9 @@ def entry(module: str, name: str) -> str:
     value = getattr(import_module(module), name)
     if inspect.isclass(value):
         learner = issubclass(value, Learner) and value is not Learner  # whose methods are those of all learners
-        own = [] if learner else [one for one in vars(value) if not one.startswith("_") and not one.endswith("_request")]
+        own = (
+            [] if learner else [one for one in vars(value) if not one.startswith("_") and not one.endswith("_request")]
+        )
         members = f"   :members: {', '.join(own)}\n" if own else ""
         return f".. autoclass:: {module}.{name}\n{members}\n"
     if inspect.isroutine(value):
@@ -124,7 +126,7 @@ def encoder_families() -> str:
 
 def transforms(adapters: bool) -> str:
     """Registered transforms, or those of them that look at the target."""
-    page = "" if adapters else "Written before a learner: ``\"l2 | ridge(alpha=0.1)\"``.\n\n"
+    page = "" if adapters else 'Written before a learner: ``"l2 | ridge(alpha=0.1)"``.\n\n'
     for name in TRANSFORMS.names():
         cls = TRANSFORMS.get(name)
         if cls.__module__.startswith("fewshot.") and issubclass(cls, DomainAdapter) == adapters:
