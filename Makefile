@@ -6,10 +6,10 @@ UV     := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.peers
 
-.PHONY: help venv demo test floors lint types format benchmark clean
+.PHONY: help venv user demo test docs floors lint types format benchmark clean
 
 help:
-	@echo "make venv | demo | test | floors | lint | types | format | benchmark | clean"
+	@echo "make user | venv | demo | test | docs | floors | lint | types | format | benchmark | clean"
 
 venv: $(STAMP)
 
@@ -18,6 +18,12 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) -e '.[dev]'
 	@touch $@
+
+# What using the library takes, and no more: neither ray nor learn2learn, nor anything for tests.
+user:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) -e .
 
 # Peers that tests and benchmarks compare with. Their own requirements are out of date, hence --no-deps;
 # learn2learn's C files must be made again by Cython, which needs a C compiler.
@@ -33,6 +39,10 @@ demo: $(STAMP)
 # One thread in each worker: the tests are thousands of tiny products, for which threads only wait for one another.
 test: lint types $(PEERS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+
+# The documentation site; a warning is an error.
+docs: $(STAMP)
+	$(BIN)/python docs/site/build.py site
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -56,4 +66,4 @@ benchmark: $(PEERS)
 	$(BIN)/python benchmarks/end_to_end.py
 
 clean:
-	rm -rf $(VENV) $(FLOORS) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	rm -rf $(VENV) $(FLOORS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

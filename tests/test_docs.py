@@ -31,3 +31,21 @@ def test_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if "timm:" in block:
             pytest.skip("downloads a network and runs for minutes; its parts are tested in tests/fewshot/transfer")
         exec(compile(block, path.name, "exec"), space)
+
+
+LINKING = [*BLOCKS, ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
+
+
+def anchors(text: str) -> set[str]:
+    """Anchors of the headings of a document, as repository viewers make them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        found = path.parent / target if target else path
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found.read_text(encoding="utf-8")), (target, anchor)

@@ -90,3 +90,25 @@ def drawn_photos(folder: Path) -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
         assert (ROOT / target).exists(), target
+
+
+def test_links_of_a_package_description_lead_to_the_repository() -> None:
+    """What pyproject.toml does to the README when a package is built: no link is left that needs the checkout."""
+    found = re.findall(
+        r"^pattern = '(.*)'\nreplacement = '(.*)'$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M
+    )
+    assert len(found) == 2
+    text = TEXT
+    for pattern, replacement in found:
+        text = re.sub(pattern, replacement, text)
+    assert not re.search(r"\]\((?!https?://|#)", text)
+    assert "](https://github.com/fewshot/fewshot/blob/main/docs/api.md)" in text
+    assert "](https://raw.githubusercontent.com/fewshot/fewshot/main/docs/accuracy.svg)" in text
+    assert text.count("https://github.com/sicara/easy-few-shot-learning)") == TEXT.count("easy-few-shot-learning)")
+
+
+def test_the_citation_agrees_with_the_citation_file() -> None:
+    file = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    for key in ("title", "version"):
+        [value] = re.findall(rf"^{key}: \"?(.+?)\"?$", file, re.M)
+        assert f"{{{value}}}" in TEXT, key

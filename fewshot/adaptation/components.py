@@ -16,7 +16,7 @@ class TCA(DomainAdapter):
     """Transfer component analysis: a linear map A with equal domain means and much variance.
 
     The columns of A maximise ``a^T X^T H X a / a^T (X^T M X + reg I) a`` over the rows X of both domains, H centring
-    and M = m m^T / |m m^T|, m = 1/S on source and -1/U on target rows: the squared distance of the means. The
+    and ``M = m m^T / |m m^T|``, m = 1/S on source and -1/U on target rows: the squared distance of the means. The
     published figures are those of rows of unit length before and after, ``"l2 | tca | l2 | nearest"``.
 
     Args:

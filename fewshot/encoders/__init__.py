@@ -108,13 +108,35 @@ def list_encoders() -> list[str]:
 def load_encoder(spec: str | os.PathLike[str] | Encoder) -> Encoder:
     """Make an encoder from its spec string; an `Encoder` is returned as it is.
 
+    Families, each with one of its specs (`fewshot.encoders` explains the form)::
+
+        fewshot       fewshot:tiny-clip                            small weights that come along
+        net           net:conv4(item_shape=(1, 28, 28))            Conv-4, ResNet-12, MLP
+        nli           nli:models/bart-large-mnli                   entailment: class names as hypotheses
+        open_clip     open_clip:ViT-B-32/laion2b_s34b_b79k         CLIP and SigLIP: pictures and texts
+        pca           pca:FOLDER/                                  what `fewshot.fit_pca` wrote
+        pixels        pixels(size=28)                              the picture itself
+        text          text:minilm                                  sentence encoders
+        tfidf         tfidf:corpus.txt                             counts of words
+        timm          timm:mobilenetv2_100                         networks of timm
+        torchvision   torchvision:resnet18                         networks of torchvision
+        trained       trained:runs/meta                            what ``fewshot train`` wrote
+        transformers  transformers:models/bert-base-uncased        BERT, GPT, wav2vec2, ... in a folder
+        tuned         tuned:TUNED/                                 what ``fewshot finetune`` wrote
+        vectors       vectors:glove.6B.100d.txt.gz(pool='sif')     word vectors
+
+    Args:
+        spec: ``family:model@checkpoint(option=value, ...)``; a folder that `fewshot.fit_pca` or ``fewshot finetune``
+            wrote; or an `Encoder`.
+
     Raises:
         ValueError: unknown family, model or option (the message suggests near ones), or unreadable spec.
         FileNotFoundError: the checkpoint is not there.
         ConnectionError: pretrained weights would have to be downloaded, and there is no network.
 
-    >>> load_encoder("pixels(size=28)")
-    Pixels('pixels(size=28)', dim=2352, cpu)
+    Example:
+        >>> load_encoder("pixels(size=28)")
+        Pixels('pixels(size=28)', dim=2352, cpu)
     """
     if isinstance(spec, os.PathLike):
         spec = os.fspath(spec)
