@@ -169,7 +169,7 @@ class Predictions:
     @staticmethod
     def joined(parts: Sequence[Predictions]) -> Predictions:
         """Those of consecutive episodes as one, without maps."""
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
+        columns: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in parts]) for name in _DTYPES}
         return Predictions(**columns, class_names=parts[0].class_names)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

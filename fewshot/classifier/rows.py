@@ -123,10 +123,10 @@ def embed_items(
     Raises:
         ValueError: an item cannot be read; the message names it.
     """
+    from fewshot.cache.twins import warn_of_twins
     from fewshot.embedding import embed
     from fewshot.embedding.embed_dataset import embed_few
     from fewshot.embedding.plan import UnreadableItemError
-    from fewshot.embedding.twins import warn_of_twins
 
     try:
         if asked and len(items) <= _FEW:

@@ -74,7 +74,11 @@ def run(options: argparse.Namespace) -> int:
             )
         classifier = _new(options, examples.kind)
         given: dict[str, Any] = {"class_names": options.classes} if options.classes else {}
-        classifier.fit(examples.items, examples.labels, **given)
+        try:
+            classifier.fit(examples.items, examples.labels, **given)
+        except ValueError as error:
+            _say_what_is_read(options, classifier, examples.kind, error)
+            raise
         names = examples.names
     warn_of_tuned_rows(examples, classifier.encoder_)
     estimate = classifier.estimate()
@@ -107,6 +111,19 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
     return FewShotClassifier(
         options.encoder or default, learner, strategy=options.strategy, tuning=tuning or None, **shared
     )
+
+
+def _say_what_is_read(options: argparse.Namespace, classifier: Any, kind: str, error: ValueError) -> None:
+    """Where items were taken for another kind than they are, say so in place of what came of it."""
+    from fewshot.cli.examples import takes
+
+    encoder = getattr(classifier, "encoder_", None)
+    if encoder is not None and not takes(encoder, kind):
+        remedy = {"texts": "--encoder text:minilm; or, where the column names files, --path-column NAME"}
+        raise ValueError(
+            f"{options.data!r} holds {kind}, which the encoder {encoder.name!r} does not read; take another, such as "
+            f"{remedy.get(kind, '--encoder timm:mobilenetv2_100')}."
+        ) from error
 
 
 def _without_examples(options: argparse.Namespace, out: Path) -> int:

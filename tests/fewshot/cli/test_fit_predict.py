@@ -134,6 +134,16 @@ def test_what_looks_mislabelled_is_listed(
     assert said in [record.getMessage() for record in caplog.records]
 
 
+def test_texts_for_an_encoder_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mails.csv").write_text("text;label\nhello you;a\nbye now;b\nhello there;a\nbye bye;b\n")
+    assert main(["fit", "mails.csv", "--encoder", "pixels", "--out", "model"]) == 2
+    said = capsys.readouterr().err
+    assert "'mails.csv' holds texts, which the encoder 'pixels' does not read" in said and "text:minilm" in said
+
+
 def test_texts_from_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     Path("texts.csv").write_text("text,label\na red circle,red\na red heart,red\na blue ring,blue\na blue moon,blue\n")

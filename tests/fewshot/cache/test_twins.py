@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fewshot import FewShotClassifier, ZeroShotClassifier
-from fewshot.embedding.twins import warn_of_twins
+from fewshot.cache.twins import warn_of_twins
 
 
 def keys(*contents: int) -> np.ndarray:
