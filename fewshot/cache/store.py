@@ -171,7 +171,8 @@ class EmbeddingCache:
             raise ValueError("prune needs max_bytes or older_than; nothing is removed without a reason.")
         spaces = self.ls()
         exports = self.exports.ls()
-        total, gone = sum(info.bytes for info in (*spaces, *exports)), []
+        total = sum(info.bytes for info in spaces) + sum(file.bytes for file in exports)
+        gone = []
         for file in reversed(exports):
             too_old = older_than is not None and time.time() - file.last_used > older_than * _DAY
             if too_old or (max_bytes is not None and total > max_bytes):
