@@ -25,7 +25,7 @@ BEFORE = {
     "alpha-tim": "alpha-tim(alpha='auto', scale=15.0)",
     "baseline++": "baseline++(lr=0.01, scale=10.0)",
     "fine-tune": "fine-tune(lr=0.01)",
-    "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False, shrinkage=0.0)",
+    "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False)",
     "laplacian-shot": "laplacian-shot(regularisation=0.7, rectify=True)",
     "lda": "lda(shrinkage='ledoit-wolf')",
     "logistic": "logistic(C=1.0)",
@@ -54,7 +54,7 @@ CANDIDATES = {
         *_grid("l2 | label-propagation(spread=0.5, shrinkage={})", 0.35, 0.5, 0.65),
         *_grid("l2 | label-propagation(neighbours={}, power=3.0)", 5, 10),
         "l2 | label-propagation(neighbours=20)",
-        "l2 | label-propagation(neighbours=20, power=3.0, centred=False, shrinkage=0.0)",
+        "l2 | label-propagation(neighbours=20, power=3.0, centred=False)",
     ],
     "laplacian-shot": [
         *_grid("l2 | laplacian-shot(regularisation={}, rectify=True)", 0.1, 0.3, 0.7),

@@ -22,7 +22,7 @@ from fewshot import load_learner
 @pytest.mark.parametrize(
     "spec",
     [
-        "label-propagation(shrinkage=0.0)",
+        "label-propagation",
         "soft-kmeans(scale=1.0, validated=False)",
         "soft-kmeans(scale=1.0, queries=False, distractors=True, validated=False)",
     ],

@@ -17,13 +17,12 @@ from torch.nn.functional import normalize
 from fewshot import load_learner
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "label-propagation": partial(references.towards_means, references.label_propagation, 0.65),
-    "label-propagation(neighbours=3, power=1.0, spread=0.5, shrinkage=0.0)": partial(
+    "label-propagation": references.label_propagation,
+    "label-propagation(shrinkage=0.65)": partial(references.towards_means, references.label_propagation, 0.65),
+    "label-propagation(neighbours=3, power=1.0, spread=0.5)": partial(
         references.label_propagation, neighbours=3, power=1.0, spread=0.5
     ),
-    "label-propagation(centred=False, power=3.0, shrinkage=0.0)": partial(
-        references.label_propagation, centred=False, power=3.0
-    ),
+    "label-propagation(centred=False, power=3.0)": partial(references.label_propagation, centred=False, power=3.0),
 }
 
 
@@ -43,9 +42,7 @@ def test_label_propagation_agrees_with_scikit_learn() -> None:
 
     episode, _ = make([2, 3, 2], dim=6, episodes=4)
     # Their graph of all pairs, by a kernel of one's own; ours joins every pair when there are enough neighbours.
-    ours = load_learner("label-propagation(neighbours=1000, power=2.0, spread=0.6, centred=False, shrinkage=0.0)")(
-        episode
-    )
+    ours = load_learner("label-propagation(neighbours=1000, power=2.0, spread=0.6, centred=False)")(episode)
     for e in range(len(episode)):
         rows = normalize(torch.cat([episode.support[e], episode.query[e]]), dim=-1).numpy()
         known = episode.labels[e].numpy()

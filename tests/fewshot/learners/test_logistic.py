@@ -11,7 +11,8 @@ from learner_episodes import expect, make, up_to_a_constant
 from episodes import Episode, Support
 from fewshot import ConvergenceWarning, load_learner
 from fewshot.learners import Logistic
-from fewshot.learners.logistic import _GRID, _folds
+from fewshot.learners.logistic import _GRID
+from fewshot.maths.held_out import folds_by_value
 
 
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
@@ -101,7 +102,7 @@ def test_cross_validation_takes_what_scikit_learn_takes() -> None:
     from sklearn.linear_model import LogisticRegression
 
     episode, _ = make([6, 6, 6], dim=8, episodes=6, spread=0.5)
-    folds = _folds(episode, 3)
+    folds = folds_by_value(episode, 3)
     assert all(
         sorted(folds[e][episode.labels[e] == n].tolist()) == [0, 0, 1, 1, 2, 2] for e in range(6) for n in range(3)
     )
