@@ -50,9 +50,7 @@ def test_verbs_that_compute_keep_memory_and_others_do_not(library: Library) -> N
     ("name", "value"),
     [("MALLOC_TRIM_THRESHOLD_", "1"), ("MALLOC_ARENA_MAX", "2"), ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1")],
 )
-def test_what_the_user_has_set_stays(
-    library: Library, monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
+def test_what_the_user_has_set_stays(library: Library, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     assert not allocator.keep_freed_memory("train") and library.told == []
 
