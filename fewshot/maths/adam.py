@@ -31,6 +31,6 @@ class Adam:
         one, two = self.betas
         self.first.lerp_(gradient, 1 - one)
         self.second.mul_(two).addcmul_(gradient, gradient, value=1 - two)
-        rate = (self.rate if rate is None else rate) / (1 - one**self.steps)
-        root = (self.second / (1 - two**self.steps)).sqrt_().add_(self.epsilon)
-        return parameter.addcdiv_(self.first, root, value=-rate)
+        size = (1 - two**self.steps) ** 0.5  # of the second moment's root before it is corrected
+        rate = (self.rate if rate is None else rate) * size / (1 - one**self.steps)
+        return parameter.addcdiv_(self.first, self.second.sqrt().add_(self.epsilon * size), value=-rate)

@@ -52,20 +52,25 @@ def tune(
             state, query = rescaled(state, query.to(exact))
             alpha = None if alpha is None else alpha.to(exact)
         a, b, c = weights
-        unlabelled = PrototypeHead(metric, scale, query, state.absent)
-        known = PrototypeHead(metric, scale, state.support, state.absent)
+        shown = query.shape[1]
+        # One head for both kinds of rows: half the passes over the class vectors.
+        head = PrototypeHead(metric, scale, torch.cat([query, state.support], 1) if a else query, state.absent)
         weight = state.prototypes.clone()
         adam: Any = Adam(weight, lr)
         for _ in range(steps):
-            supported = cross_entropy_gradient(known.logits(weight).softmax(-1), state.one_hot)
-            gradient = known.gradient(weight, a * supported)
+            p = head.logits(weight).softmax(-1)  # [E, Q + S, N]
+            parts = []
             if b or c:
-                p = unlabelled.logits(weight).softmax(-1)  # [E, Q, N]
-                marginal = p.mean(1, keepdim=True)  # [E, 1, N]
-                inner = c * entropy_gradient(p, alpha) - b * entropy_gradient(marginal, alpha)
-                gradient += unlabelled.gradient(weight, through_softmax(p, inner / query.shape[1]))
-            adam.step(weight, gradient)
-        return unlabelled.logits(weight).to(dtype)
+                q = p[:, :shown]
+                marginal = q.mean(1, keepdim=True)  # [E, 1, N]
+                inner = c * entropy_gradient(q, alpha) - b * entropy_gradient(marginal, alpha)
+                parts.append(through_softmax(q, inner / shown))
+            else:
+                parts.append(torch.zeros_like(p[:, :shown]))
+            if a:
+                parts.append(a * cross_entropy_gradient(p[:, shown:], state.one_hot))
+            adam.step(weight, head.gradient(weight, torch.cat(parts, 1)))
+        return head.logits(weight)[:, :shown].to(dtype)
 
 
 def entropy_gradient(probabilities: Tensor, alpha: Tensor | None) -> Tensor:

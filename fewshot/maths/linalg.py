@@ -34,10 +34,10 @@ def normalize(rows: Tensor, dim: int = -1) -> Tensor:
     Right for every row that the precision can hold, also where its squares leave the range (in float32 below 1e-19
     and above 1e19), and for rows shorter than 1e-12, which torch leaves short.
     """
-    return rows / _lengths(rows, dim)
+    return rows / lengths(rows, dim)
 
 
-def _lengths(rows: Tensor, dim: int) -> Tensor:
+def lengths(rows: Tensor, dim: int = -1) -> Tensor:
     """Euclidean lengths along a dimension, which stays; 1 for a row of zeros."""
     if rows.device.type == "cuda":  # accumulated in float64 while reading: looking at values would stall
         length = torch.linalg.vector_norm(rows, dim=dim, keepdim=True, dtype=torch.float64).to(rows.dtype)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fewshot.maths.affinity import squared_distances
-from fewshot.maths.linalg import normalize, product
+from fewshot.maths.linalg import lengths, normalize, product
 
 METRICS = ("squared", "cosine", "euclidean")
 _SMALLEST = 1e-12
@@ -38,7 +38,8 @@ class PrototypeHead:
     def logits(self, weight: Tensor) -> Tensor:
         """Scores of all rows for class vectors ``[E, N, D]``: ``[E, R, N]``."""
         if self.metric == "cosine":
-            scores = self.scale * product(self.rows, normalize(weight, dim=-1).mT)
+            # Divided by the length afterwards: that is a pass over [E, R, N], not over [E, N, D].
+            scores = self.scale * (product(self.rows, weight.mT) / lengths(weight).mT)
         elif self.metric == "squared":
             # |x|² shifts all logits of a row alike; no softmax sees it.
             squares = weight.square().sum(-1).unsqueeze(1)  # [E, 1, N]
@@ -50,15 +51,17 @@ class PrototypeHead:
     def gradient(self, weight: Tensor, of_logits: Tensor) -> Tensor:
         """Gradient with respect to W ``[E, N, D]`` of what has this gradient with respect to the logits."""
         if self.metric == "cosine":
-            length = weight.norm(dim=-1, keepdim=True).clamp(min=_SMALLEST)  # [E, N, 1]
-            direction = weight / length
-            pull = product(of_logits.mT, self.rows)  # [E, N, D]
-            return (self.scale / length) * (pull - (pull * direction).sum(-1, keepdim=True) * direction)
+            length = lengths(weight)  # [E, N, 1]
+            factor = self.scale / length
+            cosines = product(self.rows, weight.mT) / length.mT  # [E, R, N]
+            along = (of_logits * cosines).sum(1).unsqueeze(-1)  # [E, N, 1]
+            # pull - (pull·d) d, with d = w / |w| and pull·d = Σ_r of_logits cos
+            return product((of_logits * factor.mT).mT, self.rows).addcmul_(factor * along / length, weight, value=-1)
         if self.metric == "euclidean":
             distances = squared_distances(self.rows, weight).clamp(min=_SMALLEST).sqrt()
             of_logits = of_logits / distances
-        pull = product(of_logits.mT, self.rows)
-        return self.scale * (pull - of_logits.sum(1).unsqueeze(-1) * weight)
+        of_logits = self.scale * of_logits
+        return product(of_logits.mT, self.rows).addcmul_(of_logits.sum(1).unsqueeze(-1), weight, value=-1)
 
 
 def check_metric(metric: str) -> None:
