@@ -30,8 +30,8 @@ class LabelPropagation(Learner):
 
     Where classes overlap, as the topics or moods of texts do, neighbours are often of other classes, and class means
     answer better: by up to 8 points at 10 rows a class (5 to 20 neighbours or all, powers of 1 and 3, and spreads of
-    0.2 to 0.8 were tried), and by up to 5 with ``shrinkage=0.65``. Cosines are those around the mean of all rows: around
-    zero, features that share a large part are all alike.
+    0.2 to 0.8 were tried), and by up to 5 with ``shrinkage=0.65``. Cosines are those around the mean of all rows:
+    around zero, features that share a large part are all alike.
 
     Args:
         neighbours: nearest other rows that a row is joined to; best below the rows of a class.
