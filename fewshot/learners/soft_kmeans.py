@@ -115,8 +115,9 @@ class SoftKMeans(Learner):
             rows = torch.cat([rows, query], 1)  # [E, U, D]
         prototypes = self._moved(support, rows, scale)
         if self.validated and rows.shape[1]:
-            harmful = self._harmful(support, rows, scale, fold).view(-1, 1, 1)
-            prototypes = torch.where(harmful, support.prototypes, prototypes)
+            sound = prototypes.isfinite().flatten(1).all(1)  # [E]; a row that is not finite must show in the logits
+            harmful = self._harmful(support, rows, scale, fold) & sound
+            prototypes = torch.where(harmful.view(-1, 1, 1), support.prototypes, prototypes)
         return -scale * squared_distances(query, prototypes).masked_fill(support.absent.unsqueeze(1), torch.inf)
 
     def _moved(self, support: SupportState, rows: Tensor, scale: float) -> Tensor:
