@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -67,13 +67,14 @@ def converted(
         raise ValueError(f"the weights take {size / 2**30:.1f} GB, and a file of this format holds at most 2 GB.")
     with quiet(), torch.enable_grad():  # without gradients, products take a way around torch that no graph can hold
         try:
-            # Given a module, the exporter would in the end settle for one that decides by the values of the examples.
-            traced = torch.export.export(
-                module, tuple(arguments), dynamic_shapes=_shapes(module, dynamic), strict=False
-            )
+            # A module that cannot be captured so is refused: the exporter would go on to ways that may keep one branch
+            # of what decides by values.
+            shapes = _shapes(module, dynamic)
+            with suppress(IndexError):  # torch's own, where it loses count of buffers: that tells nothing of the module
+                torch.export.export(module, tuple(arguments), dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
-                traced, (), dynamo=True, opset_version=opset, verbose=False, input_names=list(inputs),
-                output_names=list(outputs),
+                module, tuple(arguments), dynamo=True, dynamic_shapes=shapes, opset_version=opset, verbose=False,
+                input_names=list(inputs), output_names=list(outputs),
             )  # fmt: skip
         except Exception as error:  # whatever the exporter stumbles over, it is this part that it cannot hold
             cause = error.__cause__ or error
