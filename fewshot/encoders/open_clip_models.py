@@ -216,7 +216,7 @@ def _trimmed(tower: Any, tokens: Tensor, context: Tensor | None = None) -> Tenso
         x = torch.cat([x[:, :1], context.to(dtype).expand(len(x), -1, -1), x[:, 1 + len(context) :]], dim=1)
     x = x + tower.positional_embedding[:length].to(dtype)
     x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))  # [B, L, width]
-    x = x[torch.arange(len(x), device=x.device), ends]
+    x = x[torch.arange(x.shape[0], device=x.device), ends]  # `len` would become a constant of a graph
     projection = tower.text_projection
     if projection is None:
         return x

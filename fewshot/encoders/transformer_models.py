@@ -190,7 +190,7 @@ def pooled_tokens(states: Tensor, mask: Tensor, pool: str) -> Tensor:
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
     places = torch.arange(mask.shape[1], device=mask.device)
     first, last = mask.argmax(1), torch.where(mask > 0, places, -1).amax(1).clamp(min=0)
-    return states[torch.arange(len(states), device=states.device), first if pool == "cls" else last]
+    return states[torch.arange(states.shape[0], device=states.device), first if pool == "cls" else last]
 
 
 def _is_causal(config: Any) -> bool:

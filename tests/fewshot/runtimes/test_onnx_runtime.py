@@ -111,7 +111,6 @@ def test_rows_that_storage_could_tell_apart_have_a_space_of_their_own(photograph
     assert embed(photographs, plain(), **given).report["space"] == torchs.report["space"]
 
 
-@pytest.mark.xfail(reason="torch takes the number of rows in open_clip's text attention for a constant; torch computes")
 def test_texts(tmp_path: Path, exports: list[str]) -> None:
     clip = load_encoder("fewshot:tiny-clip(runtime='onnx')")
     found = embed(TEXTS, clip, cache=tmp_path, device="cpu", batch_size=2)
