@@ -333,19 +333,6 @@ def test_losses_with_the_prefix_cached_are_those_of_the_whole(make: Any, tmp_pat
         torch.testing.assert_close(value.float(), state(runs[False])[name].float(), rtol=0, atol=1e-5)
 
 
-class Flattened(nn.Module):
-    """Relies on channels being first in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 32 * 32, 4)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        planes = self.first(batch)
-        rows: Tensor = self.last(planes.view(len(planes), -1))
-        return rows
-
-
 @pytest.mark.parametrize("prefix", [True, False])
 def test_channels_last_in_memory_are_the_same_training(prefix: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, seen = {}, {}
@@ -360,17 +347,6 @@ def test_channels_last_in_memory_are_the_same_training(prefix: bool, monkeypatch
     assert True in seen[True] and seen[False] == {False}
     for one, other in zip(runs[True].history[0], runs[False].history[0], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
-
-
-def test_a_network_that_needs_its_channels_first_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = []
-    for gains in (True, False):
-        monkeypatch.setattr("fewshot.runtimes.memory_order.gains_by_channels_last", lambda _, gains=gains: gains)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            network = ModuleEncoder(Flattened())
-        losses.append([one["loss"] for one in tune(network, "full", epochs=2).history[0]])
-    assert losses[0] == losses[1]
 
 
 def test_networks_that_differ_behind_the_cut_share_what_is_kept(tmp_path: Path) -> None:
