@@ -21,8 +21,6 @@ from fewshot.multi_task.result import MultiTask, joined_names, shares_of
 from fewshot.multi_task.sampling import Sampling
 from fewshot.multi_task.tasks import JoinedRows, same_shapes
 from fewshot.multi_task.weighting import Weighting
-from fewshot.transfer.body import Anatomy, Body, examine
-from fewshot.transfer.copying import clones, copied
 from fewshot.transfer.heads import linear
 from fewshot.transfer.inputs import Inputs
 from fewshot.transfer.labelled_rows import LabelledRows, phase_rows
@@ -34,7 +32,8 @@ from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning import Tuning
 from fewshot.transfer.tuning_identity import content_of, identity_of
 from fewshot.transfer.tuning_plan import TuningPlan
-from fewshot.transfer.tuning_run import finish, first_linear
+from fewshot.transfer.tuning_run import first_linear
+from fewshot.transfer.working_copy import WorkingCopy
 
 _LOG = logging.getLogger("fewshot")
 
@@ -78,23 +77,17 @@ def run(
         ValueError: the strategies find nothing to train in this network, or rows have different shapes.
     """
     first, *_ = tasks.values()
-    probed = how.still and all(phase.frozen for phase in phases)
-    body = None if probed else Body(given, tower_of(first.items))
-    model = (copied(given) if body is None else body.encoder).to(device)
-    learned = [] if model.module is None else [value.requires_grad for value in model.module.parameters()]
-    before = {} if model.module is None else clones(model.module)
+    trains = not (how.still and all(phase.frozen for phase in phases))
+    working = WorkingCopy(given, tower_of(first.items), device, trains)
+    body, model = working.body, working.model
     options: dict[str, Any] = {
         "cache": cache, "device": device, "storage": "float32", "precision": how.precision, "progress": progress,
     }  # fmt: skip
     inputs = {name: None if body is None else Inputs(rows.items, model, progress) for name, rows in tasks.items()}
-    anatomy, example = Anatomy([], []), None
-    if body is not None:
-        examples = {name: part.first(2, device) for name, part in inputs.items() if part is not None}
-        same_shapes(examples)
-        example = next(iter(examples.values()))
-        anatomy = examine(body, example)
-        if anatomy.problem and any(phase.blocks for phase in phases):
-            raise ValueError(anatomy.problem)
+    examples = {name: part.first(2, device) for name, part in inputs.items() if part is not None}
+    same_shapes(examples)
+    example = next(iter(examples.values()), None)
+    anatomy = working.anatomy(example, phases)
     start = "zero" if not phases[0].pretrained else how.head
     heads = TaskHeads(
         [first_linear(start, rows.data, model, rows.labels, len(rows.names), options) for rows in tasks.values()]
@@ -137,7 +130,7 @@ def run(
         if body is not None:
             phase.finish(body.network)
 
-    changed = finish(model, before, learned, None)
+    changed = working.finish()
     encoder = TunedEncoder(
         model, linear(*heads.stacked()).requires_grad_(False), joined_names(class_names), base=base, changed=changed,
         strategy=f"{written} on {' + '.join(tasks)}", plan=plan, history=history, setting="multi-task",

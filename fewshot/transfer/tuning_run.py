@@ -18,8 +18,7 @@ from fewshot.encoders.encoder import Encoder
 from fewshot.transfer.alignment.alignment import Alignment
 from fewshot.transfer.alignment.objective import align
 from fewshot.transfer.alignment.target import TargetRows
-from fewshot.transfer.body import Anatomy, Body, examine
-from fewshot.transfer.copying import clones, copied, interpolate
+from fewshot.transfer.copying import clones, interpolate
 from fewshot.transfer.heads import Head, first_head, linear
 from fewshot.transfer.inputs import Inputs
 from fewshot.transfer.labelled_rows import LabelledRows, phase_rows
@@ -32,6 +31,7 @@ from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning import Tuning, accuracy
 from fewshot.transfer.tuning_identity import identity_of, phase_identity
 from fewshot.transfer.tuning_plan import TuningPlan
+from fewshot.transfer.working_copy import WorkingCopy
 
 _LOG = logging.getLogger("fewshot")
 
@@ -70,23 +70,15 @@ def run(
     Raises:
         ValueError: the strategies find nothing to train in this network.
     """
-    # A probe needs features alone: not even a network that could be trained.
-    probed = how.still and all(phase.frozen for phase in phases)
-    body = None if probed else Body(given, tower_of(rows.items))
-    model = (copied(given) if body is None else body.encoder).to(device)
-    learned = [] if model.module is None else [value.requires_grad for value in model.module.parameters()]
-    before = {} if model.module is None else clones(model.module)
-    origin = {} if body is None else {name: value.detach().clone() for name, value in body.network.named_parameters()}
+    trains = not (how.still and all(phase.frozen for phase in phases))
+    working = WorkingCopy(given, tower_of(rows.items), device, trains)
+    body, model, origin = working.body, working.model, working.parameters()
     options: dict[str, Any] = {
         "cache": cache, "device": device, "storage": "float32", "precision": how.precision, "progress": progress,
     }  # fmt: skip
     inputs = None if body is None else Inputs(rows.items, model, progress)
-    anatomy = Anatomy([], [])
     example = None if inputs is None else inputs.first(2, device)
-    if body is not None:
-        anatomy = examine(body, example)
-        if anatomy.problem and any(phase.blocks for phase in phases):
-            raise ValueError(anatomy.problem)
+    anatomy = working.anatomy(example, phases)
     start = "zero" if not phases[0].pretrained else how.head
     top = first_linear(start, rows.data, model, rows.labels, len(rows.names), options).to(device)
     begun = clones(top)
@@ -130,7 +122,7 @@ def run(
 
     if how.wise is not None:
         top.load_state_dict(interpolate(begun, top.state_dict(), how.wise))
-    changed = finish(model, before, learned, how.wise)
+    changed = working.finish(how.wise)
     return TunedEncoder(
         model, top.requires_grad_(False), rows.names, base=base, changed=changed, strategy=written, plan=plan,
         history=history, setting="inductive" if aligned is None else aligned[1].setting,
@@ -153,16 +145,3 @@ def validated(objective: Objective, tuning: Tuning, *asked: Any) -> float:
     """Accuracy on held-out rows, once the head is what the objective makes of it."""
     objective.settle(tuning)
     return accuracy(tuning, *asked)
-
-
-def finish(model: Encoder, before: dict[str, Tensor], learned: list[bool], wise: float | None) -> list[str]:
-    """Interpolate, and put modes back; returns the names of the tensors that are not as before."""
-    network = model.module
-    if network is None:
-        return []
-    if wise is not None:
-        network.load_state_dict(interpolate(before, network.state_dict(), wise))
-    network.eval()
-    for value, mode in zip(network.parameters(), learned, strict=True):
-        value.requires_grad_(mode)
-    return [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]

@@ -19,13 +19,12 @@ from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan
 from fewshot.meta.start import drawing_from
 from fewshot.runtimes.memory_order import MemoryOrder
-from fewshot.transfer.body import Body, examine
-from fewshot.transfer.copying import clones
+from fewshot.transfer.body import Body
 from fewshot.transfer.heads import linear
 from fewshot.transfer.inputs import Inputs
 from fewshot.transfer.tuned_encoder import TunedEncoder
 from fewshot.transfer.tuning_identity import identity_of
-from fewshot.transfer.tuning_run import finish
+from fewshot.transfer.working_copy import WorkingCopy
 from fewshot.unsupervised.method import Method
 from fewshot.unsupervised.methods import load_method
 
@@ -126,13 +125,12 @@ def pretrain_unlabelled(
     )  # fmt: skip
     plan.check()
 
-    body = Body(given, "images").to(place)
-    model, network = body.encoder, body.network
-    whole = network if model.module is None else model.module  # of which the network may be one tower
-    learned, before = [value.requires_grad for value in whole.parameters()], clones(whole)
+    working = WorkingCopy(given, "images", place)
+    assert working.body is not None
+    body, model, network = working.body, working.model, working.body.network
     rows = Inputs(items, model, progress)
     example = rows.first(2, place)
-    examine(body, example)  # refuses a network that no gradient reaches
+    working.anatomy(example, [])  # refuses a network that no gradient reaches
     network.requires_grad_(True)
     with torch.no_grad():
         width = body.eval()(example).shape[1]
@@ -180,7 +178,7 @@ def pretrain_unlabelled(
     )
     monitoring.check()
     training = train(trained, network, compute_loss, plan, monitoring, place, identity)
-    moved = finish(model, before, learned, None)
+    moved = working.finish()
     return TunedEncoder(
         model, linear(torch.zeros(0, width), torch.zeros(0)), [], base=identity_of(given, required=False),
         changed=moved, strategy=repr(task), history=[training.history],
