@@ -20,6 +20,7 @@ from fewshot.encoders import load_encoder
 from fewshot.encoders.encoder import Encoder
 from fewshot.learner import Learner, State
 from fewshot.learners.prototypes import Prototypes, PrototypesState
+from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer.body import Body
 from fewshot.transfer.copying import clones, copied
 from fewshot.transfer.inputs import as_inputs
@@ -155,17 +156,18 @@ class PMF(Learner):
 
     def _train(self, body: Body, images: Tensor, labels: Tensor, rate: float, episode: int) -> None:
         optimizer = torch.optim.Adam(body.network.parameters(), lr=rate)
+        ordered = MemoryOrder(body.network)
         with torch.enable_grad():
             for step in range(self.steps):
                 optimizer.zero_grad()
                 batch = torch.cat([images, self._changed(images, episode, step)])
                 if len(batch) <= _ROWS:
-                    F.cross_entropy(self._logits(body(batch), labels), labels).backward()
+                    F.cross_entropy(self._logits(body(ordered(batch, body)), labels), labels).backward()
                 else:  # gradients of all features, then of the network part by part: memory is that of one part
                     features = _features(body.encoder, batch).requires_grad_()
                     (slope,) = torch.autograd.grad(F.cross_entropy(self._logits(features, labels), labels), features)
                     for part, own in zip(batch.split(_ROWS), slope.split(_ROWS), strict=True):
-                        body(part).backward(own)
+                        body(ordered(part, body)).backward(own)
                 optimizer.step()
 
     def _logits(self, features: Tensor, labels: Tensor) -> Tensor:
