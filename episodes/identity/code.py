@@ -26,6 +26,8 @@ _BOOKKEEPING = {
     "__subclasshook__", "__class_getitem__", "__slotnames__", "__dataclass_fields__", "__getnewargs__",
     "_sklearn_output_config", "_sklearn_auto_wrap_output_keys",
 }  # fmt: skip
+# What torch keeps from its compiler computes as before; it wraps its own functions so once the compiler is imported.
+_NOT_COMPILED = "torch._compile"
 _MISSING = object()
 Describe = Callable[[Any], Any]
 
@@ -82,6 +84,9 @@ def _distributions() -> Any:
 def describe_function(function: FunctionType, describe: Describe) -> dict[str, Any]:
     """Code, defaults, cells, attributes, and every global that the code reads; of libraries name and version."""
     home = str(function.__globals__.get("__name__", ""))
+    if home == _NOT_COMPILED and hasattr(function, "__wrapped__"):
+        inner: dict[str, Any] = describe(function.__wrapped__)
+        return inner
     if is_library(home):
         described: dict[str, Any] = {"library": f"{home}.{function.__qualname__}", "version": version_of(home)}
         settings = {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager, redirect_stderr, suppress
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +18,7 @@ OPSETS = range(18, 24)  # what torch's exporter writes and released runtimes rea
 _LARGEST = 2**31 - 2**20  # bytes of one file of this format
 _LOGGERS = (
     "torch.onnx", "onnxscript", "torch.export", "onnx_ir", "torch._dynamo", "torch._inductor",
-    "torch.utils.cpp_extension",
+    "torch.utils.cpp_extension", "torch.fx",
 )  # fmt: skip
 
 
@@ -99,12 +102,27 @@ def quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(_OtherThreads(sys.stderr)):
             warnings.simplefilter("ignore")
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+class _OtherThreads(io.TextIOBase):
+    """A stream on which this thread is not heard: torch prints the whole graph of what it cannot capture."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Pass on what other threads say."""
+        return len(text) if threading.get_ident() == self._thread else self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream behind."""
+        self._stream.flush()
 
 
 def _shapes(module: nn.Module, dynamic: Sequence[Mapping[int, Any]]) -> Any:

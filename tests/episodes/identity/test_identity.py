@@ -171,6 +171,21 @@ class TestFunctions:
         (tmp_path / "user_code.py").write_text("def f(x): return -x\n")
         assert digest(f) == before
 
+    def test_what_the_compiler_may_not_touch_is_what_it_was(self) -> None:
+        from torch._compile import _disable_dynamo
+
+        def seeded() -> torch.Tensor:
+            torch.manual_seed(0)
+            return torch.rand(1)
+
+        before, plain = digest(seeded), torch.manual_seed
+        assert describe(_disable_dynamo(torch.random.manual_seed)) == describe(torch.random.manual_seed)
+        try:  # as torch does to itself once its compiler is imported, by an export for one
+            torch.manual_seed = _disable_dynamo(torch.random.manual_seed)
+            assert digest(seeded) == before
+        finally:
+            torch.manual_seed = plain
+
 
 class TestClasses:
     BASE = "class Base:\n    rate = 1\n    def go(self, x): return x\nclass Kind(Base):\n    def run(self, x): return self.go(x)\n"

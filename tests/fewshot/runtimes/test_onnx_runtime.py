@@ -221,10 +221,12 @@ class TestTheSlowerRoad:
             assert part in caplog.text
 
     def test_a_model_that_does_not_export(
-        self, photographs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, exports: list[str]
-    ) -> None:
+        self, photographs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, exports: list[str],
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
         model = ModuleEncoder(Branching(5).eval(), Preprocess(16, 18))
         self.check(caplog, photographs[:3], model, "its network does not become a graph", cache=tmp_path)
+        assert "def forward" not in "".join(capfd.readouterr()), "torch prints the graph that it could not capture"
         self.check(caplog, photographs[3:], model, "as found before", ".refused to try again", cache=tmp_path)
         assert len(exports) == 1
 
