@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from fewshot.learner import Learner
 
 _LOG = logging.getLogger("fewshot")
 _FEW = 4  # items: to look them up, and to write them down, would take longer than to compute them
+_warned: WeakSet[Any] = WeakSet()  # encoders that were said to be asked about what they do not know
 _OUTSIDE = 0.05  # of the pictures: one in a hundred that an encoder does know is taken for a stranger
 
 
@@ -128,8 +130,9 @@ def embed_items(
     from fewshot.embedding.embed_dataset import embed_few
     from fewshot.embedding.plan import UnreadableItemError
 
+    few = asked and len(items) <= _FEW
     try:
-        if asked and len(items) <= _FEW:
+        if few:
             features = embed_few(items, encoder, device)
         else:
             embedded = embed(items, encoder, cache=cache, device=device)
@@ -140,15 +143,19 @@ def embed_items(
     except UnreadableItemError as error:  # every row of X needs an answer, so none is skipped here
         raise ValueError(f"{error.reason} Repair it, or leave it out of X.") from error
     if encoder.domain is not None and tower_of(items) == "images":
-        _say_what_is_outside(features, encoder)
+        _say_what_is_outside(features, encoder, few)
     rows: np.ndarray = features.numpy()
     return rows
 
 
-def _say_what_is_outside(features: Tensor, encoder: Any) -> None:
+def _say_what_is_outside(features: Tensor, encoder: Any, few: bool) -> None:
+    """Warn of it; of few at a time once for each encoder, as a service asks a thousand times."""
     outside = encoder.domain.outside(features)
     if float(outside.double().mean()) > _OUTSIDE:
-        _LOG.warning(
+        level = logging.DEBUG if few and encoder in _warned else logging.WARNING
+        _warned.add(encoder)
+        _LOG.log(
+            level,
             "%d of %d pictures are unlike all that %s was trained on (see its model card), so answers about them mean "
             "little, however sure they are; for photographs take an encoder such as "
             "'open_clip:ViT-B-32/laion2b_s34b_b79k'.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ class Encoder:
     def device(self) -> torch.device:
         """Where it computes."""
         if self.module is not None:
-            for tensor in (*self.module.parameters(), *self.module.buffers()):
+            for tensor in chain(self.module.parameters(), self.module.buffers()):  # no further than the first
                 return tensor.device
         return torch.device("cpu")
 

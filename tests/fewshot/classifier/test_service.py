@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from fewshot import FewShotClassifier, ZeroShotClassifier
-from fewshot.encoders import Encoder, Preprocess
+from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
 from fewshot.learners.prototypes import Prototypes
 
 
@@ -84,6 +85,40 @@ def test_one_at_a_time_costs_one_picture_and_leaves_nothing(
     assert answers[:12] == model.predict(files).tolist() == ["red", "blue"] * 6
     one = np.concatenate([model.predict_proba([file]) for file in files])
     np.testing.assert_allclose(one, model.predict_proba(files), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["few-shot", "zero-shot"])
+def test_calls_leave_no_object_behind(kind: str, files: list[Path], tmp_path: Path) -> None:
+    model = fitted(kind, Colours(), files, tmp_path / "cache")
+
+    def ask(calls: int) -> None:
+        for call in range(calls):
+            model.predict([files[call % 12]])
+
+    def alive() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    ask(50)
+    before = alive()
+    ask(200)
+    assert alive() - before < 50, "objects that a call leaves, a tensor or a list, would be hundreds"
+
+
+def test_the_first_tensor_says_where_an_encoder_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[str] = []
+    network = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(50)))
+    parameters = type(network).parameters
+
+    def counted(self: Any, *given: Any, **more: Any) -> Any:
+        for value in parameters(self, *given, **more):
+            walked.append("parameter")
+            yield value
+
+    monkeypatch.setattr(torch.nn.Sequential, "parameters", counted)
+    assert ModuleEncoder(network).device == torch.device("cpu")
+    walked.clear()
+    assert ModuleEncoder(network).device.type == "cpu" and len(walked) <= 2
 
 
 def test_rows_are_those_of_the_cache(files: list[Path], tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def test_the_bundled_model_says_when_it_is_asked_about_no_scenes(caplog: pytest.
     assert "20 of 20 pictures are unlike all that fewshot:tiny-clip was trained on" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="fewshot"):
+        for picture in NOISE[:3]:  # as a service is asked
+            classifier.predict([picture])
+        assert not caplog.records
+        other = ZeroShotClassifier("fewshot:tiny-clip", cache=False).fit(None, SCENES.class_names)
+        for picture in NOISE[:3]:
+            other.predict([picture])
+    assert caplog.text.count("1 of 1 pictures are unlike") == 1
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="fewshot"):
         FewShotClassifier("fewshot:tiny-clip", cache=False).fit(NOISE[:4], list("aabb"))
         texts = FewShotClassifier("fewshot:tiny-clip", cache=False).fit(["red", "blue"], [0, 1])
         assert "4 of 4" in caplog.text
