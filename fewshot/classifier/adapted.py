@@ -12,6 +12,7 @@ from torch import Tensor
 from episodes.episode import Support
 from fewshot.classifier.folds import held_out_folds, some_rows
 from fewshot.learner import Learner
+from fewshot.maths.held_out import without_rows
 from fewshot.maths.precision import readable
 
 # Numbers held by one step: 64 MB in float32, more than any processor cache and less than any memory.
@@ -25,7 +26,7 @@ class HeldOut(NamedTuple):
 
     logits: Tensor  # [R, N]
     labels: Tensor  # [R]
-    gap: Tensor  # [R], the `own_gap` of the learner that was asked; 1 where it is transductive
+    gap: Tensor  # [R], the `own_gap` of the learner that was asked; 1 where it is transductive, or all were asked
     rows: Tensor  # [R], their places among the examples
 
 
@@ -100,12 +101,12 @@ class Adapted:
             cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way
             for left in alike.split(max(1, _STEP_NUMBERS // cost)):
                 many, asked = len(left), left[:, some]
-                without = labels.repeat(many, 1).scatter(1, left, -1)  # padding: they are not there
-                task = repeated(episode, many).replace(labels=without)
                 with torch.no_grad():
-                    state = learner.adapt(task)
+                    state = learner.adapt_without(self.state, episode, marked(left, len(labels)))
                     answers = learner.predict(state, episode.support[0][asked])  # [F, R, N]
-                    gap = torch.ones(many) if learner.transductive else own_gap(learner, state, task).cpu()  # [F]
+                    gap = torch.ones(many)
+                    if not whole and not learner.transductive:
+                        gap = own_gap(learner, state, without_rows(episode, marked(left, len(labels)))).cpu()  # [F]
                 gaps.append(gap.repeat_interleave(len(some)))
                 logits.append(answers.flatten(0, 1).cpu())
                 classes.append(labels[asked].flatten().cpu())
@@ -159,16 +160,6 @@ def on_device(rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, torch.float32 if device.type == "mps" else tensor.dtype)  # mps has no float64
 
 
-def repeated(episode: Support, many: int) -> Support:
-    """The same episode as often, so that labels can differ."""
-
-    def repeat(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value.expand(many, *value.shape[1:])
-
-    return episode.replace(
-        support=repeat(episode.support),
-        text=repeat(episode.text),
-        weights=repeat(episode.weights),
-        ids=torch.arange(many, device=episode.support.device),
-        labels=repeat(episode.labels),
-    )
+def marked(rows: Tensor, count: int) -> Tensor:
+    """Row numbers ``[F, R]`` as masks: True in ``[F, S]`` of `count` rows."""
+    return torch.zeros(len(rows), count, dtype=torch.bool, device=rows.device).scatter(1, rows, True)

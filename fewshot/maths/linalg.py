@@ -53,6 +53,11 @@ def lengths(rows: Tensor, dim: int = -1) -> Tensor:
     return torch.where(length == 0, torch.ones_like(length), length)
 
 
+def squared_lengths(rows: Tensor) -> Tensor:
+    """``|x|²`` of rows ``[..., D]``, without a copy of them."""
+    return torch.linalg.vector_norm(rows, dim=-1).square()
+
+
 def class_means(episode: Support) -> tuple[Tensor, Tensor]:
     """Mean support row of each class ``[E, N, D]`` (zeros where there is none), and the shots ``[E, N]``.
 
