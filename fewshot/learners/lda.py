@@ -80,11 +80,11 @@ class LDA(Learner):
 
         With fewer rows than features, their inner products are formed anew, as those around new means all differ.
         """
-        means, rows, known, _ = self._around_means(support)  # [1, N, D], [1, S, D], [1, S, 1]
+        means, rows, _ = self._around_means(support)  # [1, N, D], [1, S, D]
         if rows.shape[1] <= rows.shape[2]:
             return super().adapt_without(state, support, left)
-        labels = support.labels.clamp(min=0)
-        rest = remaining(rows, known.squeeze(-1).to(rows.dtype), labels, support.way, left, together=False)
+        share, labels = (support.labels >= 0).to(rows.dtype), support.labels.clamp(min=0)
+        rest = remaining(rows, share, labels, support.way, left, together=False)
         away = torch.empty_like(rows[0])  # of one copy at a time: fresh memory is what costs
         squares = torch.stack([squared_lengths(torch.sub(rows[0], shift[labels[0]], out=away)) for shift in rest.shift])
         squares = squares * rest.share  # [F, S]
@@ -104,20 +104,20 @@ class LDA(Learner):
         return LDAState(weight.to(dtype), bias.to(dtype), estimate.offset)
 
     def _estimate(self, episode: Support) -> _Estimate:
-        means, rows, known, offset = self._around_means(episode)
+        means, rows, offset = self._around_means(episode)
         gram = product(rows.mT, rows) if rows.shape[1] > rows.shape[2] else product(rows, rows.mT)
         return self._shrunk(means, rows, gram, rows.square().sum(-1), episode.shots, offset)
 
     @staticmethod
-    def _around_means(episode: Support) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Class means, rows around them, which of the rows are known, and what the means are relative to."""
+    def _around_means(episode: Support) -> tuple[Tensor, Tensor, Tensor]:
+        """Class means, rows around them, and what the means are relative to."""
         episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         exact = torch.float32 if support.device.type == "mps" else torch.float64
         known = (episode.labels >= 0).unsqueeze(-1)  # [E, S, 1]
         rows = torch.where(known, support, 0).to(exact)
         means, _ = class_means(episode.replace(support=rows, unlabelled=None))
-        return means, rows - own_class(episode, means), known, offset
+        return means, rows - own_class(episode, means), offset
 
     def _shrunk(
         self, means: Tensor, rows: Tensor, gram: Tensor, squares: Tensor, shots: Tensor, offset: Tensor

@@ -52,7 +52,7 @@ class Remaining(NamedTuple):
     fallen: Tensor
 
     def scatter(self, whole: Tensor) -> Tensor:
-        """``Σ w z zᵀ`` of the rows that remain, around their own means ``[F, D, D]``, from that of all ``[1, D, D]``."""
+        """``Σ w z zᵀ`` of the rows that remain, around their means ``[F, D, D]``, from that of all ``[1, D, D]``."""
         return whole - product(self.fallen.mT, self.fallen)
 
 
