@@ -80,9 +80,10 @@ class LDA(Learner):
 
         With fewer rows than features, their inner products are formed anew, as those around new means all differ.
         """
-        means, rows, _ = self._around_means(support)  # [1, N, D], [1, S, D]
-        if rows.shape[1] <= rows.shape[2]:
+        shots = without_rows(support, left).shots  # [F, N]
+        if support.support.shape[1] <= support.support.shape[2] or not bool((shots > 1).any(1).all()):
             return super().adapt_without(state, support, left)
+        means, rows, _ = self._around_means(support)  # [1, N, D], [1, S, D]
         share, labels = (support.labels >= 0).to(rows.dtype), support.labels.clamp(min=0)
         rest = remaining(rows, share, labels, support.way, left, together=False)
         away = torch.empty_like(rows[0])  # of one copy at a time: fresh memory is what costs
@@ -91,7 +92,6 @@ class LDA(Learner):
         if not differs_enough(squares.sum(1), squared_lengths(rows).sum(1)):
             return super().adapt_without(state, support, left)
         gram = rest.scatter(product(rows.mT, rows))  # [F, D, D]
-        shots = without_rows(support, left).shots
         estimate = self._shrunk(means + rest.shift, rows, gram, squares, shots, state.offset.expand(len(left), -1, -1))
         return self._decide(estimate, shots, support.support.dtype)
 
