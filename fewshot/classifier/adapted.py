@@ -76,7 +76,7 @@ class Adapted:
             yield logits[0] if tasks == 1 else logits.transpose(0, 1)
 
     def held_out(self, *, whole: bool = False) -> HeldOut:
-        """Examples, each asked of the learner adapted without it.
+        """Examples, each asked of the learner adapted without it (`Learner.adapt_without`).
 
         Examples are held out one of each class at a time (see `held_out_folds`), and the folds are episodes of
         one batch. A transductive learner is asked about all rows of a fold together, and of five folds at most: with
@@ -98,15 +98,18 @@ class Adapted:
         for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
             alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
             some = some_rows(size, size if whole or learner.transductive else _FOLD_ROWS).to(labels.device)
-            cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way
+            # Products of rows, or of features where those are fewer, and answers of the rows that are held out.
+            wide = len(labels) if learner.transductive else min(len(labels), episode.support[0, 0].numel())
+            cost = episode.support.numel() + len(labels) * wide + size * (episode.way + len(labels))
             for left in alike.split(max(1, _STEP_NUMBERS // cost)):
                 many, asked = len(left), left[:, some]
+                out = marked(left, len(labels))  # [F, S]
                 with torch.no_grad():
-                    state = learner.adapt_without(self.state, episode, marked(left, len(labels)))
+                    state = learner.adapt_without(self.state, episode, out)
                     answers = learner.predict(state, episode.support[0][asked])  # [F, R, N]
                     gap = torch.ones(many)
                     if not whole and not learner.transductive:
-                        gap = own_gap(learner, state, without_rows(episode, marked(left, len(labels)))).cpu()  # [F]
+                        gap = own_gap(learner, state, without_rows(episode, out)).cpu()  # [F]
                 gaps.append(gap.repeat_interleave(len(some)))
                 logits.append(answers.flatten(0, 1).cpu())
                 classes.append(labels[asked].flatten().cpu())
