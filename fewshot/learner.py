@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from episodes.episode import Episode, Support
 from episodes.outliers import log_odds_against_best
 from episodes.setting import derived_setting
+from fewshot.maths.held_out import without_rows
 from fewshot.maths.precision import readable, second_look
 from fewshot.registry import argument_names, spec_string
 
@@ -63,6 +64,8 @@ class Learner(nn.Module):
         """Let `adapt` of every learner see the support only, also where it is called with an episode."""
         super().__init_subclass__(**options)
         if "adapt" in vars(cls):
+            if "adapt_without" not in vars(cls):
+                cls.adapt_without = Learner.adapt_without  # type: ignore[method-assign]
             cls.adapt = _without_query(cls.adapt)  # type: ignore[method-assign]
 
     def adapt(self, support: Support) -> State:
@@ -74,6 +77,23 @@ class Learner(nn.Module):
             Tensors only, leading dimension E. The same state serves any number of queries.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define adapt(support) -> state.")
+
+    def adapt_without(self, state: State, support: Support, left: Tensor) -> State:
+        """Learn one task F times, each time without some of its rows, which can then be asked about.
+
+        It is `adapt` to copies of the task whose rows left out are padding. A learner that can take rows out of what it
+        has learned, in less time, may override it (`Ridge` does); where it cannot for the task at hand, it calls this.
+        A subclass with an `adapt` of its own starts from this again.
+
+        Args:
+            state: what `adapt` made of all rows.
+            support: the task, E = 1.
+            left: True for the rows that are left out ``[F, S]``.
+
+        Returns:
+            As `adapt` does, leading dimension F.
+        """
+        return self.adapt(without_rows(support, left))
 
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Classify ``query [E, Q, *x]``: logits ``[E, Q, N]``, ``-inf`` for absent classes."""

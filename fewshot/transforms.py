@@ -405,6 +405,16 @@ class Pipeline(Learner):
             support = _through(transform, states[-1], support)
         return (*states, self.learner.adapt(support))
 
+    def adapt_without(self, state: State, support: Support, left: Tensor) -> State:
+        """Transforms that look at no other row are applied once, and the learner takes rows out."""
+        if any(type(transform).adapt is not Transform.adapt for transform in self._transforms()):
+            return super().adapt_without(state, support, left)
+        *states, last = state
+        for transform, known in zip(self._transforms(), states, strict=True):
+            support = _through(transform, known, support)
+        nothing = [known.expand(len(left)) for known in states]
+        return (*nothing, self.learner.adapt_without(last, support, left))
+
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Transform the queries and let the learner classify them."""
         *states, last = state

@@ -12,6 +12,7 @@ from torch import Tensor
 from episodes.episode import Support
 from fewshot.classifier.folds import held_out_folds, some_rows
 from fewshot.learner import Learner
+from fewshot.maths.held_out import without_rows
 from fewshot.maths.precision import readable
 
 # Numbers held by one step: 64 MB in float32, more than any processor cache and less than any memory.
@@ -25,7 +26,7 @@ class HeldOut(NamedTuple):
 
     logits: Tensor  # [R, N]
     labels: Tensor  # [R]
-    gap: Tensor  # [R], the `own_gap` of the learner that was asked; 1 where it is transductive
+    gap: Tensor  # [R], the `own_gap` of the learner that was asked; 1 where it is transductive, or all were asked
     rows: Tensor  # [R], their places among the examples
 
 
@@ -75,7 +76,7 @@ class Adapted:
             yield logits[0] if tasks == 1 else logits.transpose(0, 1)
 
     def held_out(self, *, whole: bool = False) -> HeldOut:
-        """Examples, each asked of the learner adapted without it.
+        """Examples, each asked of the learner adapted without it (`Learner.adapt_without`).
 
         Examples are held out one of each class at a time (see `held_out_folds`), and the folds are episodes of
         one batch. A transductive learner is asked about all rows of a fold together, and of five folds at most: with
@@ -97,15 +98,18 @@ class Adapted:
         for size in sorted({len(rows) for rows in folds}):  # folds of one size are one batch, without padding
             alike = torch.stack([rows for rows in folds if len(rows) == size])  # [F, R]
             some = some_rows(size, size if whole or learner.transductive else _FOLD_ROWS).to(labels.device)
-            cost = episode.support.numel() + labels.numel() ** 2 + size * episode.way
+            # Products of rows, or of features where those are fewer, and answers of the rows that are held out.
+            wide = len(labels) if learner.transductive else min(len(labels), episode.support[0, 0].numel())
+            cost = episode.support.numel() + len(labels) * wide + size * (episode.way + len(labels))
             for left in alike.split(max(1, _STEP_NUMBERS // cost)):
                 many, asked = len(left), left[:, some]
-                without = labels.repeat(many, 1).scatter(1, left, -1)  # padding: they are not there
-                task = repeated(episode, many).replace(labels=without)
+                out = marked(left, len(labels))  # [F, S]
                 with torch.no_grad():
-                    state = learner.adapt(task)
+                    state = learner.adapt_without(self.state, episode, out)
                     answers = learner.predict(state, episode.support[0][asked])  # [F, R, N]
-                    gap = torch.ones(many) if learner.transductive else own_gap(learner, state, task).cpu()  # [F]
+                    gap = torch.ones(many)
+                    if not whole and not learner.transductive:
+                        gap = own_gap(learner, state, without_rows(episode, out)).cpu()  # [F]
                 gaps.append(gap.repeat_interleave(len(some)))
                 logits.append(answers.flatten(0, 1).cpu())
                 classes.append(labels[asked].flatten().cpu())
@@ -159,16 +163,6 @@ def on_device(rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, torch.float32 if device.type == "mps" else tensor.dtype)  # mps has no float64
 
 
-def repeated(episode: Support, many: int) -> Support:
-    """The same episode as often, so that labels can differ."""
-
-    def repeat(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value.expand(many, *value.shape[1:])
-
-    return episode.replace(
-        support=repeat(episode.support),
-        text=repeat(episode.text),
-        weights=repeat(episode.weights),
-        ids=torch.arange(many, device=episode.support.device),
-        labels=repeat(episode.labels),
-    )
+def marked(rows: Tensor, count: int) -> Tensor:
+    """Row numbers ``[F, R]`` as masks: True in ``[F, S]`` of `count` rows."""
+    return torch.zeros(len(rows), count, dtype=torch.bool, device=rows.device).scatter(1, rows, True)

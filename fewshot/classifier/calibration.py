@@ -17,6 +17,7 @@ _DISPLACED = 0.5
 _GAP = 10.0
 _OTHER_UNITS = 4.0  # times the gap of a fold
 _DISPLACEMENTS = 2**24  # logits of displaced rows, at most
+_USUAL = 3.5  # logarithm of the largest gap of logits over the temperature, where the search begins
 _TRUSTED = 4  # shots up to which rows that were drawn say more than those that were held out
 
 
@@ -94,6 +95,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     logits = logits.double()
     possible = logits.isfinite()
+    everywhere = bool(possible.all())
     count, others = len(logits), (possible.sum(1, keepdim=True) - 1).clamp(min=1)  # M, [M, 1]
     logits = (logits - logits.amax(1, keepdim=True)).masked_fill(~possible, 0)  # [M, N]: at most 0, 0 somewhere
     spread = logits.abs().max().item()
@@ -107,16 +109,16 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     def slope(log_inverse: float) -> tuple[float, float]:
         """Derivative of the loss by 1 / T, which only rises, and that by log(1 / T)."""
         inverse = math.exp(log_inverse)
-        weight = (logits * inverse).exp_().mul_(possible)  # [M, N]
-        weight /= weight.sum(1, keepdim=True)
-        weighted = weight.mul_(logits)
-        mean = weighted.sum(1, keepdim=True)  # [M, 1]
-        variance = weighted.mul_(logits).sum(1, keepdim=True) - mean.square()
+        weight = (logits * inverse).exp_()  # [M, N]
+        weight = weight if everywhere else weight.mul_(possible)
+        total = weight.sum(1, keepdim=True)  # [M, 1]
+        mean = weight.mul_(logits).sum(1, keepdim=True) / total
+        variance = weight.mul_(logits).sum(1, keepdim=True) / total - mean.square()
         return (mean - hoped).sum().item(), inverse * variance.sum().item()
 
-    # In units of the largest gap, the answer lies between certainty and indifference.
+    # In units of the largest gap, the answer lies between certainty and indifference, mostly near 1 / 30.
     low, high = (-math.log(spread) + side for side in (-15.0, 15.0))
-    here = (low + high) / 2
+    here = -math.log(spread) + _USUAL
     for _ in range(100):
         value, rise = slope(here)
         low, high = (here, high) if value < 0 else (low, here)

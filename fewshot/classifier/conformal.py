@@ -11,7 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from fewshot.classifier.adapted import Adapted, on_device, repeated
+from fewshot.classifier.adapted import Adapted, marked, on_device
 from fewshot.classifier.base import LearnerEstimator
 from fewshot.classifier.folds import held_out_folds, some_rows
 
@@ -112,9 +112,9 @@ class Folds:
         self.size = max(1, _STEP_NUMBERS // max(1, cost))  # folds of a batch
         for start in range(0, len(self.folds), self.size):
             rows = self.folds[start : start + self.size]
-            without = torch.stack([labels.index_fill(0, held, -1) for held in rows])  # padding: they are not there
+            left = torch.cat([marked(held.unsqueeze(0), len(labels)) for held in rows])  # [F, S]
             with torch.no_grad():
-                self.states.append(adapted.learner.adapt(repeated(episode, len(rows)).replace(labels=without)))
+                self.states.append(adapted.learner.adapt_without(adapted.state, episode, left))
 
     def logits(self, rows: Tensor) -> Tensor:
         """Of all copies, for the same rows ``[F, n, N]``."""

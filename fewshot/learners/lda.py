@@ -10,7 +10,8 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import class_means, own_class, product
+from fewshot.maths.held_out import differs_enough, remaining, without_rows
+from fewshot.maths.linalg import class_means, own_class, product, squared_lengths
 
 SHRINKAGES = ("auto", "ledoit-wolf", "oas")
 _AUTO = 4.0  # chosen by benchmarks/defaults.py
@@ -72,27 +73,58 @@ class LDA(Learner):
 
     def adapt(self, support: Support) -> LDAState:
         """Estimate means and covariance, and solve for the decision functions."""
-        estimate = self._estimate(support)
+        return self._decide(self._estimate(support), support.shots, support.support.dtype)
+
+    def adapt_without(self, state: LDAState, support: Support, left: Tensor) -> LDAState:
+        """Solve anew, with a covariance from which the rows that are left out are taken.
+
+        With fewer rows than features, their inner products are formed anew, as those around new means all differ.
+        """
+        shots = without_rows(support, left).shots  # [F, N]
+        if support.support.shape[1] <= support.support.shape[2] or not bool((shots > 1).any(1).all()):
+            return super().adapt_without(state, support, left)
+        means, rows, _ = self._around_means(support)  # [1, N, D], [1, S, D]
+        share, labels = (support.labels >= 0).to(rows.dtype), support.labels.clamp(min=0)
+        rest = remaining(rows, share, labels, support.way, left, together=False)
+        away = torch.empty_like(rows[0])  # of one copy at a time: fresh memory is what costs
+        squares = torch.stack([squared_lengths(torch.sub(rows[0], shift[labels[0]], out=away)) for shift in rest.shift])
+        squares = squares * rest.share  # [F, S]
+        if not differs_enough(squares.sum(1), squared_lengths(rows).sum(1)):
+            return super().adapt_without(state, support, left)
+        gram = rest.scatter(product(rows.mT, rows))  # [F, D, D]
+        estimate = self._shrunk(means + rest.shift, rows, gram, squares, shots, state.offset.expand(len(left), -1, -1))
+        return self._decide(estimate, shots, support.support.dtype)
+
+    def _decide(self, estimate: _Estimate, shots: Tensor, dtype: torch.dtype) -> LDAState:
         weight = _inverse(estimate, estimate.means)  # [E, N, D]
         bias = -(weight * estimate.means).sum(-1) / 2
-        shots, dtype = support.shots, support.support.dtype
         if self.prior == "empirical":
             bias = bias + (shots.to(bias).clamp(min=1) / shots.sum(1, keepdim=True).clamp(min=1)).log()
         bias = bias.masked_fill(shots == 0, -torch.inf)
         return LDAState(weight.to(dtype), bias.to(dtype), estimate.offset)
 
     def _estimate(self, episode: Support) -> _Estimate:
+        means, rows, offset = self._around_means(episode)
+        gram = product(rows.mT, rows) if rows.shape[1] > rows.shape[2] else product(rows, rows.mT)
+        return self._shrunk(means, rows, gram, rows.square().sum(-1), episode.shots, offset)
+
+    @staticmethod
+    def _around_means(episode: Support) -> tuple[Tensor, Tensor, Tensor]:
+        """Class means, rows around them, and what the means are relative to."""
         episode, _, _, offset = relative_to_centre(episode)
         support = episode.support
         exact = torch.float32 if support.device.type == "mps" else torch.float64
         known = (episode.labels >= 0).unsqueeze(-1)  # [E, S, 1]
         rows = torch.where(known, support, 0).to(exact)
-        means, shots = class_means(episode.replace(support=rows, unlabelled=None))
-        rows = rows - own_class(episode, means)  # [E, S, D], around the class means
-        count = known.to(exact).sum(1, keepdim=True)  # [E, 1, 1]
-        width = rows.shape[-1]
-        squares = rows.square().sum(-1)  # [E, S]
-        gram = product(rows.mT, rows) if rows.shape[1] > width else product(rows, rows.mT)
+        means, _ = class_means(episode.replace(support=rows, unlabelled=None))
+        return means, rows - own_class(episode, means), offset
+
+    def _shrunk(
+        self, means: Tensor, rows: Tensor, gram: Tensor, squares: Tensor, shots: Tensor, offset: Tensor
+    ) -> _Estimate:
+        """The shrunk covariance, from inner products and squared lengths of rows around the class means."""
+        exact, width = gram.dtype, rows.shape[-1]
+        count = shots.sum(1).to(exact).view(-1, 1, 1)
         trace = squares.sum(-1).view(-1, 1, 1) / count  # tr(S)
         share = self._shrinkage(gram, squares, trace, count, width)
         if self.shrinkage == "auto":

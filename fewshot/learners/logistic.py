@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.held_out import folds_by_value
+from fewshot.maths.held_out import folds_by_value, without_rows
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import SoftmaxProblem, softmax_regression
 from fewshot.maths.spread import AUTO, spread_of_support
@@ -90,6 +90,15 @@ class Logistic(Learner):
         if isinstance(self.C, str):
             return self._fit(episode, self._relative(episode))
         return self._fit(episode, torch.full((len(episode),), self.C, device=episode.support.device))
+
+    def adapt_without(self, state: LogisticState, support: Support, left: Tensor) -> LogisticState:
+        """Begin at the optimum of all rows, from which a few steps lead to that of the others."""
+        if self.C == "cv":
+            return super().adapt_without(state, support, left)
+        copies = without_rows(support, left)
+        inverse = self._relative(copies) if isinstance(self.C, str) else torch.full((len(left),), self.C)
+        start = LogisticState(*(part.expand(len(left), *part.shape[1:]) for part in state))
+        return self._fit(copies, inverse.to(support.support.device), start=start)
 
     def _relative(self, episode: Support) -> Tensor:
         """The C that suits the size of each episode's rows ``[E]``."""

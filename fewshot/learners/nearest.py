@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
+from fewshot.maths.held_out import without_rows
 from fewshot.maths.linalg import normalize, product
 
 
@@ -77,6 +78,13 @@ class Nearest(Learner):
             return NearestState(normalize(support.support, dim=-1), labels, absent, nothing)
         support, _, _, offset = relative_to_centre(support)
         return NearestState(support.support, labels, absent, offset)
+
+    def adapt_without(self, state: NearestState, support: Support, left: Tensor) -> NearestState:
+        """Mark rows as padding; nothing is copied."""
+        copies = without_rows(support, left)
+        labels = torch.where(left, support.way, state.labels)
+        rows, offset = (part.expand(len(left), -1, -1) for part in (state.support, state.offset))
+        return NearestState(rows, labels, copies.shots == 0, offset)
 
     def predict(self, state: NearestState, query: Tensor) -> Tensor:
         """Let the nearest rows vote."""

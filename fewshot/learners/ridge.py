@@ -10,7 +10,8 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import class_sums, crowded, product
+from fewshot.maths.held_out import differs_enough, remaining, without_rows
+from fewshot.maths.linalg import class_sums, crowded, product, squared_lengths
 from fewshot.maths.outliers import distance_to_answer
 from fewshot.maths.spread import AUTO, check_auto
 
@@ -68,10 +69,7 @@ class Ridge(Learner):
 
     def adapt(self, episode: Support) -> RidgeState:
         """Solve for the weights of each episode."""
-        if self.fit_intercept:
-            episode, _, _, offset = relative_to_centre(episode)
-        else:
-            offset = episode.support.new_zeros(len(episode), 1, 1)
+        episode, offset = self._relative(episode)
         support = episode.support
         # The Gram matrix squares the condition: float32 could make it indefinite where alpha is small.
         exact = torch.float32 if support.device.type == "mps" else torch.float64
@@ -101,8 +99,46 @@ class Ridge(Learner):
             gram = product(rows.mT, rows)  # [E, D, D]
             weight = _solve(gram, right, self._penalty(gram, mask, absent))
         bias = (bias - product(weight, mean.mT)).squeeze(-1) if self.fit_intercept else weight.new_zeros(())
-        bias = (self.scale * bias).expand(absent.shape).masked_fill(absent, -torch.inf)  # [E, N]
-        return RidgeState((self.scale * weight).to(support.dtype), bias.to(support.dtype), offset)
+        return self._state(weight, bias, absent, offset, support.dtype)
+
+    def adapt_without(self, state: RidgeState, support: Support, left: Tensor) -> RidgeState:
+        """Solve anew, with inner products of which those of the rows that are left out are taken away.
+
+        Mean, intercept and penalty are those of the rows that remain, so it is exact where the leverages of the hat
+        matrix, for one penalty and one mean, would not be.
+        """
+        if not self.fit_intercept:
+            return super().adapt_without(state, support, left)
+        exact = torch.float32 if support.support.device.type == "mps" else torch.float64
+        copies = without_rows(support, left)
+        share = (support.labels >= 0).to(exact)  # [1, S]
+        share = share if support.weights is None else share * support.weights.to(exact)
+        rows = shifted(support.support, state.offset).to(exact)  # [1, S, D]
+        mean = product(share.unsqueeze(1) / share.sum(), rows)  # [1, 1, D]
+        rows = rows - mean
+        rest = remaining(rows, share, support.labels, support.way, left, together=True)
+        before = (share * squared_lengths(rows)).sum(1)
+        if not differs_enough(before - squared_lengths(rest.fallen).sum(1), before):
+            return super().adapt_without(state, support, left)
+        mask, mean, absent = rest.share.unsqueeze(1), mean + rest.shift, copies.shots == 0  # [F, 1, S], [F, 1, D]
+        counts = class_sums(copies, torch.ones_like(rest.share).unsqueeze(-1))  # [F, N, 1]
+        bias = counts / mask.sum(-1, keepdim=True)
+        if rows.shape[1] <= rows.shape[2]:
+            root = mask.sqrt()
+            cross = product(rows, rest.shift.mT)  # [F, S, 1]
+            gram = product(rows, rows.mT) - cross - cross.mT + rest.shift.square().sum(-1, keepdim=True)
+            gram = gram * root * root.mT  # [F, S, S]
+            target = (copies.one_hot.mT.to(exact) - bias) * root  # [F, N, S]
+            shares = _solve(gram, target, self._penalty(gram, mask, absent)) * root
+            weight = product(shares, rows.expand(len(left), -1, -1)) - shares.sum(-1, keepdim=True) * rest.shift
+        else:
+            scaled = rows if support.weights is None else rows * share.sqrt().unsqueeze(-1)
+            gram = rest.scatter(product(scaled.mT, scaled))  # [F, D, D]
+            right = class_sums(support, rows) - rest.lost - counts * rest.shift  # [F, N, D]
+            weight = _solve(gram, right, self._penalty(gram, mask, absent))
+        bias = (bias - product(weight, mean.mT)).squeeze(-1)
+        offset = state.offset.expand(len(left), -1, -1)
+        return self._state(weight, bias, absent, offset, support.support.dtype)
 
     def predict(self, state: RidgeState, query: Tensor) -> Tensor:
         """Regression of the queries onto the one-hot labels."""
@@ -111,6 +147,18 @@ class Ridge(Learner):
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """The squared distance to the mean of the class that a query is given to."""
         return distance_to_answer(episode, logits)
+
+    def _relative(self, episode: Support) -> tuple[Support, Tensor]:
+        """The episode relative to an offset, and that."""
+        if self.fit_intercept:
+            episode, _, _, offset = relative_to_centre(episode)
+            return episode, offset
+        return episode, episode.support.new_zeros(len(episode), 1, 1)
+
+    def _state(self, weight: Tensor, bias: Tensor, absent: Tensor, offset: Tensor, dtype: torch.dtype) -> RidgeState:
+        """Decision functions at their scale, of the classes that are present."""
+        bias = (self.scale * bias).expand(absent.shape).masked_fill(absent, -torch.inf)  # [E, N]
+        return RidgeState((self.scale * weight).to(dtype), bias.to(dtype), offset)
 
     def _penalty(self, matrix: Tensor, mask: Tensor, absent: Tensor) -> Tensor | float:
         """Alpha of each episode ``[E, 1]``; the trace of the matrix is the sum of squares of the rows."""

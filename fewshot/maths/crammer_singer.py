@@ -15,7 +15,9 @@ from fewshot.maths.simplex import onto_simplex
 _LOOK_EVERY = 20  # projected steps between duality gaps
 _NEAR = 1e-3  # gap from which on Newton's method is tried
 _ZERO = 1e-9  # of C: a share below it counts for nothing
+_ROUNDING = 1e-5  # of C: a share below it may be rounding of float32
 _SOLVE = 300  # steps of conjugate gradients
+_LARGE = 2**17  # shares of an episode from which on it is solved alone, and first steps are taken in float32
 
 
 class SVMState(NamedTuple):
@@ -110,6 +112,10 @@ class Dual(NamedTuple):
         """Derivative by the shares ``[E, S, N]``."""
         return -self.gram.times(self.C * self.target - shares) - (1 - self.target)
 
+    def single(self) -> Dual:
+        """The same problem in float32."""
+        return self._replace(gram=self.gram._replace(matrix=self.gram.matrix.float()), target=self.target.float())
+
     def onto(self, shares: Tensor) -> Tensor:
         """The nearest shares that are possible."""
         real = self.allowed.any(-1, keepdim=True)
@@ -136,15 +142,23 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
     Whenever the gap has fallen to a tenth, a Newton step on the face where the shares lie is tried; on the right face
     it is exact. An episode ends when its relative duality gap is at most `gap`, so it does not depend on the others;
     for one that does not reach it, a `ConvergenceWarning` is given.
+
+    A large problem takes its steps in float32 until it is near, and gaps and Newton steps in float64.
     """
-    gap = max(gap, 1e3 * torch.finfo(problem.target.dtype).eps)
+    exact, large = problem.target.dtype, problem.target[0].numel() >= _LARGE
+    if large and len(problem.target) > 1:
+        parts = [problem.of(torch.tensor([e], device=problem.target.device)) for e in range(len(problem.target))]
+        return torch.cat([solve_dual(part, gap, steps) for part in parts])
+    gap = max(gap, 1e3 * torch.finfo(exact).eps)
     shares = problem.C * problem.target  # W = 0
     active = torch.arange(len(shares), device=shares.device)
-    step = 1 / problem.gram.largest().clamp(min=1e-30)  # bounds the curvature
-    part, point, ahead, momentum = problem, shares, shares, shares.new_ones(len(shares), 1, 1)
+    part, walk = problem, problem.single() if large else problem
+    point = ahead = walk.C * walk.target
+    step = 1 / problem.gram.largest().clamp(min=1e-30).to(point.dtype)  # bounds the curvature
+    momentum = point.new_ones(len(shares), 1, 1)
     below = shares.new_full((len(shares),), _NEAR)  # gap at which it is tried next
     for count in range(1, steps + 1):
-        moved = part.onto(ahead - step * part.slope(ahead))
+        moved = walk.onto(ahead - step * walk.slope(ahead))
         # Momentum that points uphill is dropped: the steps converge linearly once the active set stands.
         uphill = ((ahead - moved) * (moved - point)).sum((1, 2), keepdim=True) > 0
         momentum = torch.where(uphill, torch.ones_like(momentum), momentum)
@@ -153,11 +167,17 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
         point, momentum = moved, following
         if count % _LOOK_EVERY and count < steps:
             continue
-        left, found = part.gap(point), point
+        found = point
+        if walk is not part:
+            found = part.onto(point.to(exact).masked_fill(point < _ROUNDING * part.C, -torch.inf))
+        left = part.gap(found)
         near = (left < below) | (count == steps)
         if near.any():
-            found, left = _newton(part.of(near), point, left, near)
+            found, left = _newton(part.of(near), found, left, near)
             below = torch.where(near, 0.1 * left, below)
+            if walk is not part:
+                walk, point, ahead = part, found, found
+                step, momentum = step.to(exact), torch.ones_like(momentum, dtype=exact)
         shares[active] = found
         going = (left > gap).nonzero().squeeze(1)
         if len(going) == 0:
@@ -168,6 +188,7 @@ def solve_dual(problem: Dual, gap: float, steps: int) -> Tensor:
             warn_unconverged("support vector machine", unfinished, steps, "raise steps or gap, or lower C")
         if len(going) < len(active):
             active, part, step, below = active[going], part.of(going), step[going], below[going]
+            walk = part
             point, ahead, momentum = point[going], ahead[going], momentum[going]
     return shares
 

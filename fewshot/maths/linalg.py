@@ -9,6 +9,7 @@ from torch import Tensor
 from episodes.episode import Support
 
 _DENSE = 2**24  # numbers of an indicator matrix, above which sums over classes do without it
+_WIDE = 32  # classes from which on a processor adds rows up faster than it multiplies by that matrix
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -52,6 +53,11 @@ def lengths(rows: Tensor, dim: int = -1) -> Tensor:
     return torch.where(length == 0, torch.ones_like(length), length)
 
 
+def squared_lengths(rows: Tensor) -> Tensor:
+    """``|x|²`` of rows ``[..., D]``, without a copy of them."""
+    return torch.linalg.vector_norm(rows, dim=-1).square()
+
+
 def class_means(episode: Support) -> tuple[Tensor, Tensor]:
     """Mean support row of each class ``[E, N, D]`` (zeros where there is none), and the shots ``[E, N]``.
 
@@ -67,18 +73,22 @@ def class_means(episode: Support) -> tuple[Tensor, Tensor]:
 
 
 def crowded(episode: Support) -> bool:
-    """Whether the labels as indicator rows ``[E, S, N]`` would take more memory than the rows are worth."""
+    """Whether the labels as indicator rows ``[E, S, N]`` would cost more, in memory or in time, than they are worth."""
+    if episode.labels.device.type == "cpu" and episode.way >= _WIDE:
+        return True
     return episode.labels.numel() * episode.way > _DENSE
 
 
 def class_sums(episode: Support, rows: Tensor) -> Tensor:
     """Weighted sum of the rows ``[E, S, D]`` of each class ``[E, N, D]``, without indicator rows."""
-    known = (episode.labels >= 0).unsqueeze(-1)  # [E, S, 1]
-    rows = torch.where(known, rows, torch.zeros_like(rows))
     if episode.weights is not None:
         rows = rows * episode.weights.unsqueeze(-1).to(rows)
-    place = episode.labels.clamp(min=0).long().unsqueeze(-1).expand_as(rows)
-    return rows.new_zeros(len(rows), episode.way, rows.shape[-1]).scatter_add(1, place, rows)
+    count, _, width = rows.shape
+    slots = episode.way + 1  # padding goes to one more class
+    place = torch.where(episode.labels < 0, episode.way, episode.labels).long()  # [E, S]
+    place = place + slots * torch.arange(count, device=place.device).unsqueeze(1)
+    sums = rows.new_zeros(count * slots, width).index_add(0, place.flatten(), rows.reshape(-1, width))
+    return sums.view(count, slots, width)[:, :-1]
 
 
 def own_class(episode: Support, values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Episode
+from fewshot.maths.held_out import without_rows
 from fewshot.testing.trial import Skip, Trial
 
 _ROWS = ("support", "query", "unlabelled")
@@ -67,6 +68,21 @@ def padding_is_ignored(trial: Trial) -> None:
         nothing = episode.replace(support=garbage, labels=padding.expand(-1, 3))
         trial.same(trial.logits(nothing), trial.logits(trial.make(shot=0)[0].replace(query=episode.query)),
                   "only padding against no support")  # fmt: skip
+
+
+def rows_can_be_left_out(trial: Trial) -> None:
+    """`adapt_without` answers as a learner does that has adapted to the other rows."""
+    episode = trial.episode[0]
+    support, labels = episode.without_query(), episode.labels[0]
+    first = torch.stack([(labels == number).nonzero()[0, 0] for number in labels.unique()])
+    left = torch.zeros(2, len(labels), dtype=torch.bool)
+    left[0, first] = True  # one row of every class
+    left[1, (labels == labels[0]).nonzero().squeeze(1)[:2]] = True  # two of one class
+    query = episode.query.expand(2, *episode.query.shape[1:])
+    with torch.no_grad():
+        found = trial.learner.predict(trial.learner.adapt_without(trial.learner.adapt(support), support, left), query)
+        expected = trial.learner.predict(trial.learner.adapt(without_rows(support, left)), query)
+    trial.same(found, expected, "without some rows")
 
 
 def offset_does_not_matter(trial: Trial) -> None:

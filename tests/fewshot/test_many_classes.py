@@ -122,3 +122,20 @@ def test_temperature_is_the_minimum_of_the_loss(size: float, lift: float) -> Non
     logits[:7][torch.arange(7), (labels[:7] + 1) % 6] = -torch.inf
     logits = size * logits
     assert fit_temperature(logits, labels) == pytest.approx(reference(logits, labels), rel=1e-4)
+
+
+def test_means_of_many_classes_have_the_derivatives_of_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    episode = weighted(padded(make([3, 2, 4], dim=3, episodes=2)[0]))
+    episode = episode.replace(support=episode.support.double(), query=episode.query.double())
+
+    def means(rows: Tensor) -> Tensor:
+        return linalg.class_means(episode.replace(support=rows))[0].square()
+
+    rows = episode.support.clone().requires_grad_()
+    (few,) = torch.autograd.grad(means(rows).sum(), rows)
+    monkeypatch.setattr(linalg, "_WIDE", 1)
+    (many,) = torch.autograd.grad(means(rows).sum(), rows)
+    torch.testing.assert_close(many, few)
+    assert torch.autograd.gradgradcheck(means, rows)
+    stacked = torch.stack([episode.support, 2 * episode.support])
+    torch.testing.assert_close(torch.func.vmap(means)(stacked), torch.stack([means(part) for part in stacked]))

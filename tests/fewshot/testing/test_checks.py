@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from episodes import Episode
+from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.learners import ENTRIES
 from fewshot.testing import ContractError, check_learner, list_checks, run_check
@@ -490,6 +491,11 @@ class ComputesOnTheProcessor(Honest):
         return super().predict(tuple(part.cpu() for part in state), query.cpu())
 
 
+class LeavesNothingOut(Honest):
+    def adapt_without(self, state: Any, support: Support, left: Tensor) -> Any:
+        return tuple(part.expand(len(left), *part.shape[1:]) for part in state)
+
+
 BROKEN: list[tuple[str, type[Honest]]] = [
     ("shape_and_dtype", WrongShape),
     ("shape_and_dtype", CastsToFloat32),
@@ -517,6 +523,7 @@ BROKEN: list[tuple[str, type[Honest]]] = [
     ("padding_is_ignored", ForgetsTheMask),
     ("padding_is_ignored", ForgetsTheMaskOfStatistics),
     ("padding_is_ignored", CentresOnPaddingWithText),
+    ("rows_can_be_left_out", LeavesNothingOut),
     ("offset_does_not_matter", MultipliesBeforeItSubtracts),
     ("scale_does_not_matter", LimitsTheDistance),
     ("is_deterministic", Unrepeatable),
