@@ -11,7 +11,7 @@ from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.linalg import class_sums, crowded, product
-from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.outliers import distance_to_means
 from fewshot.maths.spread import AUTO, check_auto
 
 _AUTO = 1.0  # chosen by benchmarks/defaults.py
@@ -109,8 +109,8 @@ class Ridge(Learner):
         return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the mean of the class that a query is given to."""
-        return distance_to_answer(episode, logits)
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)
 
     def _penalty(self, matrix: Tensor, mask: Tensor, absent: Tensor) -> Tensor | float:
         """Alpha of each episode ``[E, 1]``; the trace of the matrix is the sum of squares of the rows."""

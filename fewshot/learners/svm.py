@@ -9,7 +9,7 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.crammer_singer import SVMState, check, decide, fit
-from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.outliers import distance_to_means
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 
 _AUTO = 1.0  # chosen by benchmarks/defaults.py
@@ -84,5 +84,5 @@ class SVM(Learner):
         return decide(state.machine, state.spread.rescale(query), self.scale)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the mean of the class that a query is given to."""
-        return distance_to_answer(episode, logits)
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)
