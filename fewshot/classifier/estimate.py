@@ -36,8 +36,8 @@ class Estimate:
         confusion: how often class i was taken for class j ``[N, N]``.
         suspects: examples that look mislabelled, the clearest first.
         alone: classes with one example, which could not be asked about.
-        assumed: True where fewer than 10 could be held out, too few to set probabilities by: these rest on an assumption
-            about how much the rows of a class scatter.
+        assumed: True where fewer than 10 could be held out, too few to set probabilities by: these rest on an
+            assumption about how much the rows of a class scatter.
     """
 
     right: int
