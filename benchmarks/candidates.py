@@ -25,7 +25,7 @@ BEFORE = {
     "alpha-tim": "alpha-tim(alpha='auto', scale=15.0)",
     "baseline++": "baseline++(lr=0.01, scale=10.0)",
     "fine-tune": "fine-tune(lr=0.01)",
-    "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False)",
+    "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False, means=0.0)",
     "laplacian-shot": "laplacian-shot(regularisation=0.7, rectify=True)",
     "lda": "lda(shrinkage='ledoit-wolf')",
     "logistic": "logistic(C=1.0)",
@@ -50,11 +50,9 @@ CANDIDATES = {
     "baseline++": [*_grid("l2 | baseline++(lr={})", 0.01, 0.1), "l2 | baseline++(scale=10.0)"],
     "fine-tune": _grid("l2 | rescale | fine-tune(lr={})", 0.3, 1.0, 3.0, 10.0),
     "label-propagation": [
-        *_grid("l2 | label-propagation(shrinkage={})", 0.0, 0.35, 0.5, 0.65, 0.8, 1.0),
-        *_grid("l2 | label-propagation(spread=0.5, shrinkage={})", 0.35, 0.5, 0.65),
-        *_grid("l2 | label-propagation(neighbours={}, power=3.0)", 5, 10),
-        "l2 | label-propagation(neighbours=20)",
-        "l2 | label-propagation(neighbours=20, power=3.0, centred=False)",
+        *_grid("l2 | label-propagation(means={})", 0.0, 0.3, 0.6, 1.0, 2.0),
+        *_grid("l2 | label-propagation(neighbours={})", 5, 20),
+        "l2 | label-propagation(neighbours=20, power=3.0, centred=False, means=0.0)",
     ],
     "laplacian-shot": [
         *_grid("l2 | laplacian-shot(regularisation={}, rectify=True)", 0.1, 0.3, 0.7),

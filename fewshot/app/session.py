@@ -116,7 +116,10 @@ class Session:
             self.classifier = made.fit(pictures, labels, class_names=list(counts))
         few, told = min(counts.values()), f"{len(pictures)} examples of {len(counts)} classes."
         if few < 2:
-            return f"{told} With two of each it can be estimated how often it is right."
+            return (
+                f"{told} With two of each it can be estimated how often it is right; till then its probabilities rest "
+                "on an assumption."
+            )
         estimate = self.classifier.estimate()
         low, high = estimate.interval
         return (

@@ -11,7 +11,7 @@ from fewshot.classifier.adapted import Adapted, own_gap
 from fewshot.classifier.folds import some_rows
 from fewshot.classifier.modelled import modelled_rows
 
-_FEW = 10  # fewer held-out rows say less than `expected_temperature`
+FEW_HELD_OUT = 10  # fewer held-out rows say less than `expected_temperature`
 _SHIFTS = 4  # neighbours in the order of examples, whose differences displace
 _DISPLACED = 0.5
 _GAP = 10.0
@@ -38,7 +38,7 @@ def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
         otherwise: the answer where too few can be held out; None guesses one (`expected_temperature`).
     """
     logits, labels = held_out_logits(adapted)
-    if len(labels) < _FEW:
+    if len(labels) < FEW_HELD_OUT:
         return expected_temperature(adapted) if otherwise is None else otherwise
     found = fit_temperature(logits, labels)
     if not _can_be_modelled(adapted) or _by_single_rows(adapted):

@@ -68,7 +68,7 @@ def _estimate(classifier: Any) -> str:
     except ValueError:
         return "Not known: it has no examples with one label each that could be held out. Score it on labelled rows."
     if not found.count:
-        return "Not known: every class has one example only."
+        return "Not known: every class has one example only. Its probabilities rest on an assumption, not on examples."
     low, high = found.interval
     return (
         f"{100 * found.accuracy:.1f} % of {found.count} held-out examples were classified right (95 % interval "

@@ -36,6 +36,8 @@ class Estimate:
         confusion: how often class i was taken for class j ``[N, N]``.
         suspects: examples that look mislabelled, the clearest first.
         alone: classes with one example, which could not be asked about.
+        assumed: True where fewer than 10 could be held out, too few to set probabilities by: these rest on an
+            assumption about how much the rows of a class scatter.
     """
 
     right: int
@@ -45,6 +47,7 @@ class Estimate:
     confusion: np.ndarray
     suspects: list[Suspect]
     alone: list[Any]
+    assumed: bool = False
 
     @property
     def accuracy(self) -> float:
@@ -53,7 +56,9 @@ class Estimate:
 
     def __str__(self) -> str:
         if not self.count:
-            return "no estimate: every class has one example only; give at least two of some"
+            return "\n".join(
+                ["no estimate: every class has one example only; give at least two of some", *self._doubts()]
+            )
         low, high = self.interval
         lines = [
             f"held out: {100 * self.accuracy:.1f} % of {self.count} right (95 % interval {100 * low:.1f} to "
@@ -61,7 +66,15 @@ class Estimate:
         ]
         if self.alone:
             lines.append(f"not asked about, having one example each: {', '.join(map(str, self.alone[:8]))}")
-        return "\n".join([*lines, *self._confusions()])
+        return "\n".join([*lines, *self._doubts(), *self._confusions()])
+
+    def _doubts(self) -> list[str]:
+        if not self.assumed:
+            return []
+        return [
+            "probabilities rest on an assumption about how much rows of a class scatter, as fewer than 10 examples can "
+            "be held out; give more, or calibrate(X, y) with labelled rows that were not fitted"
+        ]
 
     def _confusions(self) -> list[str]:
         if len(self.classes) <= _WIDE:
@@ -92,6 +105,8 @@ def estimate(classifier: AnsweringEstimator) -> Estimate:
     """
     from scipy.stats import binomtest
 
+    from fewshot.classifier.calibration import FEW_HELD_OUT
+
     adapted = classifier._adapted
     if not adapted.episode.labels.numel() or getattr(classifier, "multi_label", False):
         raise ValueError("an estimate needs fitted examples with one label each; score labelled rows instead.")
@@ -117,4 +132,5 @@ def estimate(classifier: AnsweringEstimator) -> Estimate:
     ]  # fmt: skip
     alone = [name for name, number in zip(classes, shots, strict=True) if number == 1]
     low, high = interval
-    return Estimate(right, count, (float(low), float(high)), classes, confusion, suspects, alone)
+    few = count < FEW_HELD_OUT and adapted.asked is None and bool(getattr(classifier, "calibrated", True))
+    return Estimate(right, count, (float(low), float(high)), classes, confusion, suspects, alone, few)

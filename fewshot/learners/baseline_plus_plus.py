@@ -12,6 +12,7 @@ from fewshot.learner import Learner
 from fewshot.maths.descent import Descent
 from fewshot.maths.head_tuning import tune_prototypes
 from fewshot.maths.linalg import normalize, product
+from fewshot.maths.outliers import cosine_distance_to_means
 from fewshot.maths.transduction import keep_support
 from fewshot.renamed import renamed
 
@@ -78,5 +79,5 @@ class BaselinePlusPlus(Learner):
         return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """Minus the cosine with the nearest class vector, times the scale."""
-        return -logits.amax(-1)
+        """One minus the cosine with the nearest class mean: tuned vectors point to where known classes differ."""
+        return cosine_distance_to_means(episode)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from episodes.counter import Stream, uniforms
-from episodes.episode import Support
+from episodes.episode import Episode, Support
 from episodes.source import Source
 from fewshot.learner import Learner
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import softmax_regression
+from fewshot.maths.outliers import distance_to_means
 
 _BYTES = 256 * 2**20  # of generated rows, in float64, at a time
 _NEAR = 1e-3  # a decision value this near to the optimum for random draws is as good
@@ -148,6 +149,11 @@ class DistributionCalibration(Learner):
     def predict(self, state: CalibratedState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
         return product(self._transform(query), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest class mean of the transformed rows."""
+        known = episode.without_query().replace(support=self._transform(episode.support))
+        return distance_to_means(known.with_query(self._transform(episode.query)))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         for name in self._buffers:  # their size is that of the base data, unknown before

@@ -7,11 +7,12 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from episodes.episode import Support
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.descent import Descent
 from fewshot.maths.head_tuning import tune_linear, tune_prototypes
 from fewshot.maths.linalg import product
+from fewshot.maths.outliers import cosine_distance_to_means, distance_to_means
 from fewshot.maths.prototype_head import METRICS, PrototypeHead
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 from fewshot.maths.transduction import keep_support
@@ -110,6 +111,10 @@ class FineTune(Learner):
             return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
         absent = state.bias == -torch.inf
         return PrototypeHead(self.head, self.scale, query, absent).logits(state.weight)
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest class mean; of the cosine head one minus the cosine with it."""
+        return cosine_distance_to_means(episode) if self.head == "cosine" else distance_to_means(episode)
 
     def _rate(self) -> float:
         return _AUTO[self.head] if isinstance(self.lr, str) else self.lr

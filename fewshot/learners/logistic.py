@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from episodes.episode import Support
+from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.held_out import folds_by_value, without_rows
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import SoftmaxProblem, softmax_regression
+from fewshot.maths.outliers import distance_to_means
 from fewshot.maths.spread import AUTO, spread_of_support
 
 _AUTO = 3.0  # chosen by benchmarks/defaults.py
@@ -181,6 +182,10 @@ class Logistic(Learner):
     def predict(self, state: LogisticState, query: Tensor) -> Tensor:
         """Decision values of the queries."""
         return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)
 
 
 def _differentiable(

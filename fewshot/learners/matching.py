@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.linalg import normalize, product, towards_class_means
+from fewshot.maths.outliers import cosine_distance_to_means
 from fewshot.maths.spread import spread_of_support
 
 
@@ -88,5 +89,5 @@ class Matching(Learner):
         return torch.where(present, logits, -torch.inf)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """Minus the logarithm of the attention that the nearest class gets, before attention is made to sum to 1."""
-        return -logits.amax(-1)
+        """One minus the cosine with the nearest class mean, around zero."""
+        return cosine_distance_to_means(episode)

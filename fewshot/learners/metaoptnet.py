@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.crammer_singer import SVMState, check, decide, fit
-from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.outliers import distance_to_means
 
 
 class MetaOptNet(Learner):
@@ -62,5 +62,5 @@ class MetaOptNet(Learner):
         return decide(state, query, self.log_scale.exp().to(query))
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the mean of the class that a query is given to."""
-        return distance_to_answer(episode, logits)
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)

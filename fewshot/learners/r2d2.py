@@ -12,7 +12,7 @@ from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.learner import State as State
 from fewshot.maths.linalg import product
-from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.outliers import distance_to_means
 
 
 class R2D2(Learner):
@@ -76,8 +76,8 @@ class R2D2(Learner):
         return logits.masked_fill(absent.unsqueeze(1), -torch.inf)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the mean of the class that a query is given to."""
-        return distance_to_answer(episode, logits)
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:

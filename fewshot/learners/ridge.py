@@ -12,7 +12,7 @@ from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.held_out import differs_enough, remaining, without_rows
 from fewshot.maths.linalg import class_sums, crowded, product, squared_lengths
-from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.outliers import distance_to_means
 from fewshot.maths.spread import AUTO, check_auto
 
 _AUTO = 1.0  # chosen by benchmarks/defaults.py
@@ -145,8 +145,8 @@ class Ridge(Learner):
         return product(shifted(query, state.offset), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the mean of the class that a query is given to."""
-        return distance_to_answer(episode, logits)
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)
 
     def _relative(self, episode: Support) -> tuple[Support, Tensor]:
         """The episode relative to an offset, and that."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
-from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.outliers import distance_to_means
 from fewshot.registry import unknown
 
 _SCANNING = threading.Lock()
@@ -87,8 +87,8 @@ class SklearnLearner(Learner):
         return torch.from_numpy(logits).to(query)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the mean of the class that a query is given to."""
-        return distance_to_answer(episode, logits)
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)
 
     def _make(self, seed: int = 0) -> Any:
         """A fresh estimator."""

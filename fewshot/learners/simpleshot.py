@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from episodes.episode import Episode
 from fewshot.learners.prototypes import Prototypes
+from fewshot.maths.outliers import cosine_distance_to_means
 from fewshot.registry import spec_string
 from fewshot.transforms import CL2N, L2, Pipeline, Transform
 
@@ -46,6 +48,15 @@ class SimpleShot(Pipeline):
             raise ValueError(f"normalisation={normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}.")
         super().__init__([transform() for transform in NORMALISATIONS[normalisation]], Prototypes())
         self.normalisation = normalisation
+
+    def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
+        """The squared distance to the nearest class mean; without base data one minus the cosine with it.
+
+        That is around zero: around the mean of the support, strangers would be stretched to length one.
+        """
+        if self.normalisation == "cl2n" and not self._transforms()[0].mean.numel():
+            return cosine_distance_to_means(episode)
+        return super().outlier_score(episode, logits)
 
     def hyperparameters(self) -> dict[str, Any]:
         """The normalisation."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.crammer_singer import SVMState, check, decide, fit
-from fewshot.maths.outliers import distance_to_answer
+from fewshot.maths.outliers import distance_to_means
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread_of_support
 
 _AUTO = 1.0  # chosen by benchmarks/defaults.py
@@ -32,8 +32,8 @@ class SVM(Learner):
     goes through it by the implicit function theorem; `metaoptnet` has a learned scale besides.
 
     Where classes overlap much, as kinds of reviews do, its margins hang on the rows least like their class: there it
-    stays 3 to 4 points behind class means (C of 0.01, 0.03, 0.1 and 1 were tried); take `Logistic` or `Prototypes`
-    there.
+    stays 3 to 4 points behind class means (C of 0.01, 0.03, 0.1 and 1 were tried, and a penalty towards class means in
+    place of zero, which costs as much elsewhere); take `Logistic` or `Prototypes` there.
 
     Args:
         C: weight of the losses against the penalty; ``"auto"``: 1, and rows are first brought to a mean square distance
@@ -84,5 +84,5 @@ class SVM(Learner):
         return decide(state.machine, state.spread.rescale(query), self.scale)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the mean of the class that a query is given to."""
-        return distance_to_answer(episode, logits)
+        """The squared distance to the nearest class mean."""
+        return distance_to_means(episode)

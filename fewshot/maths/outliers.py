@@ -1,22 +1,34 @@
-"""How far a query is from what its answer claims it to be."""
+"""How far a query is from all classes, for learners whose logits only tell the classes apart.
+
+Regressions and margins grow with distance along their directions, so neither they nor the probabilities made of them
+tell a stranger. Nor do log-odds among single examples, which are high wherever one of them is a little nearer than the
+others.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from episodes.episode import Episode
+from fewshot.maths.affinity import squared_distances
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import product
+from fewshot.maths.linalg import class_means, normalize, product
 
 
-def distance_to_answer(episode: Episode, logits: Tensor) -> Tensor:
-    """Squared distance of each query to the mean of the class that it is given to ``[E, Q]``.
+def distance_to_means(episode: Episode) -> Tensor:
+    """Squared distance of each query to the nearest class mean ``[E, Q]``, infinite where there is no class."""
+    _, means, shots, offset = relative_to_centre(episode)
+    distances = squared_distances(shifted(episode.query, offset), means)  # [E, Q, N]
+    return distances.masked_fill((shots == 0).unsqueeze(1), torch.inf).amin(-1)
 
-    For learners whose logits are regressions or margins: these grow with distance along their directions, so neither
-    they nor the probabilities made of them tell a stranger.
+
+def cosine_distance_to_means(episode: Episode) -> Tensor:
+    """One minus the cosine of each query with the nearest class mean of rows of length one ``[E, Q]``, around zero.
+
+    For learners by cosines around the mean of the support: a stranger, which lies near to that mean, is stretched to
+    length one there, and looks like any other row.
     """
-    _, means, _, offset = relative_to_centre(episode)
-    query = shifted(episode.query, offset)
-    squares = means.square().sum(-1).unsqueeze(1) - 2 * product(query, means.mT)  # [E, Q, N], less |q|²
-    chosen = squares.gather(-1, logits.argmax(-1, keepdim=True)).squeeze(-1)
-    return (chosen + query.square().sum(-1)).clamp(min=0)
+    means, shots = class_means(episode.without_query().replace(support=normalize(episode.support, dim=-1)))
+    cosines = product(normalize(episode.query, dim=-1), normalize(means, dim=-1).mT)  # [E, Q, N]
+    return 1 - cosines.masked_fill((shots == 0).unsqueeze(1), -torch.inf).amax(-1)

@@ -16,7 +16,8 @@ EPISODES, WAY, SHOT, EACH, DIM = 12, 5, 5, 8, 32
 LEARNERS = ["prototypes(distance='cosine')", "nearest", "nearest(k=3)", "matching", "lda", "lda(prior='empirical')",
             "l2 | lda", "cl2n | lda", "mahalanobis", "subspace", "ridge", "l2 | ridge(alpha=0.1)", "logistic",
             "l2 | logistic(C=10.0)", "fine-tune", "baseline++", "simpleshot", "r2d2", "scaled-prototypes", "soft-kmeans(queries=False)",
-            "metaoptnet", "svm", "sklearn"]  # fmt: skip
+            "metaoptnet", "svm", "sklearn", "distribution-calibration", "fine-tune(head='squared')",
+            "fine-tune(head='cosine')", "fine-tune(head='euclidean')"]  # fmt: skip
 
 
 def auroc(scores: Tensor, known: Tensor) -> float:
@@ -25,7 +26,7 @@ def auroc(scores: Tensor, known: Tensor) -> float:
     return 100 * sum(float(roc_auc_score(~k.numpy(), s.numpy())) for k, s in pairs) / len(scores)
 
 
-def open_set() -> tuple[Episode, Tensor]:
+def open_set(shot: int = SHOT) -> tuple[Episode, Tensor]:
     """Episodes whose last queries are of other classes, and which are of the episode's ``[E, Q]``."""
     random = torch.Generator().manual_seed(0)
     centres = 0.8 * torch.randn(EPISODES, 2 * WAY, DIM, generator=random)
@@ -34,24 +35,29 @@ def open_set() -> tuple[Episode, Tensor]:
         noise = torch.randn(EPISODES, len(labels), DIM, generator=random)
         return normalize(centres[:, labels] + noise + 1.0, dim=-1)
 
-    labels = torch.arange(WAY).repeat_interleave(SHOT)
+    labels = torch.arange(WAY).repeat_interleave(shot)
     asked = torch.arange(2 * WAY).repeat_interleave(EACH)
     episode = Episode(rows(labels), labels.expand(EPISODES, -1), rows(asked), way=WAY, ids=torch.arange(EPISODES))
     return episode, (asked < WAY).expand(EPISODES, -1)
 
 
-def measured(spec: str) -> float:
-    episode, known = open_set()
+def measured(spec: str, shot: int = SHOT) -> float:
+    episode, known = open_set(shot)
     learner = load_learner(spec)
     with torch.no_grad():
         scores = outlier_scores(learner, episode, learner(episode))
     return auroc(scores, known)
 
 
+@pytest.mark.parametrize("shot", [1, SHOT])
 @pytest.mark.parametrize("spec", LEARNERS)
-def test_open_queries_score_higher(spec: str) -> None:
-    """Within a few points of the distance to the nearest class mean; that to the nearest row is noisier by nature."""
-    assert measured(spec) > measured("prototypes") - (8 if "nearest" in spec else 5)
+def test_open_queries_score_higher(spec: str, shot: int) -> None:
+    """Within two points of the distance to the nearest class mean behind the same transforms.
+
+    That to the nearest row is noisier by nature.
+    """
+    front = "power | " if spec == "distribution-calibration" else "".join(spec.rpartition(" | ")[:2])
+    assert measured(spec, shot) > measured(f"{front}prototypes", shot) - (8 if "nearest" in spec else 2)
 
 
 def test_scores_do_not_saturate() -> None:
@@ -65,7 +71,7 @@ def test_scores_do_not_saturate() -> None:
 
 def test_a_learner_without_scores_of_its_own_is_scored_alike() -> None:
     episode, _ = open_set()
-    learner = load_learner("logistic")
+    learner = load_learner("nearest(k=3)")
     logits = learner(episode)
     assert torch.equal(outlier_scores(lambda _: logits, episode, logits), outlier_scores(learner, episode, logits))
 

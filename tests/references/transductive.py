@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 
 from references.shared import Array, Labels, fill, known, means, softmax, unit
 
@@ -90,6 +91,7 @@ def label_propagation(
     power: float = 1.0,
     spread: float = 0.8,
     centred: bool = True,
+    believed: float = 1.0,
     unlabelled: Array | None = None,
 ) -> Array:
     rows, classes = known(support, labels)
@@ -109,14 +111,50 @@ def label_propagation(
         [graph[i, j] / np.sqrt(degree[i] * degree[j]) if graph[i, j] else 0 for j in range(len(nodes))]
         for i in range(len(nodes))
     ])  # fmt: skip
-    total, power_of = np.zeros((len(nodes), way)), np.zeros((len(nodes), way))
-    power_of[np.arange(len(rows)), classes] = 1
-    for _ in range(400):  # the series Σ spread^t A^t Y, not the solve
-        total += power_of
-        power_of = spread * normal @ power_of
-    with np.errstate(divide="ignore"):
-        logits = np.log(total[-len(query) :])
-    logits[:, [n for n in range(way) if not (classes == n).any()]] = -np.inf
+    present = [n for n in range(way) if (classes == n).any()]
+    labelled = np.zeros((len(nodes), way))
+    labelled[np.arange(len(rows)), classes] = 1
+
+    def spread_from(source: Array) -> Array:
+        total, power_of = np.zeros((len(nodes), way)), source
+        for _ in range(400):  # the series Σ spread^t A^t Y, not the solve
+            total = total + power_of
+            power_of = spread * normal @ power_of
+        total = total[:, present]
+        if believed:
+            total = total + 0.01 * total.mean(1, keepdims=True)
+        return np.log(np.maximum(total, np.finfo(np.float64).tiny))
+
+    own, count = nodes[: len(rows)], np.array([(classes == n).sum() for n in present])
+    size = ((own - own.mean(0)) ** 2).sum() / max(len(own) - 1, 1)
+
+    def from_means(row: Array, without: int | None = None) -> Array:
+        kept = np.arange(len(rows)) != without
+        centres = np.array([own[kept & (classes == n)].mean(0) for n in present])
+        return -10 * count.mean() / (count.mean() + 1) * ((row - centres) ** 2).sum(1) / size
+
+    by_graph = spread_from(labelled)
+    by_means = np.array([from_means(row) for row in nodes])
+    weights = np.array([1.0, 0.0])
+    if believed:
+        held_out = []
+        for s in range(len(rows)):
+            place = present.index(classes[s])
+            if count[place] > 1:
+                fewer = labelled.copy()
+                fewer[s] = 0
+                fewer[:, classes[s]] *= count[place] / (count[place] - 1)
+                held_out.append((spread_from(fewer)[s], from_means(own[s], s), place))
+
+        def loss(weights: Array) -> float:
+            total = 5 * ((weights - [1.0, believed]) ** 2).sum()
+            for graph_says, means_say, place in held_out:
+                total -= np.log(softmax(weights[0] * graph_says + weights[1] * means_say)[place])
+            return float(total)
+
+        weights = np.maximum(minimize(loss, [1.0, believed], tol=1e-13).x, 0)
+    logits = np.full((len(query), way), -np.inf)
+    logits[:, present] = (weights[0] * by_graph + weights[1] * by_means)[-len(query) :]
     return logits
 
 

@@ -66,6 +66,17 @@ def test_single_examples_cannot_be_asked_about() -> None:
     assert found.alone == ["c"] and "not asked about" in str(found)
 
 
+def test_it_says_where_probabilities_rest_on_an_assumption() -> None:
+    for shots in (1, 3):  # 3 and 9 rows, of which 0 and 9 can be held out
+        X, y = rows(shots)
+        classifier = FewShotClassifier().fit(X, y)
+        assert classifier.estimate().assumed and "rest on an assumption" in str(classifier.estimate())
+        classifier.calibrate(X + 0.1, y)
+        assert not classifier.estimate().assumed
+        assert "assumption" not in str(FewShotClassifier(calibrated=False).fit(X, y).estimate())
+    assert "assumption" not in str(FewShotClassifier().fit(*rows(5)).estimate())
+
+
 def test_many_classes_show_the_worst_pairs() -> None:
     labels = np.arange(60) % 20
     X = np.random.default_rng(0).normal(size=(60, 5))
