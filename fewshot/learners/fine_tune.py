@@ -109,7 +109,7 @@ class FineTune(Learner):
         if self.head == "linear":
             return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
         absent = state.bias == -torch.inf
-        return PrototypeHead(self.head, self.scale, query, absent).logits(state.weight)
+        return PrototypeHead(self.head, self.scale, query, absent, state.weight).logits(state.weight)
 
     def _rate(self) -> float:
         return _AUTO[self.head] if isinstance(self.lr, str) else self.lr
