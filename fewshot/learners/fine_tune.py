@@ -110,7 +110,7 @@ class FineTune(Learner):
         if self.head == "linear":
             return product(query, state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
         absent = state.bias == -torch.inf
-        return PrototypeHead(self.head, self.scale, query, absent).logits(state.weight)
+        return PrototypeHead(self.head, self.scale, query, absent, state.weight).logits(state.weight)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """The squared distance to the nearest class mean; of the cosine head one minus the cosine with it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import class_means, normalize, product
+from fewshot.maths.linalg import class_means, lengths, normalize, product
 
 
 class PrototypesState(NamedTuple):
@@ -66,9 +66,11 @@ class Prototypes(Learner):
 
     def predict(self, state: PrototypesState, query: Tensor) -> Tensor:
         """Score the queries against the class means."""
-        scale = self.scale if self.distance == "cosine" else 2 * self.scale
-        query = normalize(query, dim=-1) if self.distance == "cosine" else shifted(query, state.offset)
-        return torch.add(state.bias.unsqueeze(1), product(query, state.prototypes.mT), alpha=scale)  # [E, Q, N]
+        if self.distance == "cosine":  # divided by the length afterwards: a pass over [E, Q, N], not over [E, Q, D]
+            scale, inner = self.scale, product(query, state.prototypes.mT) / lengths(query)  # [E, Q, N]
+        else:
+            scale, inner = 2 * self.scale, product(shifted(query, state.offset), state.prototypes.mT)
+        return torch.add(state.bias.unsqueeze(1), inner, alpha=scale)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
         """The distance to the nearest class mean (squared, or minus the cosine), times the scale."""

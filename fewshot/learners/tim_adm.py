@@ -91,8 +91,8 @@ class TIMADM(Learner):
         scale = _AUTO if isinstance(self.scale, str) else self.scale
         if self.scale == AUTO:
             state, query = rescaled(state, query)
-        unlabelled = PrototypeHead("squared", scale, query, state.absent)
-        supported = PrototypeHead("squared", scale, state.support, state.absent)
+        unlabelled = PrototypeHead("squared", scale, query, state.absent, state.prototypes)
+        supported = PrototypeHead("squared", scale, state.support, state.absent, state.prototypes)
         known = state.one_hot.sum(-1, keepdim=True)  # [E, S, 1]
         ratio = known.sum(1, keepdim=True) / query.shape[1]  # [E, 1, 1]
         weight, share = state.prototypes, self.cross_entropy / (1 + self.conditional)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from fewshot.maths.adam import Adam
-from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient, through_softmax
+from fewshot.maths.blocks import blocks
+from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_terms, through_softmax
 from fewshot.maths.transduction import SupportState, rescaled
 
 _TINY = 1e-12  # added to a probability before its logarithm
@@ -43,34 +42,46 @@ def tune(
         relative: bring rows to mean square 1 around the mean of the support first.
     """
     with torch.no_grad():
-        dtype = query.dtype
-        if relative:
-            # Adam's steps do not shrink with the gradient, so that they would follow its rounding where it is done.
-            exact = torch.float32 if query.device.type == "mps" else torch.float64
-            support, one_hot, prototypes = (part.to(exact) for part in (state.support, state.one_hot, state.prototypes))
-            state = state._replace(support=support, one_hot=one_hot, prototypes=prototypes)
-            state, query = rescaled(state, query.to(exact))
-            alpha = None if alpha is None else alpha.to(exact)
-        a, b, c = weights
-        shown = query.shape[1]
-        # One head for both kinds of rows: half the passes over the class vectors.
-        head = PrototypeHead(metric, scale, torch.cat([query, state.support], 1) if a else query, state.absent)
-        weight = state.prototypes.clone()
-        adam: Any = Adam(weight, lr)
-        for _ in range(steps):
-            p = head.logits(weight).softmax(-1)  # [E, Q + S, N]
-            parts = []
-            if b or c:
-                q = p[:, :shown]
-                marginal = q.mean(1, keepdim=True)  # [E, 1, N]
-                inner = c * entropy_gradient(q, alpha) - b * entropy_gradient(marginal, alpha)
-                parts.append(through_softmax(q, inner / shown))
-            else:
-                parts.append(torch.zeros_like(p[:, :shown]))
-            if a:
-                parts.append(a * cross_entropy_gradient(p[:, shown:], state.one_hot))
-            adam.step(weight, head.gradient(weight, torch.cat(parts, 1)))
-        return head.logits(weight)[:, :shown].to(dtype)
+        return torch.cat([
+            _tuned(SupportState(*(part[here] for part in state)), query[here], metric, scale, weights,
+                   None if alpha is None else alpha[here], steps, lr, relative)
+            for here in blocks(query)
+        ])  # fmt: skip
+
+
+def _tuned(
+    state: SupportState, query: Tensor, metric: str, scale: float, weights: tuple[float, float, float],
+    alpha: Tensor | None, steps: int, lr: float, relative: bool,
+) -> Tensor:  # fmt: skip
+    dtype = query.dtype
+    if relative:
+        # Adam's steps do not shrink with the gradient, so that they would follow its rounding where it is done.
+        exact = torch.float32 if query.device.type == "mps" else torch.float64
+        support, one_hot, prototypes = (part.to(exact) for part in (state.support, state.one_hot, state.prototypes))
+        state = state._replace(support=support, one_hot=one_hot, prototypes=prototypes)
+        state, query = rescaled(state, query.to(exact))
+        alpha = None if alpha is None else alpha.to(exact)
+    a, b, c = weights
+    shown = query.shape[1]
+    weight = state.prototypes.clone()
+    # One head for both kinds of rows: half the passes over the class vectors.
+    head = PrototypeHead(metric, scale, torch.cat([query, state.support], 1) if a else query, state.absent, weight)
+    terms, shares = (a * part for part in cross_entropy_terms(state.one_hot))
+    adam = Adam(weight, lr)
+    for _ in range(steps):
+        scored = head.score(weight)
+        p = scored.logits.softmax(1)  # [E, N, Q + S]
+        error = torch.zeros_like(p)
+        if b or c:
+            q = p[..., :shown]
+            inner = (c / shown) * entropy_gradient(q, alpha)
+            if b:
+                inner -= (b / shown) * entropy_gradient(q.mean(-1, keepdim=True), alpha)
+            error[..., :shown] = through_softmax(q, inner)
+        if a:
+            torch.addcmul(terms, p[..., shown:], shares, out=error[..., shown:])
+        adam.step(weight, head.gradient(weight, error, scored))
+    return head.logits(weight)[:, :shown].to(dtype)
 
 
 def entropy_gradient(probabilities: Tensor, alpha: Tensor | None) -> Tensor:

@@ -45,11 +45,15 @@ def lengths(rows: Tensor, dim: int = -1) -> Tensor:
     else:
         length = torch.linalg.vector_norm(rows, dim=dim, keepdim=True)
         limits = torch.finfo(rows.dtype)
-        sound = (length > limits.tiny**0.5 / limits.eps) & length.isfinite()
-        if torch.compiler.is_compiling() or not sound.all():  # a graph has no branch: right for all rows
-            largest = rows.detach().abs().amax(dim, keepdim=True)
-            largest = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
-            length = torch.linalg.vector_norm(rows / largest, dim=dim, keepdim=True) * largest
+        if not torch.compiler.is_compiling():  # a graph has no branch: right for all rows
+            if not length.numel():
+                return length
+            low, high = length.detach().aminmax()
+            if low > limits.tiny**0.5 / limits.eps and high < torch.inf:
+                return length
+        largest = rows.detach().abs().amax(dim, keepdim=True)
+        largest = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
+        length = torch.linalg.vector_norm(rows / largest, dim=dim, keepdim=True) * largest
     return torch.where(length == 0, torch.ones_like(length), length)
 
 

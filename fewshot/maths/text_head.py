@@ -11,7 +11,7 @@ from episodes.episode import Support
 from fewshot.maths.descent import Descent
 from fewshot.maths.descent import Stepper as Stepper
 from fewshot.maths.linalg import normalize, product
-from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_gradient
+from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_terms
 from fewshot.maths.spread import spread
 
 LARGEST = 100.0  # factor on the cosines of image-text models
@@ -124,13 +124,15 @@ def tune_text(
         reach: factor on what is learned.
     """
     residual = torch.zeros_like(start)
-    head = PrototypeHead("cosine", scale, rows, absent)
+    head = PrototypeHead("cosine", scale, rows, absent, start)
+    terms, shares = cross_entropy_terms(one_hot)
     stepper = Stepper(residual, how)
     ways = (~absent).sum(1).clamp(min=1).view(-1, 1, 1)
     for _ in range(how.steps):
         weight = start + reach * residual
-        error = cross_entropy_gradient(head.logits(weight).softmax(-1), one_hot)
-        gradient = reach * head.gradient(weight, error)
+        scored = head.score(weight)
+        error = torch.addcmul(terms, scored.logits.softmax(1), shares)  # [E, N, S]
+        gradient = reach * head.gradient(weight, error, scored)
         if anchor is not None:
             gradient = gradient + (2 * reach * reach) * anchor.unsqueeze(-1) * residual / ways
         stepper.step(residual, gradient)

@@ -56,12 +56,12 @@ class Moved(NamedTuple):
 
     query: Tensor  # [E, Q, D]
     by: Tensor  # [E, 1, D]
+    squares: Tensor  # [E, Q, 1], |q|² before the move
 
     def cosines(self, directions: Tensor) -> Tensor:
         """With unit vectors ``[E, N, D]``: ``[E, Q, N]``; ``(q + b)·d = q·d + b·d``."""
         dots = product(self.query, torch.cat([directions, self.by], 1).mT)  # [E, Q, N + 1]
-        own, moved = (rows.square().sum(-1, keepdim=True) for rows in self)
-        squares = own + 2 * dots[..., -1:] + moved
+        squares = self.squares + 2 * dots[..., -1:] + self.by.square().sum(-1, keepdim=True)
         length = squares.clamp(min=_SMALLEST).sqrt()  # [E, Q, 1]
         return ((dots[..., :-1] + product(self.by, directions.mT)) / length).clamp(-1, 1)
 
@@ -70,7 +70,8 @@ def shift(state: SupportState, query: Tensor) -> Moved:
     """Queries moved so that their mean is that of the support."""
     known = state.one_hot.sum(-1, keepdim=True)  # [E, S, 1]
     mean = (state.support * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)  # [E, 1, D]
-    return Moved(query, mean - query.mean(1, keepdim=True))
+    squares = torch.linalg.vector_norm(query, dim=-1, keepdim=True).square()
+    return Moved(query, mean - query.mean(1, keepdim=True), squares)
 
 
 def rectify(state: SupportState, moved: Moved, sharpness: float) -> Tensor:

@@ -91,5 +91,7 @@ def transport(
 def _plan(kernel: Tensor, g: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """The plan of log-scalings g, and the dual value."""
     logits = kernel + g.unsqueeze(-1)  # [E, N, Q]
-    normaliser = logits.logsumexp(1, keepdim=True)
-    return (logits - normaliser).exp(), (wanted * g).sum(1) - normaliser.sum((1, 2))
+    largest = logits.amax(1, keepdim=True)  # [E, 1, Q]
+    plan = logits.sub_(largest).exp_()
+    sums = plan.sum(1, keepdim=True)
+    return plan.div_(sums), (wanted * g).sum(1) - (sums.log() + largest).sum((1, 2))
