@@ -54,7 +54,8 @@ class SimpleShot(Pipeline):
 
         That is around zero: around the mean of the support, strangers would be stretched to length one.
         """
-        if self.normalisation == "cl2n" and not self._transforms()[0].mean.numel():
+        first = next(iter(self._transforms()), None)
+        if isinstance(first, CL2N) and not first.mean.numel():
             return cosine_distance_to_means(episode)
         return super().outlier_score(episode, logits)
 
