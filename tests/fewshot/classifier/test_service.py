@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,30 @@ def test_one_at_a_time_costs_one_picture_and_leaves_nothing(
     assert answers[:12] == model.predict(files).tolist() == ["red", "blue"] * 6
     one = np.concatenate([model.predict_proba([file]) for file in files])
     np.testing.assert_allclose(one, model.predict_proba(files), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["few-shot", "zero-shot"])
+def test_hundreds_of_answers_keep_no_memory(kind: str, files: list[Path], tmp_path: Path) -> None:
+    model, cache = fitted(kind, Colours(), files, tmp_path / "cache"), tmp_path / "cache"
+
+    def answer(calls: int) -> None:
+        for call in range(calls):
+            model.predict([files[call % 12]])
+
+    answer(24)  # what is made once, and kept
+    before = left(cache)
+    tracemalloc.start()
+    try:
+        answer(200)  # free lists of the interpreter grow to what is in use at most
+        gc.collect()
+        first = tracemalloc.get_traced_memory()[0]
+        answer(200)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - first
+    finally:
+        tracemalloc.stop()
+    assert grown < 200 * 150, "a file's name or a tensor that each call keeps would be more than 150 bytes"
+    assert left(cache) == before
 
 
 def test_rows_are_those_of_the_cache(files: list[Path], tmp_path: Path) -> None:
