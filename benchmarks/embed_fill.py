@@ -6,9 +6,7 @@ The bare loop decodes the same files in as many threads, runs the same network o
 and throws the features away. `embed` also reads and hashes every file, checks its canary and commits the rows to
 disk. Both are run in turn, several times; the best of each counts. Times are ratios that matter, not seconds.
 
-``--peers`` compares the defaults instead (`embed` as a user calls it) with an eager loop in batches of 8 and with
-timm's transform in a DataLoader, and states how far rows come from those of float32. ``--megapixels 12`` does so on
-photographs that are enlarged first.
+What else a user might write, other runtimes, texts and photographs of 12 megapixels are in `runtimes.py`.
 """
 
 from __future__ import annotations
@@ -26,14 +24,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from PIL import Image
 
 from episodes.device import processors
 from fewshot import embed, load_encoder
 from fewshot.embedding.loading import decoding_threads
-from fewshot.encoders import ModuleEncoder, Preprocess
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -79,9 +75,6 @@ def main() -> None:
     parser.add_argument(
         "--processors", type=int, help="use so many only; with 1, the ratio is steady on a busy machine"
     )
-    parser.add_argument("--peers", action="store_true", help="compare the defaults with what else a user might write")
-    parser.add_argument("--network", help="with --peers: this model of timm, with random weights")
-    parser.add_argument("--megapixels", type=float, help="with --peers: enlarge the photographs first")
     options = parser.parse_args()
     if options.processors:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.processors :])
@@ -95,11 +88,6 @@ def main() -> None:
         "batch_size": size, "workers": workers, "device": options.device, "precision": "float32",
         "progress": False,
     }  # fmt: skip
-    if options.peers:
-        with tempfile.TemporaryDirectory() as folder:
-            chosen = enlarged(files, options.megapixels, Path(folder)) if options.megapixels else files
-            compare(chosen, network(options.network) if options.network else encoder, options)
-        return
     bare(files[:size], encoder, size, workers)
     rounds = []
     for _ in range(options.rounds):
@@ -135,74 +123,6 @@ def main() -> None:
             f"{options.processes} worker processes are {embeds[0] / embeds[1]:.2f} times as fast as one, once started; "
             f"the bare loop in as many processes {loops[0] / loops[1]:.2f} times"
         )
-
-
-def network(name: str) -> Any:
-    """A model of timm without its weights: they do not change what it costs."""
-    torch.manual_seed(0)
-    module = timm.create_model(name, pretrained=False, num_classes=0).eval()
-    transform = Preprocess(224, 256, timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
-    return ModuleEncoder(module, transform, name=name)
-
-
-def enlarged(files: list[Path], megapixels: float, folder: Path) -> list[Path]:
-    """The photographs as JPEGs of so many pixels."""
-    made = []
-    for file in files:
-        with Image.open(file) as image:
-            factor = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
-            size = (round(image.width * factor), round(image.height * factor))
-            made.append(folder / file.name)
-            image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(made[-1], quality=90)
-    return made
-
-
-class Pictures(torch.utils.data.Dataset[torch.Tensor]):
-    """Files under a transform, as a loop of one's own has them."""
-
-    def __init__(self, files: list[Path], transform: Any) -> None:
-        self.files, self.transform = files, transform
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, row: int) -> torch.Tensor:
-        with Image.open(self.files[row]) as image:
-            return self.transform(image.convert("RGB"))  # type: ignore[no-any-return]
-
-
-def compare(files: list[Path], encoder: Any, options: Any) -> None:
-    """The defaults, an eager loop, and a DataLoader, in turn."""
-    how = encoder.transform
-    usual = timm.data.create_transform(
-        (3, how.size, how.size), crop_pct=how.size / how.resize, mean=how.mean, std=how.std,
-        interpolation=how.interpolation,
-    )  # fmt: skip
-
-    def loop(transform: Any, size: int, workers: int) -> torch.Tensor:
-        loader = torch.utils.data.DataLoader(Pictures(files, transform), size, num_workers=workers)
-        with torch.inference_mode():
-            return torch.cat([encoder.encode_images(batch) for batch in loader])
-
-    found: dict[str, Any] = {}
-    ways: dict[str, Callable[[], Any]] = {
-        "eager loop, batches of 8": lambda: found.update(rows=loop(how, 8, 0)),
-        "timm and a DataLoader, 32": lambda: loop(usual, 32, max(0, processors() - 1)),
-        "embed": lambda: found.update(source=embed(files, encoder, cache=False, progress=False)),
-    }
-    embed(files[:8], encoder, cache=False, progress=False)
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(options.rounds):
-        for name, way in ways.items():
-            times[name].append(timed(way)[0])
-    rows = found["source"].features
-    worst = float(torch.cosine_similarity(rows, found["rows"]).min())
-    precision, size = (found["source"].report[name] for name in ("precision", "batch_size"))
-    print(f"{len(files)} photographs, {encoder.name}, {processors()} processors; embed: {precision}, batches of {size}")
-    for name, seconds in times.items():
-        ratio = statistics.median(first / own for first, own in zip(next(iter(times.values())), seconds, strict=True))
-        print(f"{name:26} {1000 * statistics.median(seconds) / len(files):7.1f} ms/image {ratio:6.2f} times the loop")
-    print(f"worst cosine of a row to float32 eager: {worst:.6f}")
 
 
 def by_processes(files: list[Path], spec: str, number: int, batch_size: int) -> float:

@@ -1,11 +1,16 @@
-"""The runtimes of `embed` against an eager loop in batches of 8, on photographs and on texts, alternating in one run.
+"""`embed` against an eager loop in batches of 8, on photographs and on texts, alternating in one run.
 
-    python benchmarks/runtimes.py mobilenetv2 resnet18 vit-s minilm --processors 1
+    python benchmarks/runtimes.py mobilenetv2 resnet18 vit-s minilm --processors 1 --peers
+    python benchmarks/runtimes.py mobilenetv2 --megapixels 12 --items 16 --processors 1
 
 Each way decodes (or tokenises) and computes everything anew; the graph for ONNX Runtime is exported before, and what
-that took is printed. ``auto`` finds that graph in the cache folder. Cosines are to the rows of the loop, which is
-float32: the worst of all rows. MobileNetV2 and MiniLM have their real weights; those of the others are random, which
-changes nothing about their cost.
+that took is printed. ``auto`` finds that graph in the cache folder. ``--peers`` adds timm's transform in a DataLoader
+with batches of 32, and `SentenceTransformer.encode` as it is called by default. ``--megapixels`` enlarges the
+photographs first. Cosines are to the rows of the loop, which is float32: the worst of all rows. MobileNetV2 and MiniLM
+have their real weights; those of the others are random, which changes nothing about their cost.
+
+On a machine that others use, ratios of processor time say more than those of the clock; both are printed. They count
+processes that a DataLoader starts.
 """
 
 from __future__ import annotations
@@ -59,41 +64,103 @@ def loop(items: list[Any], encoder: Any) -> torch.Tensor:
     return torch.cat(rows)
 
 
-def compare(name: str, items: list[Any], encoder: Any, runtimes: list[str], rounds: int) -> None:
+def enlarged(files: list[Path], megapixels: float, folder: Path) -> list[Path]:
+    """The photographs as JPEGs of so many pixels."""
+    made = []
+    for file in files:
+        with Image.open(file) as image:
+            factor = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
+            size = (round(image.width * factor), round(image.height * factor))
+            made.append(folder / file.name)
+            image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(made[-1], quality=90)
+    return made
+
+
+class Pictures(torch.utils.data.Dataset[torch.Tensor]):
+    """Files under a transform, as a loop of one's own has them."""
+
+    def __init__(self, files: list[Path], transform: Any) -> None:
+        self.files, self.transform = files, transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        with Image.open(self.files[row]) as image:
+            return self.transform(image.convert("RGB"))  # type: ignore[no-any-return]
+
+
+def peer(items: list[Any], encoder: Any) -> tuple[str, Callable[[], torch.Tensor]]:
+    """What a user of the library that the network is from writes, and that library's name."""
+    if isinstance(items[0], str):
+        model = encoder.module
+        return "encode", lambda: model.encode(items, convert_to_tensor=True, show_progress_bar=False)
+    how = encoder.transform
+    usual = timm.data.create_transform(
+        (3, how.size, how.size), crop_pct=how.size / how.resize, mean=how.mean, std=how.std,
+        interpolation=how.interpolation,
+    )  # fmt: skip
+
+    def load() -> torch.Tensor:
+        workers = max(0, processors() - 1)
+        loader = torch.utils.data.DataLoader(Pictures(items, usual), 32, num_workers=workers)
+        with torch.inference_mode():
+            return torch.cat([encoder.encode_images(batch) for batch in loader])
+
+    return "timm", load
+
+
+def spent() -> tuple[float, float]:
+    """The clock, and processor seconds of this process and of those it started and has seen the end of."""
+    times = os.times()
+    return time.perf_counter(), time.process_time() + times.children_user + times.children_system
+
+
+def compare(name: str, items: list[Any], encoder: Any, options: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(folder)
 
         def by(runtime: str) -> Any:
             for info in cache.ls():
                 cache.rm(info.id)
-            return embed(items, encoder, cache=cache, runtime=runtime, device="cpu", progress=False)
+            return embed(
+                items, encoder, cache=cache, runtime=runtime, workers=options.workers, device="cpu", progress=False
+            )
 
         started = time.perf_counter()
         first = embed(items[:8], encoder, cache=cache, runtime="onnx", device="cpu", progress=False)
         prepared = time.perf_counter() - started
         found: dict[str, Any] = {}
-        times: dict[str, list[float]] = {way: [] for way in ("loop", *runtimes)}
-        for number in range(-1, rounds):  # the first round warms up, on a few
-            for way in times:
-                action: Callable[[], Any] = (lambda: loop(items, encoder)) if way == "loop" else (lambda: by(way))
-                if number < 0:
-                    loop(items[:8], encoder)
-                    continue
-                begun = time.perf_counter()
+        ways: dict[str, Callable[[], Any]] = {"loop": lambda: loop(items, encoder)}
+        if options.peers:
+            ways.update([peer(items, encoder)])
+        ways.update({runtime: lambda runtime=runtime: by(runtime) for runtime in options.runtimes})  # type: ignore[misc]
+        times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+        loop(items[:8], encoder)
+        for _ in range(options.rounds):
+            for way, action in ways.items():
+                before = spent()
                 found[way] = action()
-                times[way].append(time.perf_counter() - begun)
+                times[way].append(tuple(now - then for now, then in zip(spent(), before, strict=True)))  # type: ignore[arg-type]
         size = sum(info.bytes for info in cache.exports.ls()) / 1e6
-    print(f"{name}: {len(items)} items, {processors()} processors, medians of {rounds} alternating rounds")
+    rounds = f"medians of {options.rounds} alternating rounds"
+    print(f"{name}: {len(items)} items, {processors()} processors, {options.workers} decoding threads, {rounds}")
     print(f"  export, reading and comparing the graph ({first.report['runtime']}): {prepared:.1f} s, {size:.0f} MB")
     for way, seconds in times.items():
-        pairs = [own / other for own, other in zip(times["loop"], seconds, strict=True)]
-        line = f"  {way:8} {1000 * statistics.median(seconds) / len(items):7.1f} ms an item"
+        clock, used = (1000 * statistics.median(pair[kind] for pair in seconds) / len(items) for kind in (0, 1))
+        line = f"  {way:8} {clock:7.1f} ms an item, {used:7.1f} of processor time"
         if way != "loop":
-            report, rows = found[way].report, found[way].features.double()
-            cosine = torch.cosine_similarity(rows, found["loop"].double()).min()
-            line += f" {statistics.median(pairs):5.2f} times the loop ({min(pairs):.2f} to {max(pairs):.2f})"
-            line += f"  {report['runtime']}, {report['precision']}, batches of {report['batch_size']}"
-            line += f", worst cosine {float(cosine):.6f}"
+            pairs = [[own[kind] / other[kind] for own, other in zip(times["loop"], seconds, strict=True)]
+                     for kind in (0, 1)]  # fmt: skip
+            line += "; times the loop" + ",".join(
+                f" {statistics.median(some):.2f} ({min(some):.2f} to {max(some):.2f})" for some in pairs
+            )
+            rows = found[way] if isinstance(found[way], torch.Tensor) else found[way].features
+            cosine = torch.cosine_similarity(rows.double(), found["loop"].double()).min()
+            if way in options.runtimes:
+                report = found[way].report
+                line += f"; {report['runtime']}, {report['precision']}, batches of {report['batch_size']}"
+            line += f"; worst cosine {float(cosine):.6f}"
         print(line, flush=True)
 
 
@@ -108,17 +175,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runtimes", nargs="+", default=["torch", "onnx", "auto"])
     parser.add_argument("--processors", type=int, help="use so many only")
+    parser.add_argument("--threads", type=int, help="of torch; by default one per processor")
+    parser.add_argument("--workers", default="auto", type=lambda text: text if text == "auto" else int(text))
+    parser.add_argument("--peers", action="store_true", help="also what users of timm or sentence-transformers write")
+    parser.add_argument("--megapixels", type=float, help="enlarge the photographs first")
     options = parser.parse_args()
     if options.processors:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.processors :])
         torch.set_num_threads(options.processors)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     photographs = sorted(options.photographs.glob("*.jpg"))[: options.items]
+    folder = tempfile.TemporaryDirectory()
+    if options.megapixels:
+        photographs = enlarged(photographs, options.megapixels, Path(folder.name))
     for name in options.networks:
         items: list[Any] = photographs
         if name == "minilm":
             items = [line.rpartition(",")[0] for line in options.texts.read_text(encoding="utf-8").splitlines()[1:]]
             items = sorted(set(items))[: options.items]
-        compare(name, items, encoder_of(name, options.weights), options.runtimes, options.rounds)
+        compare(name, items, encoder_of(name, options.weights), options)
+    folder.cleanup()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from episodes.source import tower_of
 from fewshot.embedding import canary
 from fewshot.embedding.forward import BatchSize, Forward
 from fewshot.embedding.loading import Batch, batches
@@ -70,7 +71,7 @@ def fill(
         canary.check(space, work.source, forward, begin=True)
     unwritten: deque[Future[int]] = deque()
     known, fixed = (space.id, str(forward.device), forward.runtime), settings.fixed_batch_size
-    size = BatchSize(fixed or _found.get(known), forward.device)
+    size = BatchSize(fixed or _found.get(known), forward.device, texts=tower_of(work.source) == "texts")
     stream = batches(work, forward.encoder, size, settings.threads, forward.device)
     with space.writer() as writer, ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
         try:

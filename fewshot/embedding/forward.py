@@ -14,6 +14,7 @@ from fewshot.encoders.preprocess import is_plain
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _FIRST = {"cpu": 2, "cuda": 64}  # on a CPU small batches keep a layer's output in its caches
+_FIRST_TEXTS = 16  # a text is smaller than a picture, so calling the layers and the tokenizer counts for more
 _LARGEST = {"cpu": 256, "cuda": 4096}
 _LARGE = 2_000_000  # parameters
 _convolutional: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -182,15 +183,16 @@ class BatchSize:
     Args:
         fixed: a size that is never changed, or None to search.
         device: whose first and largest size apply.
+        texts: whether the items are texts, of which the first batch is larger.
 
     Attributes:
         size: of the next batch.
         searching: whether `note` needs the times of batches.
     """
 
-    def __init__(self, fixed: int | None, device: torch.device) -> None:
+    def __init__(self, fixed: int | None, device: torch.device, *, texts: bool = False) -> None:
         kind = device.type if device.type in _FIRST else "cuda"
-        self.size = fixed or _FIRST[kind]
+        self.size = fixed or (max(_FIRST[kind], _FIRST_TEXTS) if texts else _FIRST[kind])
         self.searching = fixed is None
         self._largest = _LARGEST[kind]
         self._best, self._best_time = self.size, float("inf")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from episodes.identity import describe_architecture, digest_weights
@@ -82,9 +83,9 @@ class SentenceEncoder(Encoder):
 
     def graph(self, kind: str) -> nn.Module | None:
         """The model behind its tokenizer; None where `encode` would put a prompt before texts, or cut features."""
-        model: Any = self.module
-        plain = not getattr(model, "default_prompt_name", None) and getattr(model, "truncate_dim", None) is None
-        return TextGraph(self.module, self._network, list(self.tokens(["a"]))) if kind == "texts" and plain else None
+        if kind != "texts" or not self._is_plain():
+            return None
+        return TextGraph(self.module, self._network, list(self.tokens(["a"])))
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Numbers and masks of tokens ``[B, L]``."""
@@ -103,9 +104,17 @@ class SentenceEncoder(Encoder):
         rows: Tensor = self.module(tokens)["sentence_embedding"]
         return rows
 
+    def _is_plain(self) -> bool:
+        """Whether `encode` is the tokenizer and the network, with no prompt before texts and no feature cut off."""
+        model: Any = self.module
+        return not getattr(model, "default_prompt_name", None) and getattr(model, "truncate_dim", None) is None
+
     def _encode(self, texts: list[str]) -> Tensor:
         if self.run is not None:
             return self.run(**self.tokens(texts))
+        if self._is_plain() and not self.module.training:  # what `encode` does, without a millisecond of looking around
+            with torch.inference_mode():
+                return self._forward(texts)
         rows: Tensor = self.module.encode(  # type: ignore[operator]
             texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False, device=str(self.device)
         )

@@ -32,6 +32,11 @@ def test_it_grows_while_an_item_becomes_cheaper() -> None:
     assert size.size == 8, "16 gains less than 5 %, so it is only more memory"
 
 
+def test_texts_begin_with_more() -> None:
+    assert BatchSize(None, CPU, texts=True).size > BatchSize(None, CPU).size
+    assert BatchSize(3, CPU, texts=True).size == 3
+
+
 def test_it_ends_at_the_largest() -> None:
     size = BatchSize(None, CPU)
     search({2**n: 1.0 for n in range(9)}, size)
@@ -122,7 +127,7 @@ def test_texts_that_become_shorter_do_not_look_faster(slow: Slow) -> None:
     texts = [f"{n} " + "x" * (3000 - 2 * n) for n in range(1200)]
     source = embed(texts, slow, cache=False, storage="float32")
     assert source.features[:, 0].tolist() == [len(text) for text in texts]
-    assert source.report["batch_size"] == 2, "a character costs the same in every batch, so larger ones gain nothing"
+    assert source.report["batch_size"] == 16, "a character costs the same in every batch, so larger ones gain nothing"
 
 
 def test_a_given_size_is_kept(slow: Slow) -> None:

@@ -128,6 +128,8 @@ def test_sentence_encoders_split_into_tokens_and_a_graph() -> None:
     assert graph is not None and model.graph("images") is None
     with torch.inference_mode():
         torch.testing.assert_close(graph(*model.tokens(TEXTS).values()), model.encode_texts(TEXTS))
+    by_itself = model.module.encode(TEXTS, convert_to_tensor=True, show_progress_bar=False)  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(model.encode_texts(TEXTS), by_itself)
     model.module.default_prompt_name = "query"  # type: ignore[union-attr]
     assert model.graph("texts") is None
 
