@@ -125,6 +125,8 @@ def pictures_by_table(
             if missing == [0]
             else "Correct them, or give with root= the folder that relative names start from."
         )
+        if len(missing) == len(files) and any(not Path(given.value).suffix for given in rows[1:]):
+            hint = f"If these are texts, write 'text-csv:{os.fspath(path)}'. {hint}"
         raise FileNotFoundError(
             f"line {row.line} of {os.fspath(path)!r} names {row.value!r}, which is no file in "
             f"{os.fspath(start)!r} ({len(missing)} of {len(files)} are missing). {hint}"

@@ -12,6 +12,7 @@ from episodes.result import Result, describe_task
 
 _DIGEST = re.compile(r"[0-9a-f]{12,}")
 _HOW_EMBEDDED = ("encoder", "precision", "views", "storage")  # not in the recipe, but easier to read than a digest
+_EMBEDDED_BY = " @ "  # between the names of a dataset and of its encoder
 _LONGEST = 40  # characters of a value that is shown
 
 
@@ -27,13 +28,47 @@ def task_names(cells: Sequence[Result], *, always_dataset: bool = False) -> list
     """A name for the task of each cell, with the dataset where there are several (or always, and a comma)."""
     several = len({cell.dataset for cell in cells}) > 1
     before = "{}, " if always_dataset else "{} " if several else ""
-    names = [printable(before.format(cell.dataset)) + describe_task(cell) for cell in cells]
+    shared = "" if always_dataset else shared_encoder(cells)
+    short = dict(zip(encoders := _encoders(cells), _short_encoders(encoders), strict=True))
+    names = []
+    for cell in cells:
+        dataset, at, encoder = cell.dataset.partition(_EMBEDDED_BY)
+        shown = dataset if shared else f"{dataset}{at}{short.get(encoder, encoder)}"
+        names.append(printable(before.format(shown)) + describe_task(cell))
     facts = []
     for cell in cells:
         embedding = cell.provenance.get("embedding")
         how = {k: embedding[k] for k in _HOW_EMBEDDED if k in embedding} if isinstance(embedding, Mapping) else {}
         facts.append({**how, **{k: v for k, v in flatten(cell.evaluation) if k != "metric"}})
     return _distinct(names, facts)
+
+
+def shared_encoder(cells: Sequence[Result]) -> str:
+    """The encoder of all datasets, shortened, where there are several datasets and one encoder; else nothing.
+
+    Embedded datasets are called ``"birds @ ENCODER"``: what stands behind every one of them tells none apart.
+    """
+    encoders = {cell.dataset.partition(_EMBEDDED_BY)[2] for cell in cells}
+    if len(encoders) > 1 or len({cell.dataset for cell in cells}) < 2:
+        return ""
+    return printable(_short_encoder(encoders.pop()))
+
+
+def _encoders(cells: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(cell.dataset.partition(_EMBEDDED_BY)[2] for cell in cells))
+
+
+def _short_encoders(specs: list[str]) -> list[str]:
+    """Short names; a spec stays whole where its short name would be that of another."""
+    short = [_short_encoder(spec) for spec in specs]
+    return [name if short.count(name) == 1 else spec for name, spec in zip(short, specs, strict=True)]
+
+
+def _short_encoder(spec: str) -> str:
+    """A spec without its family, checkpoint and arguments: ``"timm:vit@/w.safetensors(size=96)"`` -> ``"vit"``."""
+    name = re.split(r"[@(]", spec, maxsplit=1)[0]
+    family, _, model = name.partition(":")
+    return (model or family).rstrip("/").rpartition("/")[2] if family != "open_clip" else model
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

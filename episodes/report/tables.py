@@ -10,7 +10,7 @@ from html import escape
 
 from episodes.comparison import compare
 from episodes.metrics import Metric
-from episodes.naming import learner_names, task_names
+from episodes.naming import learner_names, shared_encoder, task_names
 from episodes.printable import printable, spreadsheet_cell
 from episodes.result import HasCells, Result, cells_of, group_by_evaluation
 from episodes.samplers.task_label import classes_note
@@ -94,6 +94,8 @@ def _notes(results: list[Result], groups: list[list[Result]], columns: list[str]
         counts = sorted({cell.episodes for cell in results if cell.interval == interval})
         many = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
         notes.append(f"± is the 95 % interval {_INTERVALS[interval]}; {many} episode{'s' if counts[-1] > 1 else ''}")
+    if encoder := shared_encoder(results):
+        notes.append(f"encoder: {encoder}")
     if not all(cell.informative for cell in results):
         notes.append("± ?: too few episodes, or too much alike, for an interval")
     for group, column in zip(groups, columns, strict=True):

@@ -57,6 +57,29 @@ def test_tasks_are_told_apart_by_what_differs() -> None:
     assert task_names([cell(), cell(dataset={**other, "name": "birds"})]) == ["toy 5-way 1-shot", "birds 5-way 1-shot"]
 
 
+def embedded(data: str, encoder: str, **evaluation: Any) -> Result:
+    name = f"{data} @ {encoder}"
+    return cell(provenance={"embedding": {"encoder": encoder}}, dataset={"name": name}, **evaluation)
+
+
+def test_an_encoder_that_all_share_is_not_repeated() -> None:
+    spec = "timm:mobilenetv2_100@/models/timm_mobilenetv2.safetensors(pad_type='same', num_classes=1001, mean=0.5)"
+    cells = [embedded(data, spec, shot=shot) for data in ("clothing", "flowers") for shot in (1, 5)]
+    assert task_names(cells) == [f"{data} 5-way {shot}-shot" for data in ("clothing", "flowers") for shot in (1, 5)]
+    text = to_text(cells)
+    assert max(map(len, to_text(cells[::2]).splitlines())) <= 100 and "encoder: mobilenetv2_100" in text
+    assert "encoder" not in to_text(cells[:2])
+
+
+def test_several_encoders_have_short_names() -> None:
+    pair = ["timm:resnet18(size=96)", "open_clip:ViT-B-32/openai"]
+    assert task_names([embedded("birds", one) for one in pair]) == [
+        "birds @ resnet18 5-way 1-shot", "birds @ ViT-B-32/openai 5-way 1-shot",
+    ]  # fmt: skip
+    alike = ["timm:resnet18(size=96)", "timm:resnet18(size=64)"]
+    assert task_names([embedded("birds", one) for one in alike]) == [f"birds @ {one} 5-way 1-shot" for one in alike]
+
+
 def test_learners_of_one_name_are_told_apart() -> None:
     one, two = cell("mine", "Net(1)"), cell("mine", "Net(2)")
     assert learner_names([one, two]) == ["mine [spec Net(1)]", "mine [spec Net(2)]"]

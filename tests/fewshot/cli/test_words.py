@@ -75,6 +75,18 @@ def test_semicolons(tmp_path: Path) -> None:
     assert [row[1:] for row in read_table(tmp_path / "a.csv", None, None, "path", ("path",))] == [("b, c.jpg", "owl")]
 
 
+def test_a_table_of_texts_taken_for_one_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("text,label\nwhere is my card,card\nhow do I top up,top up\n")
+    assert main(["evaluate", "--data", "csv:a.csv"]) == 1
+    assert "If these are texts, write 'text-csv:a.csv'." in capsys.readouterr().err
+    Path("b.csv").write_text("path,label\nb.jpg,card\nc.jpg,top up\n")
+    assert main(["evaluate", "--data", "csv:b.csv"]) == 1
+    assert "text-csv" not in capsys.readouterr().err
+
+
 def test_photos_of_telephones(tmp_path: Path) -> None:
     (tmp_path / "owl").mkdir()
     (tmp_path / "owl" / "IMG_1.HEIC").write_bytes(b"x")
