@@ -9,7 +9,6 @@ from torch import Tensor
 
 from episodes.episode import Support
 from fewshot.learner import Learner
-from fewshot.maths.blocks import blocks
 from fewshot.maths.linalg import normalize
 from fewshot.maths.transduction import SupportState, keep_support, rectify, shift
 
@@ -57,9 +56,6 @@ class BDCSPN(Learner):
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Rectify the prototypes by the queries, then score them."""
-        return torch.cat([self._scored(SupportState(*(part[e] for part in state)), query[e]) for e in blocks(query)])
-
-    def _scored(self, state: SupportState, query: Tensor) -> Tensor:
         moved = shift(state, query)
         prototypes = normalize(rectify(state, moved, self.sharpness), dim=-1)  # [E, N, D]
         scored = moved if self.shift_logits else moved._replace(by=torch.zeros_like(moved.by))

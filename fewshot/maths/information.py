@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from fewshot.maths.adam import Adam
-from fewshot.maths.blocks import blocks
 from fewshot.maths.prototype_head import PrototypeHead, cross_entropy_terms, through_softmax
 from fewshot.maths.transduction import SupportState, rescaled
 
 _TINY = 1e-12  # added to a probability before its logarithm
 
 
+@torch.no_grad()
 def tune(
     state: SupportState,
     query: Tensor,
@@ -41,18 +41,6 @@ def tune(
         lr: of Adam.
         relative: bring rows to mean square 1 around the mean of the support first.
     """
-    with torch.no_grad():
-        return torch.cat([
-            _tuned(SupportState(*(part[here] for part in state)), query[here], metric, scale, weights,
-                   None if alpha is None else alpha[here], steps, lr, relative)
-            for here in blocks(query)
-        ])  # fmt: skip
-
-
-def _tuned(
-    state: SupportState, query: Tensor, metric: str, scale: float, weights: tuple[float, float, float],
-    alpha: Tensor | None, steps: int, lr: float, relative: bool,
-) -> Tensor:  # fmt: skip
     dtype = query.dtype
     if relative:
         # Adam's steps do not shrink with the gradient, so that they would follow its rounding where it is done.
