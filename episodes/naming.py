@@ -29,11 +29,10 @@ def task_names(cells: Sequence[Result], *, always_dataset: bool = False) -> list
     several = len({cell.dataset for cell in cells}) > 1
     before = "{}, " if always_dataset else "{} " if several else ""
     shared = "" if always_dataset else shared_encoder(cells)
-    short = dict(zip(encoders := _encoders(cells), _short_encoders(encoders), strict=True))
-    names = []
+    short, names = _short_encoders(cells), []
     for cell in cells:
         dataset, at, encoder = cell.dataset.partition(_EMBEDDED_BY)
-        shown = dataset if shared else f"{dataset}{at}{short.get(encoder, encoder)}"
+        shown = dataset if shared else f"{dataset}{at}{short[encoder]}"
         names.append(printable(before.format(shown)) + describe_task(cell))
     facts = []
     for cell in cells:
@@ -54,14 +53,11 @@ def shared_encoder(cells: Sequence[Result]) -> str:
     return printable(_short_encoder(encoders.pop()))
 
 
-def _encoders(cells: Sequence[Result]) -> list[str]:
-    return list(dict.fromkeys(cell.dataset.partition(_EMBEDDED_BY)[2] for cell in cells))
-
-
-def _short_encoders(specs: list[str]) -> list[str]:
-    """Short names; a spec stays whole where its short name would be that of another."""
+def _short_encoders(cells: Sequence[Result]) -> dict[str, str]:
+    """Short names of encoders by their specs; a spec stays whole where its short name would be that of another."""
+    specs = dict.fromkeys(cell.dataset.partition(_EMBEDDED_BY)[2] for cell in cells)
     short = [_short_encoder(spec) for spec in specs]
-    return [name if short.count(name) == 1 else spec for name, spec in zip(short, specs, strict=True)]
+    return {spec: name if short.count(name) == 1 else spec for spec, name in zip(specs, short, strict=True)}
 
 
 def _short_encoder(spec: str) -> str:

@@ -49,7 +49,7 @@ def lengths(rows: Tensor, dim: int = -1) -> Tensor:
             if not length.numel():
                 return length
             low, high = length.detach().aminmax()
-            if low > limits.tiny**0.5 / limits.eps and high < torch.inf:
+            if (low > limits.tiny**0.5 / limits.eps) & (high < torch.inf):  # one look at a value, not two
                 return length
         largest = rows.detach().abs().amax(dim, keepdim=True)
         largest = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
