@@ -104,6 +104,24 @@ class Forward:
         self.network = network
         self.channels_last = device.type == "cpu" and self.runtime != "onnx" and gains_by_channels_last(encoder.module)
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
+        self._fingerprint: dict[str, Any] | None = None
+
+    def like(self, *, precision: str | None = None, network: Any = None) -> Forward:
+        """The same encoder, as it was found to be, in another precision or by another runtime."""
+        made = Forward(self.encoder, self.device, precision or self.precision, self.dtype, network)
+        made._fingerprint = self._fingerprint
+        return made
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The encoder's, read once: a forward pass is made anew wherever rows are asked for, and then left.
+
+        Raises:
+            fewshot.cache.UnfingerprintableError: something has no identity that holds across processes.
+        """
+        if self._fingerprint is None:
+            self._fingerprint = self.encoder.fingerprint
+        return self._fingerprint
 
     @property
     def runtime(self) -> str:
