@@ -12,7 +12,7 @@ from fewshot.adaptation import DomainAdapter
 from fewshot.encoders import ENCODERS
 from fewshot.learner import Learner
 from fewshot.learners import LEARNERS
-from fewshot.transforms import TRANSFORMS
+from fewshot.transforms import ENTRIES, TRANSFORMS
 
 GROUPS = {  # of learners; each goes to the first that it fits
     "trained": ("Meta-trained", "They have weights that `fewshot.meta_train` learns on episodes of other classes."),
@@ -129,8 +129,8 @@ def transforms(adapters: bool) -> str:
     page = "" if adapters else 'Written before a learner: ``"l2 | ridge(alpha=0.1)"``.\n\n'
     for name in TRANSFORMS.names():
         cls = TRANSFORMS.get(name)
-        if cls.__module__.startswith("fewshot.") and issubclass(cls, DomainAdapter) == adapters:
-            page += f".. rubric:: ``{name}``\n\n.. autoclass:: {cls.__module__}.{cls.__name__}\n\n"
+        if name in ENTRIES and issubclass(cls, DomainAdapter) == adapters:
+            page += f".. rubric:: ``{name}``\n\n.. autoclass:: {ENTRIES[name].replace(':', '.')}\n\n"
     return page
 
 

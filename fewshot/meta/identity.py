@@ -67,12 +67,19 @@ def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
     """
     for name in dict.fromkeys((*now, *before)):
         was, given = before.get(name), now.get(name)
-        if was != given:
+        if was != given and not _only_moved(name, was, given):
             place, was, given = _difference(name, was, given)
             raise ValueError(
                 f"{str(folder)!r} holds a training with another {name}: {place} was {_short(was)}, now it is "
                 f"{_short(given)}. Take another folder, or the same arguments."
             )
+
+
+def _only_moved(name: str, was: Any, given: Any) -> bool:
+    """Whether a learner is the same but for the module that its class lies in, which says nothing of what it does."""
+    if name != "learner" or not isinstance(was, dict) or not isinstance(given, dict):
+        return False
+    return all(was.get(key) == given.get(key) for key in {*was, *given} - {"class"})
 
 
 def _difference(place: str, was: Any, given: Any) -> tuple[str, Any, Any]:

@@ -134,6 +134,17 @@ def test_a_learner_whose_formula_was_corrected_is_another_training(tmp_path: Pat
     assert run(tmp_path, learner=scaled(1.0)()).step == 8
 
 
+def test_a_class_that_moved_to_another_module_is_the_same_learner(tmp_path: Path) -> None:
+    interrupted(tmp_path)
+
+    def change(state: dict[str, Any]) -> None:
+        assert state["identity"]["learner"]["class"] == "fewshot.transforms.pipeline.Pipeline"
+        state["identity"]["learner"]["class"] = "fewshot.transforms.Pipeline"  # where version 0.1 had it
+
+    rewritten(tmp_path / "state.json", change)
+    assert same_weights(run(tmp_path).learner, run().learner)
+
+
 def test_frozen_layers_are_part_of_a_training(tmp_path: Path) -> None:
     def net(frozen: bool) -> MAML:
         torch.manual_seed(0)

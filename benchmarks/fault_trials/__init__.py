@@ -1,0 +1,1 @@
+"""Trials of `benchmarks/faults.py`, one file for each thing that is stored."""
