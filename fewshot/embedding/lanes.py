@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import BoundedSemaphore, Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +27,15 @@ from fewshot.embedding.loading import Batch, Slot, in_order, load
 from fewshot.embedding.plan import Work
 from fewshot.embedding.settings import Settings
 
+_copyable: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _WORTH = 8  # items for each processor; fewer do not pay for the copies of a network
 
 
 def has_lanes(forward: Forward, kind: str, items: int) -> bool:
     """Whether so many items are computed in lanes, as many as torch has threads, each on one thread.
 
-    That is on a CPU, where the encoder is one of `fewshot.encoders` with a network for items of this kind, and nothing
-    is hooked to it: another may keep what it should not share.
+    That is on a CPU, where the encoder is one of `fewshot.encoders` with a network for items of this kind that can be
+    copied, and nothing is hooked to it: another may keep what it should not share.
 
     Args:
         forward: by which runtime, and of which encoder.
@@ -49,7 +51,7 @@ def has_lanes(forward: Forward, kind: str, items: int) -> bool:
     parts = list(encoder.module.modules())
     if any(isinstance(part, torch.jit.ScriptModule) or _is_hooked(part) for part in parts):
         return False
-    return encoder.graph(kind) is not None
+    return encoder.graph(kind) is not None and _is_copyable(encoder.module)
 
 
 @contextmanager
@@ -69,8 +71,8 @@ def threads_of_a_batch(forward: Forward, kind: str, items: int) -> Iterator[int]
 def in_lanes(work: Work, forward: Forward, size: BatchSize, settings: Settings) -> Iterator[tuple[Batch, Tensor]]:
     """The work as batches and their features ``[B, D]``, in whatever order they are done.
 
-    There is a lane more than threads that compute or decode, so that one can wait for a disk; no more batches than
-    torch has threads are computed at a time. Features may wait for their reader; decoded batches do not.
+    At a time as many batches are read and decoded as the settings have decoding threads, and as many computed as torch
+    has threads; there is a lane more than either. Features may wait for their reader; decoded batches do not.
 
     Args:
         work: at least a few items for each processor.
@@ -81,7 +83,7 @@ def in_lanes(work: Work, forward: Forward, size: BatchSize, settings: Settings) 
     threads = torch.get_num_threads()
     count = max(threads, settings.threads) + 1
     shares = _Shares(work, size, threads, exact=settings.fixed_batch_size is not None)
-    computing = BoundedSemaphore(threads)
+    reading, computing = BoundedSemaphore(settings.threads), BoundedSemaphore(threads)
     free: SimpleQueue[tuple[Slot, Forward | None]] = SimpleQueue()
     for slot in Slot.several(count, forward.device):
         free.put((slot, None))
@@ -94,7 +96,8 @@ def in_lanes(work: Work, forward: Forward, size: BatchSize, settings: Settings) 
         slot, own = free.get()
         try:
             own = own or _own(forward, tower_of(work.source), alone)
-            batch = load(work, forward.encoder, units, slot)
+            with reading:
+                batch = load(work, forward.encoder, units, slot)
             rows = torch.empty(0)
             if batch.units:
                 with computing:
@@ -165,6 +168,16 @@ def _replica(module: nn.Module) -> nn.Module:
             if isinstance(value, Tensor) or not isinstance(value, (nn.Module, dict, list, set, tuple)):
                 shared[id(value)] = value
     return copy.deepcopy(module, shared).eval()
+
+
+def _is_copyable(module: nn.Module) -> bool:
+    if module not in _copyable:
+        try:
+            _replica(module)
+            _copyable[module] = True
+        except Exception:  # a lock, a file, a generator among its attributes
+            _copyable[module] = False
+    return _copyable[module]
 
 
 def _is_hooked(part: nn.Module) -> bool:

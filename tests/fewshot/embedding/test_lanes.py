@@ -145,6 +145,24 @@ def test_batches_side_by_side_on_one_thread_each(photographs: list[Path], two_th
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
+def test_no_more_readers_than_workers(photographs: list[Path], two_threads: None) -> None:
+    class Source(ImageSource):
+        """One that two threads may not read at once."""
+
+        at_once, most = 0, 0
+
+        def read(self, row: int) -> Any:
+            Source.at_once += 1
+            Source.most = max(Source.most, Source.at_once)
+            time.sleep(0.001)
+            Source.at_once -= 1
+            return super().read(row)
+
+    source = Source(photographs, range(40))
+    embed(source, model(Forgetful()), cache=False, device="cpu", batch_size=2, workers=1, progress=False)
+    assert Source.most == 1
+
+
 def test_the_last_batches_are_shared(photographs: list[Path], two_threads: None, monkeypatch: Any) -> None:
     monkeypatch.setattr("fewshot.embedding.forward._FIRST", {"cpu": 32, "cuda": 64})
     Busy.sizes = []
@@ -201,6 +219,12 @@ class TestWhoHasLanes:
             warnings.simplefilter("ignore")  # newer torch advises against it
             scripted = torch.jit.script(nn.Sequential(nn.Flatten()))
         assert not has(model(scripted))
+
+    def test_not_a_network_that_cannot_be_copied(self, photographs: list[Path], two_threads: None) -> None:
+        network = Forgetful()
+        network.kept = [(number for number in range(2))]
+        assert not has(model(network))
+        assert rows(photographs, model(network)).shape == (40, 5)
 
     def test_not_without_a_network(self, two_threads: None) -> None:
         assert not has(load_encoder("pixels(size=4)"))
