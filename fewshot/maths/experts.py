@@ -7,6 +7,7 @@ from torch import Tensor
 
 _PRIOR = 10.0  # held-out examples that the weights before any are worth; chosen by benchmarks/defaults.py
 _STEPS = 50
+_CLOSE = 1e-9
 _FARTHEST = 0.5  # that a step moves the weights
 
 
@@ -41,7 +42,8 @@ def weigh_experts(experts: Tensor, target: Tensor, before: tuple[float, ...]) ->
         curvature = torch.einsum("esn,esni,esnj->eij", chances, experts, experts)
         curvature = curvature - torch.einsum("esi,esj->eij", mean, mean) + ridge
         step = torch.linalg.solve(curvature, slope)
-        weights = weights - step * (
-            _FARTHEST / torch.linalg.vector_norm(step, dim=-1, keepdim=True).clamp(min=_FARTHEST)
-        )
+        length = torch.linalg.vector_norm(step, dim=-1, keepdim=True)
+        weights = weights - step * (_FARTHEST / length.clamp(min=_FARTHEST))
+        if bool((length < _CLOSE).all()):  # those of one episode are as good as still, whenever the others end
+            break
     return weights.clamp(min=0)
