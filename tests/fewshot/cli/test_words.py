@@ -10,7 +10,7 @@ from PIL import Image
 
 from episodes.labelled_files import pictures_by_folder, read_table
 from fewshot import embed
-from fewshot.cli import _kept, main
+from fewshot.cli import main
 
 
 @pytest.fixture
@@ -98,12 +98,6 @@ def test_an_empty_results_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "runs.jsonl").touch()
     assert main(["compare", str(tmp_path / "runs.jsonl")]) == 2
     assert "no results" in capsys.readouterr().err
-
-
-def test_an_interruption_promises_what_is_kept() -> None:
-    assert "resumes" in _kept(["train", "--out", "x"]) and "resumes" in _kept(["evaluate", "--out=x"])
-    assert "with --out it would keep" in _kept(["evaluate"]) and "resumes" not in _kept(["fit", "a", "--out", "b"])
-    assert _kept(["compare", "a"]) == "nothing was kept."
 
 
 def test_photos_of_several_sizes_with_an_encoder_that_keeps_them(
