@@ -73,7 +73,7 @@ class EmbeddingCache:
             for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
                 if not (self.path / name).exists():
                     write_atomically(self.path / name, text.encode())
-        except FileExistsError:
+        except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(f"the embedding cache {self.path} is a file; it must be a folder.") from None
         except OSError as error:
             if not (self.path / "v1").is_dir():

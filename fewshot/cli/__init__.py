@@ -14,6 +14,7 @@ from importlib import import_module
 
 from fewshot.cli.allocator import keep_freed_memory
 from fewshot.cli.kept import kept
+from fewshot.cli.parser import Parser
 
 VERBS = {
     "fit": "a folder of photos, a table of texts or class names into a saved classifier",
@@ -81,14 +82,17 @@ def _read(given: list[str]) -> argparse.Namespace | None:
     """The options of a command, with logging as they want it; None where no verb is given, which shows the help."""
     if given[:1] == ["help"]:
         given = [*given[1:2], "--help"]
+    elif given[1:] == ["help"] and not os.path.exists("help"):
+        given = [given[0], "--help"]
     # Only the chosen verb's module is imported, so that `fewshot --help` stays fast.
     verb = next((word for word in given if not word.startswith("-")), None)
     if verb is not None and verb not in VERBS and verb == given[0]:
-        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        _parser(None).error(f"unknown command {verb!r}; {hint}Known: {', '.join(VERBS)}.")
+        close = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        _parser(None).error(f"unknown command {verb!r}; {hint}Known: {', '.join(VERBS)}")
     parser = _parser(verb)
-    options = parser.parse_args(given)
+    options, rest = parser.parse_known_args(given)
+    getattr(options, "parser", parser).refuse_rest(rest)
     if options.verb is None:
         parser.print_help()
         return None
@@ -113,8 +117,8 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text.rstrip('.') or 'no message'}. {hint}"
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(verb: str | None) -> Parser:
+    parser = Parser(
         prog="fewshot", description="Few-shot and zero-shot learning: evaluate, compare, embed, classify.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
@@ -131,7 +135,7 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
             # A module called `list` would replace the built-in in this package's namespace.
             module = import_module(f"fewshot.cli.{'listing' if name == 'list' else name}")
             module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            sub.set_defaults(run=module.run, parser=sub)
     return parser
 
 
