@@ -88,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--base is not carried to an engine; leave --engine out.")
     if options.keep_predictions and not options.out:
         raise ValueError("--keep-predictions needs --out FILE: predictions are kept in a folder beside that file.")
+    _refuse_pointless(options)
     _refuse_too_few(options)
     source, rows = sources(options)
     learners = fit_learners(options) if options.base else options.learner
@@ -132,6 +133,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_pointless(options: argparse.Namespace) -> None:
+    """Say before anything is embedded that there is nothing to learn from, or nothing to tell apart."""
+    from fewshot import load_learner
+
+    without = [spec for spec in options.learner if "text" not in load_learner(spec).needs]
+    if 0 in options.shot and without:
+        raise ValueError(
+            f"--shot 0 leaves {without[0]!r} nothing to learn from; give 1 or more, or a learner that knows classes by "
+            "their names, such as zero-shot."
+        )
+    if 1 in options.way and options.sampler == "fixed":
+        raise ValueError("--way 1 leaves one class, and nothing to tell apart; give 2 or more.")
+
+
 def _refuse_too_few(options: argparse.Namespace) -> None:
     """Say before hours of embedding that classes of one's own are too small for --shot and --query."""
     from collections import Counter
@@ -151,6 +166,8 @@ def _refuse_too_few(options: argparse.Namespace) -> None:
     listed = ", ".join(f"{name} ({count})" for count, name in small[:6]) + (", ..." if len(small) > 6 else "")
     fits = sorted(counts.values())[-min(way, len(counts))] - shot
     hint = f"--query {fits} would do" if len(counts) >= way and fits > 0 else "lower --shot, --query or --way"
+    if len(counts) >= way and fits <= 0 and fits + shot > 1:
+        hint = f"--shot 1 --query {fits + shot - 1} would do"
     raise ValueError(
         f"{options.data}: --way {way} --shot {shot} --query {options.query} needs {way} "
         f"classes of {need} rows, and there are {able}. Too small: {listed or 'none, but there are too few classes'}; "
@@ -168,7 +185,11 @@ def sources(options: argparse.Namespace) -> tuple[Any, Any]:
         return source, source
     pictures = read_dataset(options)
     if pictures.kind != "images":
-        raise ValueError(f"{options.data} has no images, which one of the learners needs.")
+        learns = next(spec for spec in options.learner if load_learner(spec).inputs == "images")
+        raise ValueError(
+            f"{learns!r} learns from images, and the rows of {options.data!r} are features; give a dataset of images, "
+            "such as omniglot:test or folder:PATH."
+        )
     if inputs == {"images"}:
         if options.encoder:
             raise ValueError("--encoder is for learners on features, and all of these learn from images; leave it out.")

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n  fewshot list learners\n  fewshot list learners ridge   # its arguments, and what they mean"
     )
     parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind; all by default")
-    parser.add_argument("name", nargs="?", help="one of that kind: its arguments and its description")
+    parser.add_argument("name", nargs="*", help="of that kind: its arguments and its description")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--markdown", action="store_true", help="learners as a table with their sources")
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         print(learner_table(), end="")
         return 0
     if options.name:
-        print(_one(options.kind, options.name))
+        print("\n\n".join(_one(options.kind, name) for name in options.name))
         return 0
     found = {kind: _entries(kind) for kind in ([options.kind] if options.kind else KINDS)}
     if options.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fewshot.cli.options import add_device, add_seed
+from fewshot.cli.options import add_device, add_seed, check_folder
 from fewshot.cli.training_reports import given_or, refuse_given, reporter
 
 _OTHERS = ("strategy", "sampling", "weighting", "method", "augment")
@@ -103,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, reporting as it goes."""
+    check_folder(options.out)
     if options.data is None and not options.task and options.unlabelled is None:
         raise ValueError("give rows to train on: --data SPEC; --task NAME=SPEC twice or more; or --unlabelled SPEC.")
     if options.task:

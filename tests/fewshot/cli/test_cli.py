@@ -78,23 +78,27 @@ def test_the_same_line_skips_what_is_done(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_a_killed_run_is_resumed_by_the_same_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    out, whole = tmp_path / "killed" / "runs.jsonl", tmp_path / "whole.jsonl"
     slow = "sklearn(estimator='sklearn.neighbors.KNeighborsClassifier', arguments={'n_neighbors': 1})"
-    line = ["evaluate", "--data", "digits", "--learner", slow, "--shot", "5", "--episodes", "8000", "--quiet"]
+    line = ["evaluate", "--data", "digits", "--learner", slow, "--shot", "5", "--episodes", "2000", "--quiet"]
     process = subprocess.Popen([sys.executable, "-m", "fewshot", *line, "--out", str(out)], stderr=subprocess.PIPE)
-    time.sleep(4)
+    deadline = time.monotonic() + 60
+    while not out.parent.exists() and time.monotonic() < deadline:  # the last thing before the first episode
+        time.sleep(0.02)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     if not out.exists():  # else it was faster than we are
-        assert process.returncode == 130
-        assert b"the same command resumes" in err
+        assert process.returncode == 130, err
+        promised = b"episodes of the first are in" if os.listdir(out.parent) else b"nothing was kept."
+        assert promised in err and err.strip().count(b"\n") == 0, err
     assert main([*line, "--out", str(out)]) == 0
     assert main([*line, "--out", str(whole)]) == 0
     capsys.readouterr()
     a, b = (json.loads(path.read_text()) for path in (out, whole))
     assert a["correct"] == b["correct"]
     assert a["key"] == b["key"]
-    assert os.listdir(tmp_path) and not [name for name in os.listdir(tmp_path) if name.endswith(".partial")]
+    assert os.listdir(out.parent) == [out.name]
 
 
 def test_cells_on_two_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

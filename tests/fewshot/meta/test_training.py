@@ -96,6 +96,12 @@ def test_a_resumed_run_ends_with_the_very_same_weights(options: dict[str, Any], 
     assert [json.loads(line)["step"] for line in lines] == [4, 8, 12]
 
 
+def test_swapped_arguments_are_named() -> None:
+    source = TensorSource(torch.rand(20, 4), torch.arange(20) % 2)
+    with pytest.raises(ValueError, match="sampler is TensorSource"):
+        meta_train("mlp(item_shape=(4,)) | prototypes", EpisodeSampler(source.labels, 2, 1, 2), source, steps=1)
+
+
 def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     meta_train(SPEC, TRAIN, sampler(TRAIN), steps=2, out=tmp_path, progress=False)
     with pytest.raises(ValueError, match="holds a training with another plan"):
