@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.labelled_files import pictures_by_folder
+from episodes.labelled_files import IMAGES, files_by_folder
 from fewshot import FewShotClassifier, embed
 
 NEW = 300
@@ -33,7 +33,7 @@ def photographs(folder: Path) -> tuple[list[Path], np.ndarray]:
     files: list[Path] = []
     labels: list[str] = []
     for part in ("test", "validation"):
-        found, numbers, classes = pictures_by_folder(folder / "clothing_small_224" / part)
+        found, numbers, classes = files_by_folder(folder / "clothing_small_224" / part, IMAGES)
         files += found
         labels += [classes[number] for number in numbers]
     return files, np.array(labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from episodes.identity import UnknownIdentityError, digest
 from episodes.image_source import ImageSource
 from episodes.inputs import check_whole
+from episodes.labelled_files import RECORDINGS
 from episodes.log_mel import LogMel
 from episodes.pictures import probe
 from episodes.pixels import as_input
@@ -31,6 +31,7 @@ class AudioSource(ImageSource):
 
     The pictures are an `ImageSource`'s in all respects, so any encoder of images embeds them; a row's key in the cache
     covers the file's bytes, `mel` and `seconds`. An encoder of sounds is given the samples (`waves`).
+    ``from_folder`` and ``from_csv`` find recordings as those of `ImageSource` find pictures.
 
     Args:
         items: ``[M]``: file names (WAV, FLAC, OGG, MP3, AIFF; by soundfile), or arrays and tensors of samples ``[n]``
@@ -52,6 +53,8 @@ class AudioSource(ImageSource):
     >>> source[torch.tensor([[0, 1], [2, 1]])].shape
     torch.Size([2, 2, 3, 64, 64])
     """
+
+    files = RECORDINGS
 
     def __init__(
         self,
@@ -79,53 +82,6 @@ class AudioSource(ImageSource):
             raise ValueError(
                 f"{self.describe(arrays[0])} is an array; say with rate= how many samples a second it has."
             )
-
-    @classmethod
-    def from_folder(cls, root: str | os.PathLike[str], **options: Any) -> AudioSource:
-        """One class per folder that holds recordings, named by its path below `root`; as `ImageSource.from_folder`.
-
-        Args:
-            root: the folder.
-            options: as for `AudioSource`.
-
-        Raises:
-            ValueError: a class folder is empty, or recordings lie where their class is unclear.
-            FileNotFoundError: there is no such folder.
-        """
-        from episodes.labelled_files import RECORDINGS, files_by_folder
-
-        paths, labels, classes = files_by_folder(root, RECORDINGS)
-        options.setdefault("name", Path(root).resolve().name)
-        return cls(paths, labels, classes, **options)
-
-    @classmethod
-    def from_csv(
-        cls,
-        path: str | os.PathLike[str],
-        root: str | os.PathLike[str] | None = None,
-        *,
-        path_column: str | int | None = None,
-        label_column: str | int | None = None,
-        **options: Any,
-    ) -> AudioSource:
-        """Recordings named in a table of file names and labels; as `ImageSource.from_csv`.
-
-        Args:
-            path: the table.
-            root: where relative file names start; by default the folder of the table.
-            path_column: name or position of the file names.
-            label_column: name or position of the labels.
-            options: as for `AudioSource`.
-
-        Raises:
-            ValueError: no such column, or a line without file name or label.
-            FileNotFoundError: there is no such table or recording; the message names the line.
-        """
-        from episodes.labelled_files import pictures_by_table
-
-        paths, labels = pictures_by_table(path, root, path_column, label_column)
-        options.setdefault("name", Path(path).stem)
-        return cls(paths, labels, **options)
 
     def waves(self, rate: int) -> WaveSource:
         """The same recordings as samples at a rate, for encoders of sounds."""

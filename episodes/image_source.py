@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from torch import Tensor
 from episodes.device import processors
 from episodes.identity import UnknownIdentityError, digest, digest_array
 from episodes.inputs import check_whole, read_file, rows_of
+from episodes.labelled_files import IMAGES, Kind, files_by_folder, pictures_by_table
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
 from episodes.pixels import as_input
 from episodes.source import number_labels
 
 if TYPE_CHECKING:
     from PIL import Image
+    from typing_extensions import Self
 
     Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 Given = TypeVar("Given")
@@ -56,6 +58,7 @@ class ImageSource:
     """
 
     kind = "images"
+    files: ClassVar[Kind] = IMAGES
 
     def __init__(
         self,
@@ -76,22 +79,20 @@ class ImageSource:
         self._digests: dict[str, tuple[Any, bytes]] = {}  # of files: their state when they were read, and the digest
 
     @classmethod
-    def from_folder(cls, root: str | os.PathLike[str], **options: Any) -> ImageSource:
-        """One class per folder that holds pictures, named by its path below `root` (``"birds/owl"``).
+    def from_folder(cls, root: str | os.PathLike[str], **options: Any) -> Self:
+        """One class per folder that holds files of this kind, named by its path below `root` (``"birds/owl"``).
 
-        Hidden files and folders are ignored, and so are files that are no pictures by their extension.
+        Hidden files and folders are ignored, and so are files of another kind by their extension.
 
         Args:
             root: the folder.
-            options: as for `ImageSource`.
+            options: as for the class.
 
         Raises:
-            ValueError: a class folder is empty, or pictures lie where their class is unclear.
+            ValueError: a class folder is empty, or files lie where their class is unclear.
             FileNotFoundError: there is no such folder.
         """
-        from episodes.labelled_files import pictures_by_folder
-
-        paths, labels, classes = pictures_by_folder(root)
+        paths, labels, classes = files_by_folder(root, cls.files)
         options.setdefault("name", Path(root).resolve().name)
         return cls(paths, labels, classes, **options)
 
@@ -104,8 +105,8 @@ class ImageSource:
         path_column: str | int | None = None,
         label_column: str | int | None = None,
         **options: Any,
-    ) -> ImageSource:
-        """Pictures named in a table of file names and labels.
+    ) -> Self:
+        """Files named in a table of file names and labels.
 
         Args:
             path: comma-separated (``.tsv``: tab-separated) UTF-8 text, with or without a header.
@@ -114,14 +115,12 @@ class ImageSource:
                 column called path, file, filename, image or the like, else the first one.
             label_column: likewise of the labels; by default label, class, target or the like, else the
                 second.
-            options: as for `ImageSource`.
+            options: as for the class.
 
         Raises:
             ValueError: no such column, or a line without file name or label.
-            FileNotFoundError: there is no such table or picture; the message names the line.
+            FileNotFoundError: there is no such table or file; the message names the line.
         """
-        from episodes.labelled_files import pictures_by_table
-
         paths, labels = pictures_by_table(path, root, path_column, label_column)
         options.setdefault("name", Path(path).stem)
         return cls(paths, labels, **options)

@@ -31,11 +31,6 @@ class Kind(NamedTuple):
 IMAGES, RECORDINGS = Kind("pictures", PICTURES), Kind("recordings", SOUNDS)
 
 
-def pictures_by_folder(root: str | os.PathLike[str]) -> tuple[list[Path], list[int], list[str]]:
-    """As `files_by_folder`, of pictures."""
-    return files_by_folder(root, IMAGES)
-
-
 def files_by_folder(root: str | os.PathLike[str], kind: Kind) -> tuple[list[Path], list[int], list[str]]:
     """Files, label numbers and class names of a folder tree where each folder of such files is a class.
 

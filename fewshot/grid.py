@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.evaluation import evaluate, name_learners
+from episodes.evaluation import evaluate
+from episodes.learner_names import name_learners
 from episodes.metrics import Metric
 from episodes.progress import progress_bar
 from episodes.result import Result

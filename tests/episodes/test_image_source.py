@@ -12,30 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from picture_examples import noise, save
 from PIL import Image
 
 from episodes import EpisodeSampler, ImageSource, evaluate
 from episodes.pictures import CentreCrop, decode_picture
-
-RANDOM = np.random.default_rng(0)
-
-
-def picture(height: int = 30, width: int = 40) -> np.ndarray:
-    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def save(path: Path, pixels: np.ndarray | None = None, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture() if pixels is None else pixels).save(path, **options)
-    return path
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    for name in ("owl", "crow", "sea/gull"):
-        for number in range(4):
-            save(tmp_path / "photos" / name / f"{number}.png")
-    return tmp_path / "photos"
 
 
 def whole(image: Image.Image) -> torch.Tensor:
@@ -43,7 +24,7 @@ def whole(image: Image.Image) -> torch.Tensor:
 
 
 def test_rows_equal_the_pictures_one_by_one() -> None:
-    pictures = [picture() for _ in range(7)]
+    pictures = [noise() for _ in range(7)]
     source = ImageSource(pictures, [0, 1, 2, 0, 1, 2, 0], transform=whole, workers=3)
     index = torch.tensor([[[6, 0], [0, 3]], [[2, 2], [5, 1]]])
     rows = source[index]
@@ -55,25 +36,25 @@ def test_rows_equal_the_pictures_one_by_one() -> None:
 
 @pytest.mark.parametrize("index", [3, [3], [[1, 2, 0]], np.array([2, 0]), torch.tensor([True, False, True, True])])
 def test_index_of_any_kind(index: object) -> None:
-    source = ImageSource([picture() for _ in range(4)], [0, 1, 0, 1], size=8)
+    source = ImageSource([noise() for _ in range(4)], [0, 1, 0, 1], size=8)
     everything = source[torch.arange(4)]
     torch.testing.assert_close(source[index], everything[torch.as_tensor(index)], rtol=0, atol=0)
 
 
 def test_empty_index_keeps_the_shape() -> None:
-    source = ImageSource([picture()], [0], size=8)
+    source = ImageSource([noise()], [0], size=8)
     assert source[torch.zeros(3, 0, dtype=torch.int64)].shape == (3, 0, 3, 8, 8)
 
 
 def test_row_out_of_range() -> None:
-    source = ImageSource([picture(), picture()], [0, 1], size=8, name="two")
+    source = ImageSource([noise(), noise()], [0, 1], size=8, name="two")
     with pytest.raises(IndexError, match=r"rows 1\.\.2 of 'two'; it has 0\.\.1"):
         source[[1, 2]]
     assert len(list(source)) == 2  # the sequence protocol stops at IndexError
 
 
 def test_a_repeated_picture_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = ImageSource([picture(), picture()], [0, 1], size=8, workers=1)
+    source = ImageSource([noise(), noise()], [0, 1], size=8, workers=1)
     decoded = []
     real = source.decode
     monkeypatch.setattr(source, "decode", lambda row: decoded.append(row) or real(row))
@@ -90,7 +71,7 @@ def test_labels_do_not_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_same_pictures_from_file_pil_and_array(tmp_path: Path) -> None:
-    pixels = picture()
+    pixels = noise()
     items = [save(tmp_path / "a.png", pixels), str(tmp_path / "a.png"), Image.fromarray(pixels), pixels]
     rows = ImageSource(items, [0, 1, 2, 3], size=16)[torch.arange(4)]
     for row in rows[1:]:
@@ -98,7 +79,7 @@ def test_same_pictures_from_file_pil_and_array(tmp_path: Path) -> None:
 
 
 def test_grey_arrays_become_rgb() -> None:
-    grey = picture()[:, :, 0]
+    grey = noise()[:, :, 0]
     rows = ImageSource([grey], [0], transform=whole)[[0]]
     for channel in range(3):
         np.testing.assert_array_equal(rows[0, channel].numpy(), grey.astype(np.float32) / 255)
@@ -106,7 +87,7 @@ def test_grey_arrays_become_rgb() -> None:
 
 def test_read_is_the_file_and_decode_takes_it(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg")
-    source = ImageSource([path, picture()], [0, 1])
+    source = ImageSource([path, noise()], [0, 1])
     assert source.read(0) == path.read_bytes()
     for row in (0, 1):
         np.testing.assert_array_equal(np.asarray(source.decode(source.read(row))), np.asarray(source.decode(row)))
@@ -161,20 +142,20 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_picture_is_named(item: object, message: str) -> None:
-    source = ImageSource([picture(), item], [0, 1], size=8, name="birds")
+    source = ImageSource([noise(), item], [0, 1], size=8, name="birds")
     with pytest.raises(ValueError, match=rf"\(row 1 of 'birds'\).*{message}"):
         source[[0, 1]]
 
 
 def test_unequal_shapes_are_named() -> None:
-    source = ImageSource([picture(), picture(20, 20)], [0, 1], transform=whole)
+    source = ImageSource([noise(), noise(20, 20)], [0, 1], transform=whole)
     with pytest.raises(ValueError, match=r"\[3, 30, 40\] of picture \(row 0 .*\[3, 20, 20\] of picture \(row 1 "):
         source[[0, 1]]
 
 
 def test_labels_of_the_wrong_length() -> None:
     with pytest.raises(ValueError, match=r"'images' has 2 rows but labels of shape \[3\]"):
-        ImageSource([picture(), picture()], [0, 1, 2])
+        ImageSource([noise(), noise()], [0, 1, 2])
 
 
 # Folders.
@@ -198,7 +179,7 @@ def test_fingerprint_is_of_content_not_place(photos: Path, tmp_path: Path) -> No
 
 
 def test_fingerprint_of_labels_order_and_transform() -> None:
-    pictures = [picture() for _ in range(3)]
+    pictures = [noise() for _ in range(3)]
     make = [
         ImageSource(pictures, [0, 1, 1]),
         ImageSource(pictures, [0, 0, 1]),
@@ -210,7 +191,7 @@ def test_fingerprint_of_labels_order_and_transform() -> None:
 
 
 def test_pictures_that_changed_are_others(photos: Path) -> None:
-    pixels = picture()
+    pixels = noise()
     held = ImageSource([pixels, pixels.copy()], [0, 1], size=8)
     before = held.fingerprint()
     pixels[0, 0] ^= 255
@@ -218,7 +199,7 @@ def test_pictures_that_changed_are_others(photos: Path) -> None:
     filed = ImageSource.from_folder(photos, size=8)
     before = filed.fingerprint()
     assert filed.fingerprint() == before
-    Image.fromarray(picture()[::-1]).save(filed.items[0])
+    Image.fromarray(noise()[::-1]).save(filed.items[0])
     assert filed.fingerprint() != before
     before = filed.fingerprint()
     filed.transform.size = 9
@@ -242,7 +223,7 @@ def test_select(photos: Path) -> None:
 
 
 def test_inputs_are_left_alone() -> None:
-    pixels, labels = picture(), np.array([3, 5])
+    pixels, labels = noise(), np.array([3, 5])
     image = Image.fromarray(pixels[:, :, 0])
     before = pixels.copy()
     ImageSource([pixels, image], labels, size=8)[[0, 1]]
@@ -268,7 +249,7 @@ def test_decode_of_real_photographs(shared_data: Path) -> None:
 
 def test_decode_needs_no_file() -> None:
     stored = io.BytesIO()
-    Image.fromarray(picture()).save(stored, "PNG")
+    Image.fromarray(noise()).save(stored, "PNG")
     assert decode_picture(stored.getvalue()).size == (40, 30)
 
 

@@ -7,30 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_examples import noise, save
 from PIL import Image
 
 from episodes import ImageSource, load_dataset
 from episodes.labelled_files import pictures_below
-
-RANDOM = np.random.default_rng(0)
-
-
-def picture(height: int = 30, width: int = 40) -> np.ndarray:
-    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def save(path: Path, pixels: np.ndarray | None = None, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture() if pixels is None else pixels).save(path, **options)
-    return path
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    for name in ("owl", "crow", "sea/gull"):
-        for number in range(4):
-            save(tmp_path / "photos" / name / f"{number}.png")
-    return tmp_path / "photos"
 
 
 def test_from_folder(photos: Path) -> None:
@@ -163,10 +144,6 @@ def test_csv_missing_or_not_utf8(table: Path) -> None:
     table.write_bytes("0.png,m\xf6we".encode("latin-1"))
     with pytest.raises(ValueError, match="not UTF-8"):
         ImageSource.from_csv(table)
-
-
-def noise(height: int = 30, width: int = 40) -> np.ndarray:
-    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 class TestFolders:

@@ -11,22 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from picture_examples import noise, save
 from PIL import Image
 
 from episodes import ImageSource
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, is_deep
-
-RANDOM = np.random.default_rng(0)
-
-
-def noise(height: int = 30, width: int = 40) -> np.ndarray:
-    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def save(path: Path, pixels: np.ndarray | None = None, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise() if pixels is None else pixels).save(path, **options)
-    return path
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

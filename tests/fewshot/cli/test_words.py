@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.labelled_files import pictures_by_folder, read_table
+from episodes.labelled_files import IMAGES, files_by_folder, read_table
 from fewshot import embed
 from fewshot.cli import main
 
@@ -91,7 +91,7 @@ def test_photos_of_telephones(tmp_path: Path) -> None:
     (tmp_path / "owl").mkdir()
     (tmp_path / "owl" / "IMG_1.HEIC").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"'IMG_1\.HEIC' is a HEIC photo: export such photos as JPEG"):
-        pictures_by_folder(tmp_path)
+        files_by_folder(tmp_path, IMAGES)
 
 
 def test_an_empty_results_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
