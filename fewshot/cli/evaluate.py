@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewshot.cli.options import (
     add_dataset,
@@ -20,6 +22,10 @@ from fewshot.cli.options import (
     terminal_width,
 )
 
+if TYPE_CHECKING:
+    from episodes.samplers.sampler import Sampler
+
+_LOG = logging.getLogger("fewshot")
 # Named here, since importing them would make --help slow; a test compares.
 METRICS = ("accuracy", "auroc", "fpr95", "balanced-accuracy", "macro-f1", "ece", "log-loss")
 
@@ -98,20 +104,21 @@ def run(options: argparse.Namespace) -> int:
     show = not options.quiet
     sampler_spec = "disjoint" if options.disjoint else options.sampler
     samplers = make_samplers(sampler_spec, source, options.way, options.shot, options.query, options.seed)
-    if options.engine:
-        from fewshot import evaluate_grid
+    results = Results()
+    for able, group in _groups(learners, samplers):
+        if options.engine:
+            from fewshot import evaluate_grid
 
-        engine = int(options.engine) if options.engine.isdigit() else options.engine
-        results = evaluate_grid(
-            learners, rows, samplers,
-            out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
-            text=text, metric=options.metric, keep_predictions=options.keep_predictions,
-        )  # fmt: skip
-    else:
-        results = Results()
-        for sampler in samplers:
+            engine = int(options.engine) if options.engine.isdigit() else options.engine
+            results += evaluate_grid(
+                able, rows, group,
+                out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
+                text=text, metric=options.metric, keep_predictions=options.keep_predictions,
+            )  # fmt: skip
+            continue
+        for sampler in group:
             results += evaluate(
-                learners, rows, sampler, device=options.device, out=options.out, progress=show,
+                able, rows, sampler, device=options.device, out=options.out, progress=show,
                 metric=options.metric, keep_predictions=options.keep_predictions, text=text,
                 episodes=min(options.episodes, sampler.available or options.episodes),
             )  # fmt: skip
@@ -139,12 +146,26 @@ def _refuse_pointless(options: argparse.Namespace) -> None:
 
     without = [spec for spec in options.learner if "text" not in load_learner(spec).needs]
     if 0 in options.shot and without:
-        raise ValueError(
-            f"--shot 0 leaves {without[0]!r} nothing to learn from; give 1 or more, or a learner that knows classes by "
-            "their names, such as zero-shot."
-        )
+        if len(without) == len(options.learner):
+            raise ValueError(
+                f"--shot 0 leaves {without[0]!r} nothing to learn from; give 1 or more, or a learner that knows "
+                "classes by their names, such as zero-shot."
+            )
+        _LOG.info("--shot 0 leaves out what learns from examples alone: %s.", ", ".join(map(repr, without)))
     if 1 in options.way and options.sampler == "fixed":
         raise ValueError("--way 1 leaves one class, and nothing to tell apart; give 2 or more.")
+
+
+def _groups(learners: Any, samplers: Sequence[Sampler]) -> list[tuple[Any, list[Sampler]]]:
+    """Samplers with the learners that can do their tasks: without examples, those that know classes by their names."""
+    from fewshot import load_learner
+
+    none = [sampler for sampler in samplers if getattr(sampler, "shot", None) == 0]
+    some = [sampler for sampler in samplers if getattr(sampler, "shot", None) != 0]
+    named = learners if isinstance(learners, dict) else {spec: spec for spec in learners}
+    able = {name: learner for name, learner in named.items() if "text" in load_learner(learner).needs}
+    zero = able if isinstance(learners, dict) else list(able)
+    return [(given, group) for given, group in ((zero, none), (learners, some)) if group]
 
 
 def _refuse_too_few(options: argparse.Namespace) -> None:

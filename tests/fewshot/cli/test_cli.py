@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -61,6 +62,16 @@ def test_json_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert "correct" not in cell
     out = run(capsys, "evaluate", *FAST, "--shot", "5", "--learner", "prototypes", "nearest", "--compare")
     assert "prototypes - nearest = " in out
+
+
+@pytest.mark.parametrize("engine", [[], ["--engine", "in-process"]])
+def test_no_examples_are_for_learners_that_know_words(
+    engine: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learners = ["--learner", "prototypes", "zero-shot", "--shot", "0", "1", "--out", str(tmp_path / "runs.jsonl")]
+    scenes = ["--data", "scenes:shape(count=60)", "--encoder", "fewshot:tiny-clip", "--way", "3", "--query", "2"]
+    out = run(capsys, "evaluate", *scenes, *learners, "--episodes", "5", "--quiet", *engine)
+    assert re.search(r"prototypes +- +\d", out) and re.search(r"zero-shot +\d[\d.]+ ± [\d.]+ +\d", out), out
 
 
 def test_disjoint_episodes(capsys: pytest.CaptureFixture[str]) -> None:
