@@ -15,12 +15,14 @@ from torch import Tensor
 from episodes.source import tower_of
 from fewshot.embedding import canary
 from fewshot.embedding.ahead import batches
+from fewshot.embedding.copies import with_weights_laid_out
 from fewshot.embedding.forward import BatchSize, Forward
 from fewshot.embedding.lanes import has_lanes, in_lanes
 from fewshot.embedding.loading import Batch
 from fewshot.embedding.plan import Work
 from fewshot.embedding.settings import Settings
 
+_MANY = 16  # items that pay for a copy of the weights
 _UNWRITTEN = 4  # batches that may wait for the writer thread
 # (space, device, runtime, whether in lanes) -> the batch size that a search ended with
 _found: dict[tuple[str, str, str, bool], int] = {}
@@ -74,6 +76,8 @@ def fill(
         canary.check(space, work.source, forward, begin=True)
     unwritten: deque[Future[int]] = deque()
     kind, fixed = tower_of(work.source), settings.fixed_batch_size
+    if len(work) >= _MANY:
+        forward = with_weights_laid_out(forward, kind, lambda: _few(work, forward))
     side_by_side = has_lanes(forward, kind, len(work))
     known = (space.id, str(forward.device), forward.runtime, side_by_side)
     size = BatchSize(fixed or _found.get(known), forward.device, texts=kind == "texts")
@@ -100,6 +104,11 @@ def fill(
     if fixed is None and not size.searching:
         _found[known] = report.batch_size
     return report
+
+
+def _few(work: Work, forward: Forward) -> Any:
+    """Two of the control items."""
+    return canary.control_items(canary.control_name(work.source, forward.encoder), forward.encoder)[:2]
 
 
 def _ahead(work: Work, forward: Forward, size: BatchSize, settings: Settings) -> Iterator[tuple[Batch, Tensor]]:

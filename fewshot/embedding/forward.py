@@ -102,6 +102,7 @@ class Forward:
     ) -> None:
         self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
         self.network = network
+        self.worker = encoder  # what computes: the encoder, or a copy that computes the same
         self.channels_last = device.type == "cpu" and self.runtime != "onnx" and gains_by_channels_last(encoder.module)
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
         self._fingerprint: dict[str, Any] | None = None
@@ -155,7 +156,7 @@ class Forward:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _forward(self, batch: Tensor | Sequence[Any]) -> Tensor:
-        encoder = self.encoder if self.network is None else self.network.encoder
+        encoder = self.worker if self.network is None else self.network.encoder
         with computing(self.device, self.precision):
             try:
                 if isinstance(batch, Tensor):

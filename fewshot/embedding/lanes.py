@@ -15,43 +15,35 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import BoundedSemaphore, Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from episodes.source import tower_of
 from fewshot.embedding.ahead import decoding_threads
+from fewshot.embedding.copies import is_copyable, replica
 from fewshot.embedding.forward import BatchSize, Forward
 from fewshot.embedding.loading import Batch, Slot, in_order, load
 from fewshot.embedding.plan import Work
 from fewshot.embedding.settings import Settings
 
-_copyable: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _WORTH = 8  # items for each processor; fewer do not pay for the copies of a network
 
 
 def has_lanes(forward: Forward, kind: str, items: int) -> bool:
     """Whether so many items are computed in lanes, as many as torch has threads, each on one thread.
 
-    That is on a CPU, where the encoder is one of `fewshot.encoders` with a network for items of this kind that can be
-    copied, and nothing is hooked to it: another may keep what it should not share.
+    That is on a CPU, of encoders that can be copied.
 
     Args:
         forward: by which runtime, and of which encoder.
         kind: ``"images"``, ``"texts"`` or ``"sounds"``.
         items: to be computed.
     """
-    threads, encoder = torch.get_num_threads(), forward.encoder
+    threads = torch.get_num_threads()
     if forward.device.type != "cpu" or threads < 2 or items < _WORTH * threads or forward.runtime == "compile":
         return False
-    known = type(encoder).__module__.startswith("fewshot.encoders.") and f"encode_{kind}" not in vars(encoder)
-    if not known or encoder.pairs or kind == "sounds" or encoder.module is None:
-        return False
-    parts = list(encoder.module.modules())
-    if any(isinstance(part, torch.jit.ScriptModule) or _is_hooked(part) for part in parts):
-        return False
-    return encoder.graph(kind) is not None and _is_copyable(encoder.module)
+    return is_copyable(forward.encoder, kind)
 
 
 @contextmanager
@@ -148,8 +140,8 @@ def _own(forward: Forward, kind: str, alone: Lock) -> Forward:
     """The forward pass of one lane."""
     own = copy.copy(forward)
     if forward.network is None:
-        encoder = own.encoder = copy.copy(forward.encoder)
-        encoder.module = _replica(encoder.module)
+        encoder = own.worker = copy.copy(forward.worker)
+        encoder.module = replica(encoder.module)
         encoder.run = _positional(encoder.graph(kind)) if kind == "texts" else None
     elif kind == "texts":
         own.network = copy.copy(forward.network)
@@ -158,30 +150,6 @@ def _own(forward: Forward, kind: str, alone: Lock) -> Forward:
         encoder.run = _released(encoder.run, alone)
         encoder.encode_texts = _locked(encoder.encode_texts, alone)
     return own
-
-
-def _replica(module: nn.Module) -> nn.Module:
-    """A network with the same tensors and settings in objects of its own, in evaluation mode."""
-    shared: dict[int, Any] = {}
-    for part in module.modules():
-        for value in (*vars(part).values(), *part._parameters.values(), *part._buffers.values()):
-            if isinstance(value, Tensor) or not isinstance(value, (nn.Module, dict, list, set, tuple)):
-                shared[id(value)] = value
-    return copy.deepcopy(module, shared).eval()
-
-
-def _is_copyable(module: nn.Module) -> bool:
-    if module not in _copyable:
-        try:
-            _replica(module)
-            _copyable[module] = True
-        except Exception:  # a lock, a file, a generator among its attributes
-            _copyable[module] = False
-    return _copyable[module]
-
-
-def _is_hooked(part: nn.Module) -> bool:
-    return bool(part._forward_hooks or part._forward_pre_hooks)
 
 
 def _positional(graph: Any) -> Callable[..., Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from episodes import ImageSource, TextSource
 from fewshot import embed, load_encoder
 from fewshot.embedding import lanes
+from fewshot.embedding.copies import replica
 from fewshot.embedding.forward import Forward
 from fewshot.embedding.lanes import has_lanes
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
@@ -232,7 +233,7 @@ class TestWhoHasLanes:
 
 def test_a_replica_shares_tensors_alone() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
-    copied = lanes._replica(network)
+    copied = replica(network)
     pairs = zip([*network.parameters(), *network.buffers()], [*copied.parameters(), *copied.buffers()], strict=True)
     assert all(a.data_ptr() == b.data_ptr() for a, b in pairs)
     assert all(a is not b for a, b in zip(network.modules(), copied.modules(), strict=True))
