@@ -11,14 +11,13 @@ from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.affinity import squared_distances
 from fewshot.maths.crammer_singer import Solution, check, held_out, solve
-from fewshot.maths.experts import weigh_experts
+from fewshot.maths.experts import left_out, sharpness_of_means, weigh_experts
 from fewshot.maths.linalg import product
 from fewshot.maths.outliers import distance_to_means
 from fewshot.maths.spread import AUTO, Spread, check_auto, spread, spread_of_support
 
 _AUTO = 1.0  # chosen by benchmarks/defaults.py
 _MARGIN = 3.0  # a margin of 1 is then as sharp as distances to class means
-_SHARP = 10.0  # of class means, as in `LabelPropagation`
 
 
 class LinearState(NamedTuple):
@@ -107,13 +106,10 @@ class SVM(Learner):
     def _beside_means(self, found: Solution, weight: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
         """``3 a W q + b m_q`` as a linear function: ``|q|²`` is the same for all classes."""
         shots = one_hot.sum(1)  # [E, N]
-        count, classes = shots.sum(1).view(-1, 1, 1), found.present.sum(1).view(-1, 1, 1).clamp(min=1)
         size = spread(found.rows, found.known.squeeze(-1))
-        sharp = _SHARP * count / (count + classes) / size.root.square()  # [E, 1, 1]
+        sharp = sharpness_of_means(shots, size.root.square())  # [E, 1, 1]
         prototypes = product(one_hot.mT, found.rows) / shots.unsqueeze(-1).clamp(min=1)  # [E, N, D]
-        # A row is K / (K - 1) times as far from the mean of the others.
-        left = torch.where(one_hot > 0, (shots / (shots - 1).clamp(min=1)).unsqueeze(1), 1)  # [E, S, N]
-        by_means = -sharp * squared_distances(found.rows, prototypes) * left.square()
+        by_means = -sharp * squared_distances(found.rows, prototypes) * left_out(one_hot, shots).square()
         seen = torch.stack([_MARGIN * held_out(found), by_means], -1).detach()  # [E, S, N, 2]
         several = one_hot * (shots > 1).unsqueeze(1)
         absent = ~found.present.unsqueeze(1)

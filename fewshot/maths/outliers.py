@@ -28,7 +28,7 @@ def distance_to_moved_rows(episode: Episode) -> Tensor:
 
     The nearest of single rows is often an odd one, and a mean knows nothing of the shape of its class.
     """
-    known, _, _, offset = relative_to_centre(episode.without_query())
+    known, _, _, offset = relative_to_centre(episode)
     rows = towards_class_means(known, 0.5)
     distances = squared_distances(shifted(episode.query, offset), rows)  # [E, Q, S]
     return distances.masked_fill((episode.labels < 0).unsqueeze(1), torch.inf).amin(-1)
