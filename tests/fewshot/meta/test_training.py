@@ -357,7 +357,7 @@ def test_downloaded_datasets_train_from_their_files(
     assert main([*command, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
     assert main([*command, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
     for wrong, words in (([*command, "--learner", trained, "--encoder", "pixels"], "leave it out"),
-                         (["evaluate", "--data", "digits", "--learner", trained], "digits has no images")):  # fmt: skip
+                         (["evaluate", "--data", "digits", "--learner", trained], "learns from images")):  # fmt: skip
         assert main(wrong) == 2 and words in capsys.readouterr().err
 
 
