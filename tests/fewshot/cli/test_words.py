@@ -229,6 +229,15 @@ def test_a_folder_that_is_not_there(photos: Path, capsys: pytest.CaptureFixture[
         assert "'photos' is a folder; give the name of a file." in capsys.readouterr().err
 
 
+def test_what_comes_after_fit(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "photos", "--encoder", "pixels(size=4)", "--out", "m"]) == 0
+    assert "now: fewshot predict m NEW/ --csv answers.csv" in capsys.readouterr().err
+    Path("a.csv").write_text("text,label\nmy card is lost,card\nmy card was stolen,card\nhi,hello\ngood day,hello\n")
+    Path("corpus.txt").write_text("my card is lost\nmy card was stolen\nhi\ngood day\n")
+    assert main(["fit", "a.csv", "--encoder", "tfidf:corpus.txt", "--out", "t"]) == 0
+    assert "now: fewshot predict t --texts NEW.txt --csv answers.csv" in capsys.readouterr().err
+
+
 def test_tabs(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("path\tlabel\nb.jpg\towl\n")
     assert [row[1:] for row in read_table(tmp_path / "a.csv", None, None, "path", ("path",))] == [("b.jpg", "owl")]
