@@ -146,7 +146,7 @@ def test_killed_runs_end_with_the_uninterrupted_weights(tmp_path: Path) -> None:
         torch.set_num_threads(threads)
     save_weights(whole, tmp_path / "whole.safetensors", step="60")
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
-    last = load_weights(load_learner(SPEC), tmp_path / "run" / "last.safetensors")
+    last = load_weights(SPEC, tmp_path / "run" / "last.safetensors")
     for name, value in weights(whole).items():
         assert torch.equal(last.state_dict()[name], value), name
 
