@@ -21,6 +21,7 @@ from fewshot.cli.options import (
     read_templates,
     terminal_width,
 )
+from fewshot.cli.too_few import refuse_too_few
 
 if TYPE_CHECKING:
     from episodes.samplers.sampler import Sampler
@@ -170,30 +171,14 @@ def _groups(learners: Any, samplers: Sequence[Sampler]) -> list[tuple[Any, list[
 
 def _refuse_too_few(options: argparse.Namespace) -> None:
     """Say before hours of embedding that classes of one's own are too small for --shot and --query."""
-    from collections import Counter
-
     if options.disjoint or options.sampler != "fixed" or options.base or options.skip_damaged:
         return
     if not options.data.startswith(("folder:", "audio:", "csv:", "text-csv:")) and not Path(options.data).exists():
         return
-    source = read_dataset(options)
-    counts = Counter(source.labels.tolist())
-    way, shot = max(options.way), max(options.shot)
-    need = shot + options.query
-    able = sum(count >= need for count in counts.values())
-    if able >= way:
-        return
-    small = sorted((count, source.class_names[label]) for label, count in counts.items() if count < need)
-    listed = ", ".join(f"{name} ({count})" for count, name in small[:6]) + (", ..." if len(small) > 6 else "")
-    fits = sorted(counts.values())[-min(way, len(counts))] - shot
-    hint = f"--query {fits} would do" if len(counts) >= way and fits > 0 else "lower --shot, --query or --way"
-    if len(counts) >= way and fits <= 0 and fits + shot > 1:
-        hint = f"--shot 1 --query {fits + shot - 1} would do"
-    raise ValueError(
-        f"{options.data}: --way {way} --shot {shot} --query {options.query} needs {way} "
-        f"classes of {need} rows, and there are {able}. Too small: {listed or 'none, but there are too few classes'}; "
-        f"{hint}. To classify photos of your own rather than compare learners: fewshot fit."
-    )
+    refuse_too_few(
+        read_dataset(options), options.data, max(options.way), max(options.shot), options.query,
+        "To classify photos of your own rather than compare learners: fewshot fit.",
+    )  # fmt: skip
 
 
 def sources(options: argparse.Namespace) -> tuple[Any, Any]:

@@ -212,4 +212,6 @@ def _save(options: argparse.Namespace, classifier: Any, out: Path, names: list[s
     kept = [] if options.no_names else names
     write_atomically(out / NAMES, (json.dumps(kept, ensure_ascii=False, indent=0) + "\n").encode())
     if not options.quiet:
-        print(f"saved in {out}; now: fewshot predict {out} NEW/ --csv answers.csv", file=sys.stderr)
+        seen = classifier._seen or ("images" if classifier.encoder_.encodes("images") else "texts")
+        new = "--texts NEW.txt" if seen == "texts" else "NEW/"
+        print(f"saved in {out}; now: fewshot predict {out} {new} --csv answers.csv", file=sys.stderr)

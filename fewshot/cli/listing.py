@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -57,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
         width = max((len(name) for name in entries), default=0)
         for name, summary in entries.items():
             print(f"  {name:<{width}}  {summary}".rstrip())
+    if options.kind in _REGISTRIES and not options.quiet:
+        print(f"arguments of one: fewshot list {options.kind} {next(iter(found[options.kind]))}", file=sys.stderr)
     return 0
 
 

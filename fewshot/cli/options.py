@@ -43,9 +43,12 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}-column", metavar="NAME", help=f"of a table: the {what}")
 
 
-def terminal_width() -> int | None:
-    """Letters of a line where standard output is a terminal; None where it goes to a file or another program."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+_PRINTED = 120  # letters of a line in a file, or where another program reads
+
+
+def terminal_width() -> int:
+    """Letters of a line: those of the terminal, or 120 where standard output goes to a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PRINTED
 
 
 def check_folder(out: str, data: str | None = None) -> None:

@@ -146,7 +146,7 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_files_that_are_not_there_or_not_ours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "No such file" in run(capsys, "compare", str(tmp_path / "none.jsonl"), code=1)
+    assert "there is no file" in run(capsys, "compare", str(tmp_path / "none.jsonl"), code=1)
     (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
     assert "line 1: not a result of this library" in run(capsys, "compare", str(tmp_path / "other.jsonl"), code=2)
     assert "gone" in run(capsys, "evaluate", "--data", f"folder:{tmp_path / 'gone'}", code=1)
@@ -296,7 +296,7 @@ def test_samplers(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
 def test_open_set_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", "--shot", "1", "--episodes", "20", "--quiet", "--metric", "auroc"]
     assert "l2 | logistic" in run(capsys, *args, "--sampler", "open-set")
-    assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
+    assert "draws none; take OpenSetSampler" in run(capsys, *args, code=2)
     assert "did you mean 'dirichlet'" in run(capsys, "evaluate", "--sampler", "dirichlett", "--quiet", code=2).lower()
     assert "sampler 'dirichlet' has no argument 'beta'; it takes: alpha, classes, episodes" in run(
         capsys, "evaluate", "--sampler", "dirichlet(beta=1)", "--quiet", code=2

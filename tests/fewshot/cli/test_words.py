@@ -200,6 +200,12 @@ def test_help_behind_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
         ("evaluate --learner maml", "'maml' learns from images, and the rows of 'digits' are features"),
         ("evaluate --data photos", "--shot 1 --query 3 would do"),
         ("evaluate --metric auroc --episodes 5 --quiet", "--sampler open-set"),
+        ("train --data digits --out t", '--learner "mlp(item_shape=(64,)) | prototypes"'),
+        ("train --data photos --way 2 --out t", "Too small: crow (4), owl (4); --query 3 would do"),
+        ("embed --data digits --batch-size 0", "batch_size=0"),
+        ("classify photos --classes owl,crow --encoder fewshot:tiny-clip", "there is one class, 'owl,crow'"),
+        ("classify *.jpg --classes a b", "no file that matches"),
+        ("classify photos --classes-from c.txt", "no file of classes 'c.txt'"),
         ("embed --data digits --encoder timm:", "names no model; write"),
         ("embed --data digits --encoder bert", "'transformers:FOLDER'"),
     ],
@@ -227,6 +233,15 @@ def test_a_folder_that_is_not_there(photos: Path, capsys: pytest.CaptureFixture[
         assert capsys.readouterr().err == "fewshot: error: there is no folder 'no/where'; make it first.\n"
         assert main(["report", "r.jsonl", flag, "photos"]) == 1
         assert "'photos' is a folder; give the name of a file." in capsys.readouterr().err
+
+
+def test_what_comes_after_fit(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "photos", "--encoder", "pixels(size=4)", "--out", "m"]) == 0
+    assert "now: fewshot predict m NEW/ --csv answers.csv" in capsys.readouterr().err
+    Path("a.csv").write_text("text,label\nmy card is lost,card\nmy card was stolen,card\nhi,hello\ngood day,hello\n")
+    Path("corpus.txt").write_text("my card is lost\nmy card was stolen\nhi\ngood day\n")
+    assert main(["fit", "a.csv", "--encoder", "tfidf:corpus.txt", "--out", "t"]) == 0
+    assert "now: fewshot predict t --texts NEW.txt --csv answers.csv" in capsys.readouterr().err
 
 
 def test_tabs(tmp_path: Path) -> None:

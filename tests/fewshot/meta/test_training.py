@@ -146,7 +146,7 @@ def test_killed_runs_end_with_the_uninterrupted_weights(tmp_path: Path) -> None:
         torch.set_num_threads(threads)
     save_weights(whole, tmp_path / "whole.safetensors", step="60")
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
-    last = load_weights(load_learner(SPEC), tmp_path / "run" / "last.safetensors")
+    last = load_weights(SPEC, tmp_path / "run" / "last.safetensors")
     for name, value in weights(whole).items():
         assert torch.equal(last.state_dict()[name], value), name
 
@@ -357,7 +357,7 @@ def test_downloaded_datasets_train_from_their_files(
     assert main([*command, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
     assert main([*command, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
     for wrong, words in (([*command, "--learner", trained, "--encoder", "pixels"], "leave it out"),
-                         (["evaluate", "--data", "digits", "--learner", trained], "digits has no images")):  # fmt: skip
+                         (["evaluate", "--data", "digits", "--learner", trained], "learns from images")):  # fmt: skip
         assert main(wrong) == 2 and words in capsys.readouterr().err
 
 
