@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 from episodes import Result, Results
 from fewshot.cli import VERBS, main
 from fewshot.cli.listing import KINDS
+from fewshot.learners import Prototypes
 
 FAST = ["--data", "digits", "--episodes", "40", "--quiet"]
 
@@ -77,19 +78,41 @@ def test_the_same_line_skips_what_is_done(capsys: pytest.CaptureFixture[str], tm
     assert out.read_bytes() == written
 
 
-def test_a_killed_run_is_resumed_by_the_same_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+STOPPED = """
+import signal, sys
+from fewshot.cli import main
+from fewshot.learners import Prototypes
+calls, predict = [], Prototypes.predict
+def stopped(self, state, query):
+    calls.append(len(query))
+    if sum(calls) > 1500:
+        signal.raise_signal(signal.SIGINT)  # as by Ctrl-C
+    return predict(self, state, query)
+Prototypes.predict = stopped
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_run_is_resumed_by_the_same_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
-    slow = "sklearn(estimator='sklearn.neighbors.KNeighborsClassifier', arguments={'n_neighbors': 1})"
-    line = ["evaluate", "--data", "digits", "--learner", slow, "--shot", "5", "--episodes", "8000", "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "fewshot", *line, "--out", str(out)], stderr=subprocess.PIPE)
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    if not out.exists():  # else it was faster than we are
-        assert process.returncode == 130
-        assert b"the same command resumes" in err
-    assert main([*line, "--out", str(out)]) == 0
+    line = ["evaluate", "--data", "digits", "--learner", "prototypes", "--shot", "5", "--episodes", "3000", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, *line, "--out", str(out)], stderr=subprocess.PIPE, check=False
+    )
+    assert done.returncode == 130 and b"the same command resumes" in done.stderr
+    assert [Path(name).suffix for name in os.listdir(tmp_path)] == [".partial"]
     assert main([*line, "--out", str(whole)]) == 0
+    episodes, predict = [], Prototypes.predict
+
+    def counted(self: Prototypes, state: Any, query: Tensor) -> Tensor:
+        episodes.append(len(query))
+        return predict(self, state, query)
+
+    monkeypatch.setattr(Prototypes, "predict", counted)
+    assert main([*line, "--out", str(out)]) == 0
+    assert 0 < sum(episodes) < 3000
     capsys.readouterr()
     a, b = (json.loads(path.read_text()) for path in (out, whole))
     assert a["correct"] == b["correct"]
