@@ -24,6 +24,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017,
     arXiv:1706.04599. Targets: Platt, "Probabilistic outputs for support vector machines", 1999.
 
+    >>> import torch
     >>> fit_temperature(torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]]), torch.tensor([0, 1, 1])) > 9
     True
     """
