@@ -37,8 +37,13 @@ demo: $(STAMP)
 	@$(BIN)/python -m fewshot.demo
 
 # One thread in each worker: the tests are thousands of tiny products, for which threads only wait for one another.
+# Bytecode is kept even where the environment says not to: tests start many processes, and each would compile all that
+# it imports anew.
+TEST_ENV := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1
+PYTEST := -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+
 test: lint types $(PEERS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+	$(TEST_ENV) $(BIN)/python $(PYTEST)
 
 # The documentation site; a warning is an error.
 docs: $(STAMP)
@@ -60,7 +65,7 @@ FLOORS := .venv-floors
 floors: $(STAMP)
 	@test -x $(FLOORS)/bin/python || $(PYTHON) -m venv $(FLOORS)
 	VIRTUAL_ENV=$(abspath $(FLOORS)) $(BIN)/uv pip install --quiet --resolution lowest-direct -e '.[test]'
-	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+	$(TEST_ENV) $(FLOORS)/bin/python $(PYTEST)
 
 benchmark: $(PEERS)
 	$(BIN)/python benchmarks/end_to_end.py

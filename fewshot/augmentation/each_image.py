@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewshot.meta.randomness import seeded
+from fewshot.randomness import seeded
 
 _lock = Lock()  # torchvision draws from torch's global generator, which threads share
 

@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor
 
 from fewshot.classifier.adapted import HeldOut
-from fewshot.classifier.calibration import fit_temperature, own_temperature
+from fewshot.classifier.calibration import own_temperature
 from fewshot.classifier.conformal import PromisingEstimator
 from fewshot.classifier.labels import as_labels, reject_label
+from fewshot.maths.temperature import fit_temperature
 
 if TYPE_CHECKING:
     from typing_extensions import Self

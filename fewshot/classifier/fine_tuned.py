@@ -15,10 +15,11 @@ from torch import Tensor
 
 from episodes.inputs import rows_of
 from fewshot.classifier.adapted import Adapted, HeldOut, task
-from fewshot.classifier.calibration import expected_temperature, fit_temperature
+from fewshot.classifier.calibration import expected_temperature
 from fewshot.classifier.folds import held_out_folds
 from fewshot.classifier.rows import embed_items
 from fewshot.learner import Learner
+from fewshot.maths.temperature import fit_temperature
 from fewshot.transfer.tuned_encoder import TunedEncoder
 
 _FOLDS = 3

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from episodes.files import read_bounded
 from episodes.schema import field, read_json
-from fewshot.registry import parse_spec
 
 FORMAT = 2  # 1 did not keep what the encoder's identity consists of
 KINDS = ("FewShotClassifier", "ZeroShotClassifier")
@@ -21,7 +20,6 @@ _MODEL_LIMIT = 2**36  # bytes; examples and the weights of a learner
 _DTYPE = re.compile(r"[<>|=]?([biufUO])(\d{0,6})")
 _LINE = ((str,), (int,), (int, float))  # text, number of the class, weight
 _LABELS = (str, int, float, bool)
-_WITHOUT_FILES = ("fewshot", "pixels", "torchvision")  # families whose models are names of this package
 
 
 def read_config(folder: Path, kind: str = KINDS[0]) -> dict[str, Any]:
@@ -135,39 +133,6 @@ def read_model(folder: Path, config: dict[str, Any], kind: str = KINDS[0]) -> di
     ):
         raise ValueError(f"{where} 'support' is not finite, or has other columns than config.json names.")
     return tensors
-
-
-def refuse_local(encoder: Any, folder: Path) -> None:
-    """A saved spec may name an encoder, not a file: what lies at a path here is not known to be what was meant.
-
-    Raises:
-        ValueError: it names a path.
-    """
-    if not isinstance(encoder, str):
-        return
-    name, options = parse_spec(encoder)
-    family, _, model = name.partition(":")
-    texts = [value for value in options.values() if isinstance(value, str)]
-    local = "@" in model or "local-dir:" in model or "checkpoint" in options or any(map(_spelled_as_path, texts))
-    if family.strip() not in _WITHOUT_FILES:
-        local = local or _spelled_as_path(model) or _spelled_as_path(name)
-        local = local or any(_exists(text) for text in (name, model, *texts) if text)  # a folder alone is a spec, too
-    if local:
-        raise ValueError(
-            f"{str(folder)!r} was saved with the encoder {encoder[:200]!r}, which names files of a machine. If they "
-            "are here and you trust them, say so: FewShotClassifier.load(path, encoder='...') with that spec."
-        )
-
-
-def _spelled_as_path(text: str) -> bool:
-    return text.startswith(("/", "~", ".", "\\")) or "\\" in text or bool(re.match(r"[A-Za-z]:[\\/]", text))
-
-
-def _exists(text: str) -> bool:
-    try:
-        return Path(text).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):
-        return False
 
 
 def _present(folder: Path, kind: str, read: Any) -> Any:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from episodes.files import write_atomically
-from fewshot.classifier.packing import pack, unpack
-from fewshot.classifier.saved_files import FORMAT, KINDS, read_config, read_model, refuse_local
+from fewshot.classifier.saved_files import FORMAT, KINDS, read_config, read_model
+from fewshot.encoders.named_files import refuse_local
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
+from fewshot.transfer.packing import pack, unpack
 
 TUNED = "tuned"  # folder of what fine-tuning changed in the encoder
 

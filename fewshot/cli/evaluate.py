@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate and print."""
     from episodes import Results, evaluate
     from episodes.report import to_text
-    from fewshot.cli.samplers import make_samplers
+    from fewshot.samplers import make_samplers
 
     if options.engine and not options.out:
         raise ValueError("--engine needs --out FILE: workers add their cells to that file.")

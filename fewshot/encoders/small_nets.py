@@ -50,7 +50,7 @@ class SmallNet(ModuleEncoder):
         norm: str | None = None,
         drop: float | None = None,
     ) -> None:
-        from fewshot.meta.start import drawing_from
+        from fewshot.randomness import drawing_from
 
         self.model, self.checkpoint, self.item_shape, self.seed = model, checkpoint, tuple(item_shape), seed
         self.channels, self.widths, self.norm, self.drop = channels, widths, norm, drop

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from episodes.identity import describe_architecture, digest
 from episodes.source import Source
 from fewshot.meta.plan import Monitoring, Plan
-from fewshot.meta.randomness import seed_layers
+from fewshot.randomness import seed_layers
 
 
 def training_identity(

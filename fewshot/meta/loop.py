@@ -17,9 +17,9 @@ from episodes.identity import canonical
 from episodes.progress import progress_bar
 from fewshot.meta.checkpoint import Checkpoints
 from fewshot.meta.plan import OPTIMIZERS, Monitoring, Plan, Training
-from fewshot.meta.randomness import seed_layers, seeded
 from fewshot.meta.resuming import resume
 from fewshot.meta.schedule import rate_at
+from fewshot.randomness import seed_layers, seeded
 
 
 def train(

@@ -1,15 +1,13 @@
-"""The learner that a training begins with, and the random numbers of modules."""
+"""The learner that a training begins with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from fewshot.learners import load_learner
+from fewshot.randomness import drawing_from
 
 
 def seeded_learner(learner: Any, seed: int) -> nn.Module:
@@ -18,14 +16,3 @@ def seeded_learner(learner: Any, seed: int) -> nn.Module:
         return load_learner(learner)
     with drawing_from(seed):
         return load_learner(learner)
-
-
-@contextmanager
-def drawing_from(seed: int) -> Iterator[None]:
-    """Modules draw their first weights, and dropout its zeros, from the global generator, which is put back."""
-    state = torch.get_rng_state()
-    try:
-        torch.default_generator.manual_seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(state)

@@ -107,7 +107,7 @@ class _Group:
 
     def run(self) -> Iterator[tuple[CellName, Result | Exception]]:
         """Every cell with its result or its error, as they finish; an error of many cells once, for all of them."""
-        from fewshot.cli.samplers import make_samplers
+        from fewshot.samplers import make_samplers
 
         dataset = self.dataset
         try:

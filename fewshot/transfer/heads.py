@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fewshot.maths.temperature import fit_temperature
+
 HEADS = ("prototypes", "ridge", "zero")
 
 
@@ -71,7 +73,7 @@ def _prototypes(rows: Tensor, one_hot: Tensor, labels: Tensor) -> tuple[Tensor, 
     if alone.all():
         temperature = float(torch.pdist(means).square().mean()) / 10
     else:
-        temperature = _temperature(-out[~alone], labels[~alone])
+        temperature = fit_temperature(-out[~alone], labels[~alone])
     weight, bias = 2 * means, -means.square().sum(1)
     return weight, bias - weight @ centre, temperature
 
@@ -92,10 +94,4 @@ def _ridge(rows: Tensor, one_hot: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     fitted = centred @ weight.T + share
     kept = (1 - leverage - 1 / len(rows)).clamp(min=1e-6)  # each row weighs on its own fit
     left_out = one_hot - (one_hot - fitted) / kept.unsqueeze(1)
-    return weight, share - weight @ mean, _temperature(left_out, labels)
-
-
-def _temperature(logits: Tensor, labels: Tensor) -> float:
-    from fewshot.classifier.calibration import fit_temperature  # brings scikit-learn, which most learners do without
-
-    return fit_temperature(logits, labels)
+    return weight, share - weight @ mean, fit_temperature(left_out, labels)

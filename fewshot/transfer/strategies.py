@@ -72,7 +72,7 @@ class Scratch(Full):
 
     def prepare(self, network: nn.Module, seed: int) -> None:
         """Draw all weights anew, each module as it says itself."""
-        from fewshot.meta.randomness import seeded
+        from fewshot.randomness import seeded
 
         with seeded(next(network.parameters()).device, seed):
             for part in network.modules():

@@ -26,7 +26,7 @@ def save_with_encoder(
         folder: made where it is not there; it can be moved to another machine.
         rows: digests of the content of the rows that it was tuned on: held-out estimates on them would flatter.
     """
-    from fewshot.classifier.packing import pack
+    from fewshot.transfer.packing import pack
 
     place = tuned.save(folder)
     spec, digest = pack(encoder, place)
@@ -63,7 +63,7 @@ def before_tuning(folder: Path) -> tuple[str, list[str]]:
         FileNotFoundError: there is none.
         ValueError: the note is damaged.
     """
-    from fewshot.classifier.packing import unpack
+    from fewshot.transfer.packing import unpack
 
     note = folder / "encoder.json"
     if not note.is_file():

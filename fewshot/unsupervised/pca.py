@@ -78,7 +78,7 @@ class PCAEncoder(Encoder):
         """Write the map and, where the encoder was given as a spec string, that; read it with `load_pca`."""
         from safetensors.torch import save
 
-        from fewshot.classifier.packing import pack
+        from fewshot.transfer.packing import pack
 
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
@@ -178,9 +178,9 @@ def load_pca(model: str, encoder: str | Encoder | None = None) -> PCAEncoder:
         FileNotFoundError: nothing was saved there.
         ValueError: another encoder, or files that are damaged or do not belong together.
     """
-    from fewshot.classifier.packing import unpack
     from fewshot.encoders import load_encoder
     from fewshot.encoders.checkpoint import read_checkpoint
+    from fewshot.transfer.packing import unpack
 
     folder = Path(model).expanduser()
     path = folder / _NOTES

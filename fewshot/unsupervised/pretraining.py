@@ -17,7 +17,7 @@ from episodes.source import Source, tower_of
 from fewshot.encoders.encoder import Encoder
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan
-from fewshot.meta.start import drawing_from
+from fewshot.randomness import drawing_from
 from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer.body import Body
 from fewshot.transfer.heads import linear

@@ -12,9 +12,9 @@ from torch import Tensor
 from episodes import Episode
 from fewshot import FewShotClassifier, load_learner
 from fewshot.classifier.adapted import Adapted, own_gap, task
-from fewshot.classifier.calibration import fit_temperature
 from fewshot.classifier.folds import some_rows
 from fewshot.maths import linalg
+from fewshot.maths.temperature import fit_temperature
 
 SPECS = ["prototypes", "nearest", "nearest(k=3)", "ridge", "ridge(fit_intercept=False)", "lda", "lda(shrinkage='oas')"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot.meta.randomness import seeded
+from fewshot.randomness import seeded
 from fewshot.transfer.alignment.alignment import Alignment
 from fewshot.transfer.norms import statistics_kept
 from fewshot.transfer.objective import Objective

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fewshot.classifier import FewShotClassifier
-from fewshot.classifier.calibration import fit_temperature
+from fewshot.maths.temperature import fit_temperature
 
 
 def test_reject_answers_none_of_these(digits: tuple[np.ndarray, ...]) -> None:

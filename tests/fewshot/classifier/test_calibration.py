@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fewshot import FewShotClassifier, list_learners, load_learner
 from fewshot.classifier.adapted import Adapted, task
-from fewshot.classifier.calibration import fit_temperature
 from fewshot.classifier.folds import held_out_folds
 from fewshot.classifier.modelled import modelled_rows
+from fewshot.maths.temperature import fit_temperature
 
 CPU = torch.device("cpu")
 

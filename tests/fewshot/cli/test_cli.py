@@ -6,15 +6,15 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
-from episodes import Result, Results
+from episodes import Result, Results, evaluation_loop
 from fewshot.cli import VERBS, main
 from fewshot.cli.listing import KINDS
 
@@ -88,23 +88,42 @@ def test_the_same_line_skips_what_is_done(capsys: pytest.CaptureFixture[str], tm
     assert out.read_bytes() == written
 
 
-def test_a_killed_run_is_resumed_by_the_same_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, whole = tmp_path / "killed" / "runs.jsonl", tmp_path / "whole.jsonl"
-    slow = "sklearn(estimator='sklearn.neighbors.KNeighborsClassifier', arguments={'n_neighbors': 1})"
-    line = ["evaluate", "--data", "digits", "--learner", slow, "--shot", "5", "--episodes", "2000", "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "fewshot", *line, "--out", str(out)], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not out.parent.exists() and time.monotonic() < deadline:  # the last thing before the first episode
-        time.sleep(0.02)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    if not out.exists():  # else it was faster than we are
-        assert process.returncode == 130, err
-        promised = b"episodes of the first are in" if os.listdir(out.parent) else b"nothing was kept."
-        assert promised in err and err.strip().count(b"\n") == 0, err
-    assert main([*line, "--out", str(out)]) == 0
+STOPPED = """
+import signal, sys
+from episodes import evaluation_loop
+from fewshot.cli import main
+episodes, score = [], evaluation_loop.score
+def stopped(cell, episode, targets):
+    episodes.append(len(targets))
+    if sum(episodes) > 1500:
+        signal.raise_signal(signal.SIGINT)  # as by Ctrl-C
+    return score(cell, episode, targets)
+evaluation_loop.score = stopped
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_run_is_resumed_by_the_same_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    line = ["evaluate", "--data", "digits", "--learner", "prototypes", "--shot", "5", "--episodes", "3000", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, *line, "--out", str(out)], stderr=subprocess.PIPE, check=False
+    )
+    assert done.returncode == 130 and b"1,024 episodes of the first are in" in done.stderr, done.stderr
+    assert b"the same command resumes" in done.stderr
+    assert [Path(name).suffix for name in os.listdir(tmp_path)] == [".partial"]
     assert main([*line, "--out", str(whole)]) == 0
+    episodes, score = [], evaluation_loop.score
+
+    def counted(cell: Any, episode: Any, targets: Tensor) -> Tensor:
+        episodes.append(len(targets))
+        return score(cell, episode, targets)
+
+    monkeypatch.setattr(evaluation_loop, "score", counted)
+    assert main([*line, "--out", str(out)]) == 0
+    assert sum(episodes) == 3000 - 1024  # the first block was kept
     capsys.readouterr()
     a, b = (json.loads(path.read_text()) for path in (out, whole))
     assert a["correct"] == b["correct"]

@@ -9,7 +9,7 @@ import torch
 
 from episodes import TensorSource
 from episodes.samplers import SAMPLERS
-from fewshot.cli.samplers import make_samplers
+from fewshot.samplers import make_samplers
 
 
 def test_a_class_too_small_for_some_shots_is_left_out_of_all_in_words(caplog: pytest.LogCaptureFixture) -> None:

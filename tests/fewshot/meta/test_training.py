@@ -113,11 +113,13 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
 from test_training import SPEC, TRAIN, sampler
+import torch
 from fewshot import meta_train
+torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # what takes long, the imports, is done once
 state = Path(sys.argv[1]) / "state.json"
 for kills in range(4):
     before = json.loads(state.read_text())["step"] if state.exists() else 0
-    child = os.fork()  # so that what takes long, the imports, is done once
+    child = os.fork()
     if not child:  # one that is to be killed is slow, so that the kill comes in its midst on a busy machine, too
         meta_train(SPEC, TRAIN, sampler(TRAIN), steps=60, every=3, batch=2, out=sys.argv[1], progress=False,
                    callbacks=[lambda report: time.sleep(0.3 if kills < 3 else 0)])

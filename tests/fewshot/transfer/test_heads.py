@@ -35,7 +35,7 @@ def test_left_out_rows_of_ridge_by_refitting(monkeypatch: pytest.MonkeyPatch) ->
     from fewshot.transfer import heads
 
     seen = []
-    monkeypatch.setattr(heads, "_temperature", lambda logits, labels: seen.append(logits) or 1.0)
+    monkeypatch.setattr(heads, "fit_temperature", lambda logits, labels: seen.append(logits) or 1.0)
     random, labels = torch.Generator().manual_seed(0), torch.arange(12) % 3
     for width in (4, 30):
         rows = torch.randn(12, width, generator=random).double()

@@ -23,10 +23,12 @@ SCRIPT = """
 import json, os, signal, sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
+import torch
 from test_killed_tuning import KILLED, tune_killed
+torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # what takes long, the imports, is done once
 for name, (spec, _) in KILLED.items():
     place = Path(sys.argv[1]) / name
-    child = os.fork()  # so that what takes long, the imports, is done once
+    child = os.fork()
     if not child:
         tune_killed(name, place, lambda report: time.sleep(0.2))
         os._exit(0)

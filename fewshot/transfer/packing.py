@@ -1,4 +1,4 @@
-"""The weights of an encoder beside a saved classifier, so that its folder can move to another machine."""
+"""The weights of an encoder beside what is saved with it, so that its folder can move to another machine."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _digest(folder: Path) -> str:
 def _refuse_named_files(folder: Path) -> None:
     """A model from elsewhere may not name files of this machine as what its encoder was tuned from."""
     from episodes.schema import read_json
-    from fewshot.classifier.saved_files import refuse_local
+    from fewshot.encoders.named_files import refuse_local
 
     content = read_json(folder / "encoder.json")
     spec = content.get("encoder") if isinstance(content, dict) else None

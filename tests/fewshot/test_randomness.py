@@ -23,8 +23,8 @@ from episodes import evaluate
 from fewshot import load_learner
 from fewshot.learners import MAML
 from fewshot.meta import pretrain
-from fewshot.meta.randomness import seeded
 from fewshot.nets.front import MLPFront
+from fewshot.randomness import seeded
 from fewshot.transforms import Pipeline
 
 

@@ -1,4 +1,4 @@
-"""Random numbers of torch's global generators: those of a step, and those of the caller, kept apart."""
+"""Random numbers of torch's global generators: those of a module or a step, and those of the caller, kept apart."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
     finally:
         for generator, state in zip(generators, held, strict=True):
             generator.set_state(state)
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Modules draw their first weights, and dropout its zeros, from the global generator, which is put back."""
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def seed_layers(model: nn.Module, *key: int) -> None:
