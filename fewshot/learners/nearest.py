@@ -157,6 +157,8 @@ def _least(own: Tensor, longest: Tensor) -> Tensor:
 def _of_rows(distance: Tensor, labels: Tensor, ways: int) -> Tensor:
     """The smallest of ``[E, S, Q]`` in the rows of each class ``[E, N, Q]``, infinite for absent classes."""
     count, rows = labels.shape
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():  # asking for the largest class would stall it
+        return _of_each_class(distance.mT, labels, ways).mT
     order = labels.argsort(dim=1, stable=True)  # [E, S], padding last
     shots = torch.zeros(count, ways + 1, dtype=torch.int64, device=labels.device)
     shots = shots.scatter_add(1, labels, torch.ones_like(labels))[:, :ways]  # [E, N]
