@@ -90,8 +90,9 @@ class PTMAP(Learner):
 
     def adapt(self, support: Support) -> SupportState:
         """Transform and keep the support."""
-        rows = self._transform(support.support)
+        rows = self._powered(support.support.clone())
         if self.normalise:
+            rows = normalize(rows)
             known = (support.labels >= 0).unsqueeze(-1).to(rows.dtype)  # [E, S, 1]
             mean = (rows * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
             # A single row would be centred onto zero: it stays where it is.
@@ -124,16 +125,18 @@ class PTMAP(Learner):
         return plan.log().masked_fill(absent, -torch.inf).mT
 
     def _inner(self, support: Tensor, query: Tensor) -> Tensor:
-        rows = self._transform(query)
-        if self.normalise and rows.shape[1] > 1:
-            rows = normalize(rows - rows.mean(1, keepdim=True))
-        rows = torch.cat([support, rows], 1)
-        rows = rows - rows.mean(1, keepdim=True)  # fewer digits cancel in the distances
-        return product(rows, rows.mT)
+        rows = torch.cat([support, query], 1)
+        moved = self._powered(rows[:, support.shape[1] :])
+        if self.normalise:
+            units = normalize(moved)
+            moved.copy_(normalize(units - units.mean(1, keepdim=True)) if units.shape[1] > 1 else units)
+        rows.sub_(rows.mean(1, keepdim=True))  # fewer digits cancel in the distances
+        return rows @ rows.mT  # not skinny, so that torch is the faster one
 
-    def _transform(self, rows: Tensor) -> Tensor:
-        rows = rows.abs().add_(_OFFSET).pow_(self.power).mul_(rows.sign())
-        return normalize(rows, dim=-1) if self.normalise else rows
+    def _powered(self, rows: Tensor) -> Tensor:
+        """The transform, in place."""
+        signs = rows.sign()
+        return rows.abs_().add_(_OFFSET).pow_(self.power).mul_(signs)
 
     def _plan(self, cost: Tensor, columns: Tensor, scaling: list[Tensor]) -> Tensor:
         """The plan ``[E, N, Q]``, from the scalings of those before, to which it adds its own."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_CACHED = 2**18  # bytes of rows; the second-level cache of a core holds one or two million
+_CACHED = 2**19  # bytes of rows; with what is made of them, what the second-level cache of a core holds
 
 
 def in_blocks(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
