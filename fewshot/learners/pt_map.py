@@ -125,11 +125,11 @@ class PTMAP(Learner):
         return plan.log().masked_fill(absent, -torch.inf).mT
 
     def _inner(self, support: Tensor, query: Tensor) -> Tensor:
-        rows = torch.cat([support, query], 1)
-        moved = self._powered(rows[:, support.shape[1] :])
+        rows = self._powered(query.clone())
         if self.normalise:
-            units = normalize(moved)
-            moved.copy_(normalize(units - units.mean(1, keepdim=True)) if units.shape[1] > 1 else units)
+            rows = normalize(rows)
+            rows = normalize(rows - rows.mean(1, keepdim=True)) if rows.shape[1] > 1 else rows
+        rows = torch.cat([support, rows], 1)
         rows.sub_(rows.mean(1, keepdim=True))  # fewer digits cancel in the distances
         return rows @ rows.mT  # not skinny, so that torch is the faster one
 
