@@ -91,7 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the learning rate (default cosine)",
     )  # fmt: skip
     parser.add_argument("--clip", type=float, help="longest gradient")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="of the forward pass (default float32; auto: bfloat16 where it is known to be faster)",
+    )
     parser.add_argument(
         "--every", type=int, help="steps between reports and checkpoints (default 200, or one epoch with --epochs)"
     )

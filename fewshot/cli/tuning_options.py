@@ -29,7 +29,8 @@ _OPTIONS: dict[str, tuple[Any, str, str]] = {
     "schedule": (str, "S", "of the rates: cosine (default), linear or constant"),
     "warm_up": (float, "SHARE", "of the updates over which the rates rise (default 0.1)"),
     "clip": (float, "NORM", "longest gradient (default: any)"),
-    "precision": (str, "P", "of the forward pass: float32 (default), bfloat16 or float16"),
+    "precision": (str, "P", "of the forward pass: float32 (default), bfloat16, float16, or auto: bfloat16 where it is "
+                       "known to be faster"),
 }  # fmt: skip
 
 

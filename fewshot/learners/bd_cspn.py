@@ -9,8 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Support
 from fewshot.learner import Learner
-from fewshot.maths.linalg import normalize
-from fewshot.maths.transduction import SupportState, keep_support, rectify, shift
+from fewshot.maths.transduction import Moved, SupportState, keep_support, rectify
 
 
 class BDCSPN(Learner):
@@ -56,8 +55,8 @@ class BDCSPN(Learner):
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Rectify the prototypes by the queries, then score them."""
-        moved = shift(state, query)
-        prototypes = normalize(rectify(state, moved, self.sharpness), dim=-1)  # [E, N, D]
-        scored = moved if self.shift_logits else moved._replace(by=torch.zeros_like(moved.by))
-        logits = self.scale * scored.cosines(prototypes)  # [E, Q, N]
-        return logits.masked_fill(state.absent.unsqueeze(1), -torch.inf)
+        prototypes, moved, length = rectify(state, query, self.sharpness)
+        if not self.shift_logits:
+            moved = Moved(query, torch.zeros_like(moved.by), length)
+        logits = self.scale * moved.cosines(prototypes)  # [E, N, Q]
+        return logits.masked_fill_(state.absent.unsqueeze(-1), -torch.inf).mT

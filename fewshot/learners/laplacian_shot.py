@@ -12,7 +12,7 @@ from fewshot.learner import Learner
 from fewshot.maths.affinity import adjacency, nearest_others, squared_distances
 from fewshot.maths.centring import shifted
 from fewshot.maths.linalg import product
-from fewshot.maths.transduction import SupportState, keep_support, rectify, shift
+from fewshot.maths.transduction import SupportState, keep_support, rectify
 
 
 class LaplacianShot(Learner):
@@ -79,7 +79,7 @@ class LaplacianShot(Learner):
         """Assign all queries together."""
         prototypes, query = state.prototypes, shifted(query, state.offset)
         if self.rectify:
-            prototypes = rectify(state, shift(state, query), self.sharpness)
+            prototypes, _, _ = rectify(state, query, self.sharpness)
         unary = -squared_distances(prototypes, query)  # [E, N, Q]: classes first, the fast way to a softmax over few
         unary = unary.masked_fill(state.absent.unsqueeze(-1), -torch.inf)
         graph = nearest_others(query, self.neighbours)  # [E, Q, k]

@@ -11,7 +11,7 @@ from episodes.episode import Episode, Support
 from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.held_out import without_rows
-from fewshot.maths.linalg import normalize, product
+from fewshot.maths.linalg import normalize, product, squared_lengths
 from fewshot.maths.outliers import distance_to_moved_rows
 
 
@@ -89,11 +89,11 @@ class Nearest(Learner):
 
     def predict(self, state: NearestState, query: Tensor) -> Tensor:
         """Let the nearest rows vote."""
+        if self.k == 1:
+            return -self._nearest(state, query)
         distance, rounding = self._distances(state, query)  # [E, Q, S], [E, Q, 1]
         ways = state.absent.shape[1]
         nearest = _of_each_class(distance, state.labels, ways)  # [E, Q, N]
-        if self.k == 1:
-            return -nearest
         k = min(self.k, distance.shape[-1])
         farthest = distance.detach().topk(k, largest=False).values[..., -1:]  # [E, Q, 1]
         voting = distance <= farthest + rounding  # [E, Q, S]
@@ -114,6 +114,25 @@ class Nearest(Learner):
             episode = episode.replace(support=normalize(episode.support, dim=-1), query=query)
         return distance_to_moved_rows(episode)
 
+    def _nearest(self, state: NearestState, query: Tensor) -> Tensor:
+        """Distance to the nearest row of each class ``[E, Q, N]``, infinite for absent classes.
+
+        The smallest is sought among what differs between rows, and a distance made of N of them, not of S.
+        """
+        eps, ways = torch.finfo(query.dtype).eps, state.absent.shape[1]
+        padding = (state.labels == ways).unsqueeze(-1)  # [E, S, 1]
+        query = shifted(query, state.offset)
+        if self.distance == "cosine":
+            apart = -product(state.support, normalize(query, dim=-1).mT)  # [E, S, Q]
+            found = _of_rows(apart.masked_fill_(padding, torch.inf), state.labels, ways)
+            return (1 + found).clamp(min=4 * eps).mT
+        lengths = squared_lengths(state.support).unsqueeze(-1)  # [E, S, 1]
+        own = squared_lengths(query).unsqueeze(1)  # [E, 1, Q]
+        longest = lengths.masked_fill(padding, 0).amax(1, keepdim=True)  # [E, 1, 1]
+        apart = torch.add(lengths.masked_fill(padding, torch.inf), product(state.support, query.mT), alpha=-2)
+        found = own + _of_rows(apart, state.labels, ways)  # [E, N, Q]
+        return torch.maximum(found, _least(own, longest)).sqrt().mT
+
     def _distances(self, state: NearestState, query: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to each row, infinite for padding, and by how much it may be off."""
         eps = torch.finfo(query.dtype).eps
@@ -126,12 +145,38 @@ class Nearest(Learner):
         lengths = torch.linalg.vector_norm(state.support, dim=-1).square().unsqueeze(1)  # [E, 1, S]
         own = torch.linalg.vector_norm(query, dim=-1, keepdim=True).square()  # [E, Q, 1]
         longest = lengths.masked_fill(padding, 0).amax(-1, keepdim=True)  # [E, 1, 1]
-        # Equal rows are at this distance rather than 0, so that each weighs the same and has a gradient.
-        least = (4 * eps * (own + longest)).clamp(min=torch.finfo(query.dtype).tiny).detach()  # [E, Q, 1]
+        least = _least(own, longest)  # [E, Q, 1]
         squared = own + lengths - 2 * product(query, state.support.mT)  # [E, Q, S]
         distance = torch.maximum(squared, least).sqrt()
         rounding = least / distance.detach().amin(-1, keepdim=True)
         return distance.masked_fill(padding, torch.inf), rounding
+
+
+def _least(own: Tensor, longest: Tensor) -> Tensor:
+    """Equal rows are at this squared distance rather than 0, so that each weighs the same and has a gradient."""
+    limits = torch.finfo(own.dtype)
+    return (4 * limits.eps * (own + longest)).clamp(min=limits.tiny).detach()
+
+
+def _of_rows(distance: Tensor, labels: Tensor, ways: int) -> Tensor:
+    """The smallest of ``[E, S, Q]`` in the rows of each class ``[E, N, Q]``, infinite for absent classes."""
+    count, rows = labels.shape
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():  # asking for the largest class would stall it
+        return _of_each_class(distance.mT, labels, ways).mT
+    order = labels.argsort(dim=1, stable=True)  # [E, S], padding last
+    shots = torch.zeros(count, ways + 1, dtype=torch.int64, device=labels.device)
+    shots = shots.scatter_add(1, labels, torch.ones_like(labels))[:, :ways]  # [E, N]
+    most = max(1, int(shots.max()))
+    if ways * most > 2 * rows + ways:  # so unequal that places for the largest class would mostly be empty
+        return _of_each_class(distance.mT, labels, ways).mT
+    rank = torch.arange(most, device=labels.device)
+    missing = rank >= shots.unsqueeze(-1)  # [E, N, K]
+    place = ((shots.cumsum(1) - shots).unsqueeze(-1) + rank).clamp(max=rows - 1)  # [E, N, K], in the order
+    index = order.gather(1, place.flatten(1)) + rows * torch.arange(count, device=labels.device).unsqueeze(1)
+    found = distance.flatten(0, 1).index_select(0, index.flatten()).view(*missing.shape, -1)  # [E, N, K, Q]
+    if missing.any():
+        found = found.masked_fill(missing.unsqueeze(-1), torch.inf)
+    return found.amin(2)
 
 
 def _of_each_class(distance: Tensor, labels: Tensor, ways: int) -> Tensor:

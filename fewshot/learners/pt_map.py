@@ -9,6 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Support
 from fewshot.learner import Learner
+from fewshot.maths.blocks import in_blocks
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.transduction import SupportState, keep_support
 from fewshot.maths.transport import transport
@@ -89,8 +90,9 @@ class PTMAP(Learner):
 
     def adapt(self, support: Support) -> SupportState:
         """Transform and keep the support."""
-        rows = self._transform(support.support)
+        rows = self._powered(support.support.clone())
         if self.normalise:
+            rows = normalize(rows)
             known = (support.labels >= 0).unsqueeze(-1).to(rows.dtype)  # [E, S, 1]
             mean = (rows * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
             # A single row would be centred onto zero: it stays where it is.
@@ -99,42 +101,51 @@ class PTMAP(Learner):
 
     def predict(self, state: SupportState, query: Tensor) -> Tensor:
         """Alternate between plans and class means."""
-        rows = self._transform(query)
-        if self.normalise:
-            rows = normalize(rows - rows.mean(1, keepdim=True), dim=-1) if rows.shape[1] > 1 else rows
         # The means stay combinations of the rows, and distances need only their inner products: from here on
         # nothing depends on D.
-        known, everything = state.support.shape[1], torch.cat([state.support, rows], 1)
-        everything = everything - everything.mean(1, keepdim=True)  # fewer digits cancel in the distances
-        inner = product(everything, everything.mT)  # [E, S + Q, S + Q]
-        lengths = inner.diagonal(dim1=1, dim2=2)[:, known:].unsqueeze(1)  # [E, 1, Q]
+        known = state.support.shape[1]
+        inner = in_blocks(self._inner, state.support, query)  # [E, S + Q, S + Q]
         shots = state.one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
-        zeros = rows.new_zeros(len(rows), shots.shape[1], rows.shape[1])
-        labelled = state.one_hot.mT
+        zeros = query.new_zeros(len(query), shots.shape[1], query.shape[1])
+        labelled, absent = state.one_hot.mT, state.absent.unsqueeze(-1)
         weight = torch.cat([labelled / shots.clamp(min=1), zeros], -1)  # [E, N, S + Q]
-        scaling: Tensor | None = None
-        for _ in range(self.steps):
-            plan, scaling = self._plan(weight, inner, lengths, state.absent, scaling)
-            means = torch.cat([labelled, plan], -1) / (shots + plan.sum(-1, keepdim=True)).clamp(min=_OFFSET)
-            weight = torch.lerp(weight, means, self.lr)
-        plan, _ = self._plan(weight, inner, lengths, state.absent, scaling)
-        plan = plan.clamp(min=torch.finfo(rows.dtype).tiny)
-        return plan.log().masked_fill(state.absent.unsqueeze(-1), -torch.inf).mT
+        present = (~state.absent).to(query.dtype)
+        columns = query.shape[1] * present / present.sum(-1, keepdim=True).clamp(min=1)  # [E, N]
+        scaling: list[Tensor] = []
+        for step in range(self.steps + 1):
+            mixed = product(weight, inner)  # [E, N, S + Q]
+            own = torch.linalg.vecdot(mixed, weight).unsqueeze(-1)  # [E, N, 1]
+            # |q - w_n|² but for |q|², which no plan sees, [E, N, Q]
+            cost = (own - 2 * mixed[..., known:]).masked_fill(absent, torch.inf)
+            plan = self._plan(cost, columns, scaling)
+            if step < self.steps:
+                means = torch.cat([labelled, plan], -1) / (shots + plan.sum(-1, keepdim=True)).clamp(min=_OFFSET)
+                weight = torch.lerp(weight, means, self.lr)
+        plan = plan.clamp(min=torch.finfo(query.dtype).tiny)
+        return plan.log().masked_fill(absent, -torch.inf).mT
 
-    def _transform(self, rows: Tensor) -> Tensor:
-        rows = (rows.abs() + _OFFSET).pow(self.power) * rows.sign()
-        return normalize(rows, dim=-1) if self.normalise else rows
+    def _inner(self, support: Tensor, query: Tensor) -> Tensor:
+        rows = self._powered(query.clone())
+        if self.normalise:
+            rows = normalize(rows)
+            rows = normalize(rows - rows.mean(1, keepdim=True)) if rows.shape[1] > 1 else rows
+        rows = torch.cat([support, rows], 1)
+        rows.sub_(rows.mean(1, keepdim=True))  # fewer digits cancel in the distances
+        return rows @ rows.mT  # not skinny, so that torch is the faster one
 
-    def _plan(
-        self, weight: Tensor, inner: Tensor, lengths: Tensor, absent: Tensor, start: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        mixed = product(weight, inner)  # [E, N, S + Q]
-        own = (mixed * weight).sum(-1, keepdim=True)  # [E, N, 1]
-        cost = (lengths + own - 2 * mixed[..., -lengths.shape[-1] :]).clamp(min=0)  # |q - w_n|², [E, N, Q]
-        cost = cost.masked_fill(absent.unsqueeze(-1), torch.inf)
+    def _powered(self, rows: Tensor) -> Tensor:
+        """The transform, in place."""
+        signs = rows.sign()
+        return rows.abs_().add_(_OFFSET).pow_(self.power).mul_(signs)
+
+    def _plan(self, cost: Tensor, columns: Tensor, scaling: list[Tensor]) -> Tensor:
+        """The plan ``[E, N, Q]``, from the scalings of those before, to which it adds its own."""
         if self.query_prior == "free":
-            return (-self.sharpness * cost).softmax(1), None
-        present = (~absent).to(weight.dtype)
-        columns = lengths.shape[-1] * present / present.sum(-1, keepdim=True).clamp(min=1)
-        plan, scaling = transport(cost, columns, self.sharpness, self.marginal_tolerance, start)
-        return plan.to(weight.dtype), scaling
+            return (-self.sharpness * cost).softmax(1)
+        # Moves shrink by 1 - lr from step to step, and so do those of the scalings.
+        start = None
+        if scaling:
+            start = torch.lerp(scaling[-2], scaling[-1], 2 - self.lr) if len(scaling) > 1 else scaling[-1]
+        plan, found = transport(cost, columns, self.sharpness, self.marginal_tolerance, start)
+        scaling.append(found)
+        return plan.to(cost.dtype)

@@ -12,6 +12,7 @@ _TOLERANCE = 1e-5  # of decision values
 _FORCING = 0.05  # share of the gradient that an inexact Newton step may leave
 _MOST_STEPS = 100  # Newton steps; usual are 4 to 15
 _MOST_INNER = 1000  # conjugate gradient steps within one of them; usual are 2 to 10
+_LOOK_EVERY = 8  # conjugate gradient steps on an accelerator, which looking at a value stalls; more change nothing
 _MOST_HALVINGS = 30  # of a step that goes too far
 _FARTHEST = 10.0  # that a step moves a decision value: beyond, probabilities are 0 or 1 and show no way back
 _ABSENT = -1e30  # logit of a class without examples: its probability is 0, and nothing becomes NaN
@@ -116,7 +117,8 @@ class SoftmaxProblem:
         direction = scaled = rest * scale
         size = (rest * scaled).sum((1, 2), keepdim=True)  # [E, 1, 1]
         enough = size * share**2
-        for _ in range(_MOST_INNER):
+        look_every = 1 if right.device.type == "cpu" else _LOOK_EVERY
+        for count in range(1, _MOST_INNER + 1):
             slopes = product(direction, self.columns)  # [E, N, S]
             slopes = slopes - (p * slopes).sum(1, keepdim=True)
             image = product(weighted * slopes, self.rows) + direction * self.penalised  # [E, N, D + 1]
@@ -126,7 +128,7 @@ class SoftmaxProblem:
             rest = torch.addcmul(rest, length, image, value=-1)
             scaled = rest * scale
             previous, size = size, (rest * scaled).sum((1, 2), keepdim=True)
-            if not (size > enough).any():
+            if count % look_every == 0 and not (size > enough).any():
                 break
             direction = torch.addcmul(scaled, torch.where(previous > 0, size / previous, 0.0), direction)
         return solved

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from episodes.episode import Support
 from fewshot.maths.centring import relative_to_centre
-from fewshot.maths.linalg import class_means, normalize, product
+from fewshot.maths.linalg import class_means, lengths, normalize, product
 from fewshot.maths.spread import spread
 
 _SMALLEST = 1e-24
@@ -37,10 +37,11 @@ def keep_support(episode: Support, relative: bool = False) -> SupportState:
     else:
         prototypes, shots = class_means(episode)
         offset = torch.zeros_like(prototypes[:, :1, :1])
-    one_hot = episode.one_hot
-    # Padding must not reach any sum, and 0 x inf would.
-    support = torch.where(one_hot.any(-1, keepdim=True), episode.support, torch.zeros_like(episode.support))
-    return SupportState(support, one_hot, prototypes, shots == 0, offset)
+    support, known = episode.support, episode.labels >= 0
+    # Padding must not reach any sum, and 0 x inf would. Looking for some would stall an accelerator.
+    if known.device.type != "cpu" or torch.compiler.is_compiling() or not known.all():
+        support = torch.where(known.unsqueeze(-1), support, torch.zeros_like(support))
+    return SupportState(support, episode.one_hot, prototypes, shots == 0, offset)
 
 
 def rescaled(state: SupportState, query: Tensor) -> tuple[SupportState, Tensor]:
@@ -56,36 +57,39 @@ class Moved(NamedTuple):
 
     query: Tensor  # [E, Q, D]
     by: Tensor  # [E, 1, D]
-    squares: Tensor  # [E, Q, 1], |q|² before the move
+    length: Tensor  # [E, 1, Q], after the move
 
     def cosines(self, directions: Tensor) -> Tensor:
-        """With unit vectors ``[E, N, D]``: ``[E, Q, N]``; ``(q + b)·d = q·d + b·d``."""
-        dots = product(self.query, torch.cat([directions, self.by], 1).mT)  # [E, Q, N + 1]
-        squares = self.squares + 2 * dots[..., -1:] + self.by.square().sum(-1, keepdim=True)
-        length = squares.clamp(min=_SMALLEST).sqrt()  # [E, Q, 1]
-        return ((dots[..., :-1] + product(self.by, directions.mT)) / length).clamp(-1, 1)
+        """With vectors ``[E, N, D]``: ``[E, N, Q]``; ``(q + b)·d = q·d + b·d``."""
+        dots = product(directions, self.query.mT) + product(directions, self.by.mT)
+        return dots.div_(lengths(directions)).div_(self.length).clamp_(-1, 1)
 
 
-def shift(state: SupportState, query: Tensor) -> Moved:
-    """Queries moved so that their mean is that of the support."""
-    known = state.one_hot.sum(-1, keepdim=True)  # [E, S, 1]
-    mean = (state.support * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)  # [E, 1, D]
-    squares = torch.linalg.vector_norm(query, dim=-1, keepdim=True).square()
-    return Moved(query, mean - query.mean(1, keepdim=True), squares)
+def rectify(state: SupportState, query: Tensor, sharpness: float) -> tuple[Tensor, Moved, Tensor]:
+    """Prototypes as weighted means of the support and of the queries that are nearest to them.
 
+    Queries are moved first, so that their mean is that of the support. A row of class n (a query: of the class whose
+    prototype has the largest cosine) weighs ``exp(sharpness cos(x, p_n))``. So a class always keeps its support,
+    whether or not a query joins.
 
-def rectify(state: SupportState, moved: Moved, sharpness: float) -> Tensor:
-    """Prototypes as weighted means of the support and of the queries that are nearest to them ``[E, N, D]``.
-
-    A row of class n (a query: of the class whose prototype has the largest cosine) weighs
-    ``exp(sharpness cos(x, p_n))``. So a class always keeps its support, whether or not a query joins.
+    Returns:
+        The prototypes ``[E, N, D]``, the moved queries, and the lengths of those that came ``[E, 1, Q]``.
     """
-    prototypes = normalize(state.prototypes, dim=-1)  # [E, N, D]
-    support = product(normalize(state.support, dim=-1), prototypes.mT)  # [E, S, N]
-    query = moved.cosines(prototypes).masked_fill(state.absent.unsqueeze(1), -torch.inf)  # [E, Q, N]
-    members = torch.zeros_like(query).scatter_(-1, query.argmax(-1, keepdim=True), 1.0)
-    known = state.one_hot * (sharpness * (support - 1)).exp()  # cosines are at most 1, so nothing overflows
-    joined = members * (sharpness * (query - 1)).exp()
-    share = joined.sum(1).unsqueeze(-1)  # [E, N, 1]
-    total = (known.sum(1).unsqueeze(-1) + share).clamp(min=torch.finfo(known.dtype).tiny)
-    return (product(known.mT, state.support) + product(joined.mT, moved.query) + share * moved.by) / total
+    prototypes, shots = normalize(state.prototypes), state.one_hot.sum(1, keepdim=True)  # [E, N, D], [E, 1, N]
+    mean = product(shots / shots.sum(-1, keepdim=True).clamp(min=1), state.prototypes)  # [E, 1, D], of the support
+    by = mean - query.mean(1, keepdim=True)
+    before = torch.linalg.vector_norm(query, dim=-1).unsqueeze(1)  # [E, 1, Q]
+    dots = product(torch.cat([prototypes, by], 1), query.mT)  # [E, N + 1, Q]: |q + b|² = |q|² + 2 q·b + |b|²
+    squares = before.square() + 2 * dots[:, -1:] + by.square().sum(-1, keepdim=True)
+    moved = Moved(query, by, squares.clamp(min=_SMALLEST).sqrt())
+    cosines = ((dots[:, :-1] + product(prototypes, by.mT)) / moved.length).clamp(-1, 1)  # [E, N, Q]
+    cosines = cosines.masked_fill(state.absent.unsqueeze(-1), -torch.inf)
+    largest, nearest = cosines.max(1, keepdim=True)  # [E, 1, Q]
+    # Cosines are at most 1, so nothing overflows.
+    joined = torch.zeros_like(cosines).scatter_(1, nearest, (sharpness * (largest - 1)).exp())  # [E, N, Q]
+    own = product(prototypes, state.support.mT) / lengths(state.support).mT  # [E, N, S]
+    known = state.one_hot.mT * (sharpness * (own - 1)).exp()
+    share = joined.sum(-1, keepdim=True)  # [E, N, 1]
+    total = (known.sum(-1, keepdim=True) + share).clamp(min=torch.finfo(known.dtype).tiny)
+    sums = product(known, state.support) + product(joined, query) + share * by
+    return sums / total, moved, before.clamp(min=_SMALLEST**0.5)

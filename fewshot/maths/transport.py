@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from fewshot.maths.convergence import warn_unconverged
-from fewshot.maths.linalg import product
 
 _LONGEST = 2.0  # a Newton step may change no log-scaling by more: beyond, the curvature is another one
+_OVERSHOT = 0.25  # share of its slope that a Newton step may have against it where it ends
+_ANEW = 25  # steps after which exponentials are taken again: until then scalings move by less than e^50
 _STEPS = 500
 
 
@@ -32,8 +33,12 @@ def transport(
     which never does. An episode that is done is left alone, so its plan does not depend on the others; one that is
     not after 500 steps keeps the plan found, and a `ConvergenceWarning` says so.
 
+    Exponentials are taken once, ``K = exp(g0_n - sharpness cost_nq)`` relative to the largest of each query; a step
+    is then ``P = K u / Σ_n K u`` with ``u = exp(g - g0)``.
+
     Args:
-        cost: ``[E, N, Q]``; infinite for a class that may get nothing.
+        cost: ``[E, N, Q]``; infinite for a class that may get nothing. What is added to all classes of a query
+            changes nothing.
         columns: sums that the classes shall have ``[E, N]``, together Q; zero where the cost is infinite.
         sharpness: of the kernel.
         tolerance: on the sums of the classes, relative to Q / N.
@@ -49,49 +54,78 @@ def transport(
     transport", SIAM Review 60 (2018).
     """
     exact = torch.float32 if cost.device.type == "mps" else torch.float64
-    kernel = cost.to(exact) * -sharpness  # [E, N, Q]
-    wanted, way = columns.to(exact), cost.shape[1]
-    none = wanted <= 0
-    scaling = torch.zeros_like(wanted) if start is None else start.clone()  # [E, N]
+    logits = cost.to(exact, copy=True).mul_(-sharpness)  # [E, N, Q]
+    target, way = columns.to(exact), cost.shape[1]
     allowed = tolerance * cost.shape[-1] / way
-    active = torch.arange(len(cost), device=cost.device)
-    part, target, empty, g = kernel, wanted, none, scaling.clone()
-    plan, value = _plan(part, g, target)
-    for _ in range(_STEPS):
-        sums = plan.sum(-1)  # [e, N]
-        gap = target - sums
-        going = (gap.abs().amax(1) > allowed).nonzero().squeeze(1)
-        if len(going) < len(active):
-            scaling[active] = g
-            if not len(going):
-                break
-            active, part, target, empty, g = active[going], part[going], target[going], empty[going], g[going]
-            plan, value, sums, gap = plan[going], value[going], sums[going], gap[going]
-        # g is determined up to a constant, and not at all where a class gets nothing: both are held at zero.
-        curvature = torch.diag_embed(sums + empty) - product(plan, plan.mT) + 1 / way
+    # g is determined up to a constant, and not at all where a class gets nothing: both are held at zero.
+    held = torch.diag_embed((target <= 0).to(exact)) + 1 / way  # [E, N, N]
+    g = torch.zeros_like(target) if start is None else start.to(exact)  # [E, N]
+    kernel, moved = _kernel(logits, g), torch.zeros_like(g)
+    plan = _plan(kernel, moved)
+    sums = plan.sum(-1)  # [E, N]
+    gap = target - sums
+    larger = []  # batches that went on with some of their episodes, which ones, and where the others arrived
+    for number in range(1, _STEPS + 1):
+        going = torch.linalg.vector_norm(gap, torch.inf, dim=1, keepdim=True) > allowed  # [E, 1]
+        left = int(going.count_nonzero())
+        if not left:
+            break
+        if 2 * left <= len(going):
+            some = going.squeeze(1).nonzero().squeeze(1)
+            larger.append((some, plan, g))
+            logits, kernel, target, held, g, moved, plan, sums, gap, going = (
+                part[some] for part in (logits, kernel, target, held, g, moved, plan, sums, gap, going)
+            )
+        curvature = torch.baddbmm(held, plan, plan.mT, alpha=-1)
+        curvature.diagonal(dim1=1, dim2=2).add_(sums)
         step = torch.linalg.solve_ex(curvature, gap.unsqueeze(-1)).result.squeeze(-1)
-        longest = step.abs().amax(1, keepdim=True)
-        newton = g + step * (_LONGEST / longest.clamp(min=_LONGEST))
-        plan, reached = _plan(part, newton, target)
-        wrong = ~(reached >= value - 1e-9 * value.abs()).unsqueeze(1)
+        longest = torch.linalg.vector_norm(step, torch.inf, dim=1, keepdim=True)
+        step.mul_(going * (_LONGEST / longest.clamp_(min=_LONGEST)))  # none for those that are done
+        slope = torch.linalg.vecdot(gap, step)  # [E], of the dual along the step
+        before, g, moved = (g, sums), g + step, moved + step
+        if number % _ANEW == 0:
+            kernel, moved = _anew(going, logits, g, kernel, moved)
+        plan = _plan(kernel, moved)
+        sums = plan.sum(-1)
+        gap = target - sums
+        # A step of that length whose slope has changed by no more has not led down: third derivatives are at most the
+        # range of the step times the second. Of others the dual itself is asked.
+        wrong = ~(torch.linalg.vecdot(gap, step) >= slope.mul_(-_OVERSHOT)).unsqueeze(1)  # [E, 1]
+        if wrong.any():
+            value = _dual(logits, before[0], target)
+            wrong &= ~(_dual(logits, g, target) >= value - 1e-9 * value.abs())
         if wrong.any():
             smallest = torch.finfo(exact).tiny
-            scaled = g + torch.where(empty, 0.0, (target / sums.clamp(min=smallest)).clamp(min=smallest).log())
-            newton = torch.where(wrong, scaled, newton)
-            plan, reached = _plan(part, newton, target)
-        g, value = newton, reached
-    else:
-        scaling[active] = g
-        unfinished = torch.zeros(len(cost), dtype=torch.bool, device=cost.device)
-        unfinished[active] = (target - plan.sum(-1)).abs().amax(1) > allowed
+            ratio = (target / before[1].clamp(min=smallest)).clamp(min=smallest)
+            g = torch.where(wrong, before[0] + torch.where(target <= 0, 0.0, ratio.log()), g)
+            kernel, moved = _anew(wrong, logits, g, kernel, moved)
+            plan = _plan(kernel, moved)
+            sums = plan.sum(-1)
+            gap = target - sums
+    for some, plans, scalings in reversed(larger):
+        plans[some], scalings[some] = plan, g
+        plan, g = plans, scalings
+    if left:
+        unfinished = (columns.to(exact) - plan.sum(-1)).abs().amax(1) > allowed
         warn_unconverged(f"transport plan of {what}", unfinished, _STEPS, remedy)
-    return _plan(kernel, scaling, wanted)[0], scaling
+    return plan, g
 
 
-def _plan(kernel: Tensor, g: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """The plan of log-scalings g, and the dual value."""
-    logits = kernel + g.unsqueeze(-1)  # [E, N, Q]
-    largest = logits.amax(1, keepdim=True)  # [E, 1, Q]
-    plan = logits.sub_(largest).exp_()
-    sums = plan.sum(1, keepdim=True)
-    return plan.div_(sums), (wanted * g).sum(1) - (sums.log() + largest).sum((1, 2))
+def _kernel(logits: Tensor, g: Tensor) -> Tensor:
+    logits = logits + g.unsqueeze(-1)  # [E, N, Q]
+    return logits.sub_(logits.amax(1, keepdim=True)).exp_()
+
+
+def _dual(logits: Tensor, g: Tensor, target: Tensor) -> Tensor:
+    """What is maximised ``[E, 1]``."""
+    return (target * g).sum(1, keepdim=True) - (logits + g.unsqueeze(-1)).logsumexp(1).sum(1, keepdim=True)
+
+
+def _anew(where: Tensor, logits: Tensor, g: Tensor, kernel: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
+    """Exponentials relative to g, and that nothing has moved since, for some of the episodes."""
+    return torch.where(where.unsqueeze(-1), _kernel(logits, g), kernel), moved.masked_fill(where, 0.0)
+
+
+def _plan(kernel: Tensor, moved: Tensor) -> Tensor:
+    plan = kernel * moved.exp().unsqueeze(-1)
+    return plan.mul_(plan.sum(1, keepdim=True).reciprocal_())

@@ -18,6 +18,7 @@ from fewshot.augmentation.loading import load_augmentation
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan, Training
+from fewshot.meta.precision import training_precision
 from fewshot.meta.rows import decoded, on_device, take
 from fewshot.meta.start import seeded_learner
 from fewshot.nets.features import feature_count
@@ -105,16 +106,16 @@ def pretrain(
     front = next((part for part in model.modules() if isinstance(part, NetFront)), None)
     if front is None:
         raise ValueError(f"{model!r} has no network in front; write 'conv4 | {model!r}'.")
+    place = choose_device(device)
     per_epoch = max(1, len(source.labels) // batch)
     plan = Plan(
         epochs * per_epoch, min(batch, len(source.labels)), 1, optimizer, lr, weight_decay, schedule, warm_up,
-        clip, precision, seed,
+        clip, training_precision(precision, model, place), seed,
     )  # fmt: skip
     plan.check()
     every = per_epoch if every is None else every
     monitoring = Monitoring(every, validation, validation_episodes, patience, out, callbacks, progress, "rows")
     monitoring.check()
-    place = choose_device(device)
     generator = torch.Generator().manual_seed(seed)
     if len(source.class_names) < 2:
         raise ValueError(f"{source.name!r} has {len(source.class_names)} classes; classification needs at least two.")

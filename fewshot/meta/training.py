@@ -20,6 +20,7 @@ from fewshot.augmentation.loading import load_augmentation
 from fewshot.meta.identity import training_identity
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan, Training
+from fewshot.meta.precision import training_precision
 from fewshot.meta.rows import decoded, on_device, take
 from fewshot.meta.start import seeded_learner
 from fewshot.renamed import renamed
@@ -73,7 +74,8 @@ def meta_train(
         schedule: of the learning rate: ``"constant"``, ``"cosine"`` or ``"linear"``.
         warm_up: steps over which the learning rate rises.
         clip: longest gradient, or None.
-        precision: of the forward pass; ``"bfloat16"`` and ``"float16"`` by autocast (loss scaled for the latter).
+        precision: of the forward pass; ``"bfloat16"`` and ``"float16"`` by autocast (loss scaled for the latter);
+            ``"auto"``: bfloat16 where that is known to be faster on this processor, else float32.
         validation: rows and sampler of classes that are neither trained on nor tested.
         validation_episodes: how many.
         every: steps between reports, validations and checkpoints.
@@ -100,13 +102,14 @@ def meta_train(
         )
     change = load_augmentation(augment)
     model = seeded_learner(learner, first)
-    plan = Plan(steps, batch, accumulate, optimizer, lr, weight_decay, schedule, warm_up, clip, precision, first)
+    place = choose_device(device)
+    chosen = training_precision(precision, model, place)
+    plan = Plan(steps, batch, accumulate, optimizer, lr, weight_decay, schedule, warm_up, clip, chosen, first)
     plan.check()
     monitoring = Monitoring(every, validation, validation_episodes, patience, out, callbacks, progress, "episodes")
     monitoring.check()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{model!r} has no weights to train; put a network in front of it: 'conv4 | {model!r}'.")
-    place = choose_device(device)
     model.to(place)
     rows = on_device(decoded(source, progress), place)
     generator = torch.Generator()

@@ -13,6 +13,7 @@ from torch import Tensor
 from episodes.device import choose_device
 from episodes.source import tower_of
 from fewshot.encoders.encoder import Encoder
+from fewshot.meta.precision import training_precision
 from fewshot.multi_task.result import MultiTask
 from fewshot.multi_task.run import run
 from fewshot.multi_task.sampling import Sampling, load_sampling
@@ -93,7 +94,7 @@ def train_tasks(
         out: folder for the state of the training.
         cache: of embeddings and activations.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
-        precision: of the forward pass.
+        precision: of the forward pass, as in `fine_tune`.
         seed: of the order of rows, of new weights, of dropout and of the order of projections.
         callbacks: called with the report of each epoch.
         progress: show bars on a terminal.
@@ -121,7 +122,8 @@ def train_tasks(
     how = _settings(
         epochs=epochs, batch_size=batch_size, lr=lr, head_lr=head_lr, optimizer=optimizer, weight_decay=weight_decay,
         schedule=schedule, warm_up=warm_up, clip=clip, head=head, batch_norm=batch_norm, layer_decay=layer_decay,
-        label_smoothing=label_smoothing, augment=change, prefix=prefix, precision=precision, seed=seed,
+        label_smoothing=label_smoothing, augment=change, prefix=prefix,
+        precision=training_precision(precision, given.module, place), seed=seed,
     )  # fmt: skip
     how.check(phases)
     shares, weigher = load_sampling(sampling), load_weighting(weighting)

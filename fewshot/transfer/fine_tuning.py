@@ -12,6 +12,7 @@ from torch import Tensor
 from episodes.device import choose_device
 from episodes.source import tower_of
 from fewshot.encoders.encoder import Encoder
+from fewshot.meta.precision import training_precision
 from fewshot.transfer.alignment.alignment import Alignment
 from fewshot.transfer.alignment.reading import read_alignment
 from fewshot.transfer.labelled_rows import read_rows
@@ -113,7 +114,8 @@ def fine_tune(
         out: folder for the state of the training.
         cache: of embeddings and activations, as in `fewshot.embed`.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
-        precision: of the forward pass: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        precision: of the forward pass: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: bfloat16 where that
+            is known to be faster on this processor, else float32.
         seed: of the order of rows, of new weights and of dropout.
         callbacks: called with the report of each epoch.
         progress: show bars on a terminal.
@@ -137,7 +139,8 @@ def fine_tune(
     change = for_inputs(load_augmentation(augment), given.transform, given.name)
     how = Settings(
         epochs, batch_size, lr, head_lr, optimizer, weight_decay, schedule, warm_up, clip, head, batch_norm,
-        layer_decay, l2_sp, label_smoothing, mixup, change, wise, swa, prefix, precision, seed,
+        layer_decay, l2_sp, label_smoothing, mixup, change, wise, swa, prefix,
+        training_precision(precision, given.module, place), seed,
         views,
     )  # fmt: skip
     how.check(phases)

@@ -17,6 +17,7 @@ from episodes.source import Source, tower_of
 from fewshot.encoders.encoder import Encoder
 from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan
+from fewshot.meta.precision import training_precision
 from fewshot.randomness import drawing_from
 from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer.body import Body
@@ -80,7 +81,7 @@ def pretrain_unlabelled(
         schedule: of the learning rate: ``"constant"``, ``"cosine"`` or ``"linear"``.
         warm_up: steps over which the learning rate rises.
         clip: longest gradient, or None.
-        precision: of the forward pass: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        precision: of the forward pass, as in `fine_tune`.
         augment: how the views of a picture are drawn, ``"crop(0.4) | flip"`` (see `fewshot.augmentation`), or a
             function; it decides what the network learns to ignore. None: the method's own: ``crop(0.4)`` for views, no
             change for ``rotation``.
@@ -121,7 +122,8 @@ def pretrain_unlabelled(
     change = for_inputs(load_augmentation(task.augment if augment is None else augment), given.transform, given.name)
     steps = max(1, len(items) // batch)
     plan = Plan(
-        epochs * steps, min(batch, len(items)), 1, optimizer, lr, weight_decay, schedule, warm_up, clip, precision, seed
+        epochs * steps, min(batch, len(items)), 1, optimizer, lr, weight_decay, schedule, warm_up, clip,
+        training_precision(precision, given.module, place), seed,
     )  # fmt: skip
     plan.check()
 

@@ -16,6 +16,7 @@ from episodes.device import choose_device
 from episodes.identity import digest, digest_weights
 from episodes.source import tower_of
 from fewshot.adaptation.adapter import AdaptationWarning
+from fewshot.meta.precision import training_precision
 from fewshot.transfer.alignment.target import without_labels
 from fewshot.transfer.averaging import renew_statistics
 from fewshot.transfer.body import Body, examine
@@ -65,7 +66,7 @@ def adapt_to(
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (momentum 0.9), without weight decay.
         out: folder for the state of the training.
         device: ``"auto"`` is CUDA if there is one, else the CPU.
-        precision: of the forward pass: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        precision: of the forward pass, as in `fine_tune`.
         seed: of the order of rows and of dropout.
         callbacks: called with the report of each pass, whose ``accuracy`` is the mean probability of the predicted
             class: nothing is known of the labels.
@@ -103,7 +104,8 @@ def adapt_to(
     how = Settings(
         epochs=None, batch_size=batch_size, lr=None, head_lr=None, optimizer=optimizer, weight_decay=0.0,
         schedule=how_to.schedule, warm_up=0.0, clip=None, head="zero", batch_norm="train", layer_decay=1.0, l2_sp=None,
-        label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False, precision=precision, seed=seed,
+        label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False,
+        precision=training_precision(precision, tuned.module, place), seed=seed,
     )  # fmt: skip
     how.check([how_to])
     part = plan_phase(

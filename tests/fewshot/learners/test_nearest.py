@@ -51,3 +51,20 @@ def test_equal_rows_of_two_classes_draw() -> None:
     for learner in (Nearest(), Nearest(k=2), Nearest(k=2, weights="distance")):
         logits = learner(episode)[0, 0]
         assert logits[0] == logits[1] > logits[2]
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("shots", [[3, 3, 3], [1, 4, 0], [40, 1, 1]], ids=str)
+def test_one_neighbour_is_the_nearest_row_of_each_class_whatever_the_shots(distance: str, shots: list[int]) -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.cat([torch.arange(3).repeat_interleave(torch.tensor(shots)), torch.tensor([-1, -1])])
+    labels = torch.stack([labels, labels.flip(0)])  # [E, S]
+    support = torch.randn(*labels.shape, 7, generator=random, dtype=torch.float64)
+    query = torch.randn(2, 5, 7, generator=random, dtype=torch.float64)
+    apart = torch.cdist(query, support)  # [E, Q, S]
+    if distance == "cosine":
+        apart = 1 - torch.nn.functional.cosine_similarity(query.unsqueeze(2), support.unsqueeze(1), dim=-1)
+    other = labels.unsqueeze(1) != torch.arange(3).view(3, 1)  # [E, N, S]
+    expected = -apart.unsqueeze(2).masked_fill(other.unsqueeze(1), torch.inf).amin(-1)  # [E, Q, N]
+    episode = Episode(support, labels, query, way=3)
+    torch.testing.assert_close(Nearest(distance=distance)(episode), expected)

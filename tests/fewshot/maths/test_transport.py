@@ -18,3 +18,27 @@ def test_transport_plans_have_their_marginals() -> None:
     torch.testing.assert_close(plan.sum(1), columns.double(), atol=1e-7, rtol=0)
     alone = torch.cat([transport(cost[e : e + 1].mT, columns[e : e + 1], 10.0, 1e-9)[0].mT for e in range(5)])
     assert torch.equal(plan, alone)
+
+
+def test_sharp_plans_of_many_steps_have_their_marginals_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cost = 50 * torch.rand(8, 5, 75, generator=generator, dtype=torch.float64)  # scalings move by hundreds
+    cost[:, 0] += 20  # which a scaling of 200 makes up for
+    columns = torch.full((8, 5), 15.0, dtype=torch.float64)
+    plan, scaling = transport(cost, columns, 10.0, 1e-6)
+    assert (scaling.amax(1) - scaling.amin(1)).max() > 100
+    torch.testing.assert_close(plan.sum(1), torch.ones(8, 75, dtype=torch.float64))
+    torch.testing.assert_close(plan.sum(-1), columns, atol=2e-5, rtol=0)
+    torch.testing.assert_close(plan, (scaling.unsqueeze(-1) - 10 * cost).softmax(1))
+    for e in range(8):
+        assert torch.equal(transport(cost[e : e + 1], columns[e : e + 1], 10.0, 1e-6)[0][0], plan[e])
+    begun, _ = transport(cost, columns, 10.0, 1e-6, start=scaling + 0.1 * torch.rand(8, 5, generator=generator))
+    torch.testing.assert_close(begun, plan, atol=1e-4, rtol=0)
+
+
+def test_what_all_classes_of_a_query_share_changes_no_plan() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cost = torch.rand(3, 4, 20, generator=generator, dtype=torch.float64)
+    columns = torch.full((3, 4), 5.0, dtype=torch.float64)
+    moved = transport(cost + 30 * torch.rand(3, 1, 20, generator=generator), columns, 10.0, 1e-9)[0]
+    torch.testing.assert_close(moved, transport(cost, columns, 10.0, 1e-9)[0])
