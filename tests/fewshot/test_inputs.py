@@ -317,7 +317,7 @@ class TestTransforms:
 class TestSkipping:
     def test_classifiers_recommend_nothing_that_they_lack(self, given: dict[str, Any]) -> None:
         classifier = FewShotClassifier(Both(), cache=False).fit([given["file"]], ["owl"])
-        with pytest.raises(ValueError, match=r"'gone\.png' \(row 1 .*leave it out of X") as caught:
+        with pytest.raises(ValueError, match=r"'gone\.png' \(row 1 .*correct or drop that row") as caught:
             classifier.predict([given["file"], "gone.png"])
         assert "on_error" not in str(caught.value)
 
