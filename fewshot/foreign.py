@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+import hashlib
+from base64 import urlsafe_b64encode
+from importlib.metadata import PackageNotFoundError, distribution, version
 
-REPAIR = "pip uninstall episodes && pip install --force-reinstall --no-deps fewshot"
+# There is no release in a package index, so the address is in it.
+REPAIR = (
+    "pip uninstall -y episodes && pip install --force-reinstall --no-deps "
+    '"fewshot @ git+https://github.com/fewshot/fewshot"'
+)
 
 
 def foreign_episodes() -> str | None:
@@ -15,13 +21,46 @@ def foreign_episodes() -> str | None:
         return None
 
 
+def altered_files() -> list[str]:
+    """Installed files of `episodes` and `fewshot` that are missing or not as they were installed.
+
+    What another distribution overwrote stays so, or is gone, after that one was uninstalled. An editable installation
+    lists no files of the packages, so there are none of them here.
+    """
+    try:
+        listed = distribution("fewshot").files or []
+    except PackageNotFoundError:
+        return []
+    altered = []
+    for file in listed:
+        if file.parts[0] not in ("episodes", "fewshot") or file.hash is None or file.hash.mode != "sha256":
+            continue
+        try:
+            found = urlsafe_b64encode(hashlib.sha256(file.read_binary()).digest()).decode().rstrip("=")
+        except OSError:
+            found = ""
+        if found != file.hash.value:
+            altered.append(file.as_posix())
+    return altered
+
+
 def explain(error: ImportError) -> ImportError:
-    """The error, with the cause named where it is a foreign `episodes`."""
-    found = foreign_episodes() if (error.name or "").partition(".")[0] == "episodes" else None
-    if found is None:
+    """The error, with the cause named where files of `episodes` are not this distribution's."""
+    if (error.name or "").partition(".")[0] != "episodes":
         return error
-    return ImportError(
-        f"another distribution, episodes {found}, has overwritten files of the package 'episodes' that fewshot brings "
-        f"({error}). Repair: {REPAIR}",
-        name=error.name, path=error.path,
-    )  # fmt: skip
+    found = foreign_episodes()
+    if found is not None:
+        cause = (
+            f"another distribution, episodes {found}, has overwritten files of the package 'episodes' that fewshot "
+            "brings"
+        )
+    elif altered := altered_files():
+        cause = f"files of fewshot are missing or were overwritten by another distribution: {few(altered)}"
+    else:
+        return error
+    return ImportError(f"{cause} ({error}). Repair: {REPAIR}", name=error.name, path=error.path)
+
+
+def few(names: list[str]) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -33,7 +33,9 @@ def build(session: Session, folder: Path) -> Any:
                 name = gradio.Textbox(label="Class", placeholder="barn owl")
                 files = gradio.File(label="Pictures of it", file_count="multiple", file_types=["image"], height=140)
                 add = gradio.Button("Add examples")
-                examples = gradio.Gallery(label="Examples", columns=5, height=220, object_fit="contain")
+                # A label of the gallery would lie on its first picture.
+                gradio.Markdown("Examples")
+                examples = gradio.Gallery(show_label=False, columns=5, height=270, object_fit="contain")
                 with gradio.Accordion("Or class names in words", open=False):
                     names = gradio.Textbox(label="Class names, separated by commas", placeholder="circle, square")
                     task = gradio.Textbox(label="What the task is", placeholder="the shape of the object")
@@ -47,7 +49,8 @@ def build(session: Session, folder: Path) -> Any:
                 picture = gradio.Image(label="A picture", type="pil", sources=["upload", "clipboard"], height=260)
                 answer = gradio.Label(label="Answer", num_top_classes=5, elem_id="answer")
                 likely = gradio.Markdown(elem_id="likely")
-                alike = gradio.Gallery(label="Most similar examples", columns=4, height=160, object_fit="contain")
+                gradio.Markdown("Most similar examples")
+                alike = gradio.Gallery(show_label=False, columns=4, height=170, object_fit="contain")
                 with gradio.Row():
                     truth = gradio.Dropdown(label="It really is", choices=[], allow_custom_value=True)
                     correct = gradio.Button("Correct it: make it an example")
@@ -121,7 +124,7 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
         try:
             _, address, _ = page.launch(
                 server_name="127.0.0.1", server_port=port, share=False, inbrowser=browser, quiet=True, theme=theme,
-                prevent_thread_lock=True,
+                prevent_thread_lock=True, footer_links=["settings"],
             )  # fmt: skip
         except OSError as error:
             raise OSError(f"port {port} is taken; choose another: --port {port + 1} ({error}).") from error

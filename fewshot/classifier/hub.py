@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fewshot.classifier.base import LearnerEstimator
 
 _FILES = ["config.json", "model.safetensors", "README.md", "encoder.safetensors", "tuned/*", "encoder/*"]
-_HUB = "https://huggingface.co"
 
 
 def save_with_card(classifier: LearnerEstimator, folder: Path, name: str | None = None) -> Path:
@@ -81,7 +80,8 @@ def push(
     with tempfile.TemporaryDirectory(prefix="fewshot-push-") as place:
         folder = save_with_card(classifier, Path(place) / "model", name)
         api.create_repo(repo_id=name, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=name, folder_path=os.fspath(folder), commit_message=message))
+        uploaded = api.upload_folder(repo_id=name, folder_path=os.fspath(folder), commit_message=message)
+        return str(getattr(uploaded, "commit_url", uploaded))
 
 
 def from_pretrained(
@@ -100,11 +100,14 @@ def _require_network(what: str) -> None:
         ConnectionError: the hub does not answer.
     """
     from fewshot.encoders.checkpoint import require_network
+    from fewshot.hub_address import hub_address, offline_by
 
+    if (variable := offline_by()) is not None:
+        raise ConnectionError(f"{what}; the hub is not asked, since {variable}.")
     try:
-        require_network(_HUB, what, "")
+        require_network(hub_address(), what, "")
     except ConnectionError:
-        raise ConnectionError(f"{what}; {_HUB} cannot be reached (no network, or HF_HUB_OFFLINE is set).") from None
+        raise ConnectionError(f"{what}; {hub_address()} cannot be reached.") from None
 
 
 def _hub() -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
 import sys
@@ -15,7 +14,8 @@ import urllib.request
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fewshot.foreign import REPAIR, foreign_episodes
+from fewshot.foreign import REPAIR, altered_files, few, foreign_episodes
+from fewshot.hub_address import hub_address, offline_by
 
 _SECONDS = 5.0  # to wait for a hub
 _CORE = ("torch", "torchvision", "open_clip_torch", "timm", "scikit-learn", "numpy", "safetensors")
@@ -74,6 +74,9 @@ def check_installation() -> tuple[dict[str, Any], list[str]]:
             f"another distribution, episodes {foreign}, writes into the package 'episodes' that fewshot brings. "
             f"Repair: {REPAIR}"
         )
+    elif altered := altered_files():
+        findings["files"] = f"{len(altered)} missing or changed"
+        problems.append(f"files of fewshot are missing or were overwritten: {few(altered)}. Repair: {REPAIR}")
     if problems:
         return findings, problems
     findings["device"] = _device()
@@ -107,7 +110,8 @@ def _cache(problems: list[str]) -> str:
     try:
         path = EmbeddingCache().path
     except OSError as error:
-        problems.append(f"the embedding cache cannot be made: {error}; set FEWSHOT_CACHE to a folder of yours.")
+        reason = str(error.strerror or error).rstrip(".")
+        problems.append(f"the embedding cache is unusable: {reason}. Set FEWSHOT_CACHE to a folder of yours.")
         return "unusable"
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -116,7 +120,8 @@ def _cache(problems: list[str]) -> str:
             file.flush()
     except OSError as error:
         problems.append(
-            f"the embedding cache {path} cannot be written to ({error}); set FEWSHOT_CACHE to another folder."
+            f"the embedding cache {path} cannot be written to ({error.strerror or error}). "
+            "Set FEWSHOT_CACHE to a folder of yours."
         )
         return f"{path}, which cannot be written to"
     free = shutil.disk_usage(path).free / 2**30
@@ -125,9 +130,9 @@ def _cache(problems: list[str]) -> str:
 
 def _hub() -> str:
     """Whether weights can be fetched; it is no problem where they cannot, as long as they are on this machine."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return "not tried, since HF_HUB_OFFLINE=1"
-    place = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if (variable := offline_by()) is not None:
+        return f"not tried, since {variable}"
+    place = hub_address()
     try:
         urllib.request.urlopen(urllib.request.Request(place, method="HEAD"), timeout=_SECONDS).close()
     except urllib.error.HTTPError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,19 @@ def run_suite(
     groups = [(dataset, encoder) for dataset in datasets for encoder in dataset.encoders]
     counts = [len(list(cell_names(*group))) for group in groups]
     with progress_bar(sum(counts), 0, "cells", show=progress) as bar:
+
+        def finish(name: CellName) -> None:
+            bar.set_postfix_str(str(name), refresh=False)
+            bar.update()
+
         for place, (dataset, encoder) in enumerate(groups):
             bar.set_postfix_str(f"{dataset.name} {encoder}".strip())
-            group = _Group(dataset, encoder, folder / "results.jsonl", root, download, cache, engine, device)
+            group = _Group(dataset, encoder, folder / "results.jsonl", root, download, cache, engine, device, finish)
             for name, found in group.run():
                 if isinstance(found, Result):
                     results[name] = found
                 else:
                     failures.append(Failure(name, " ".join(f"{type(found).__name__}: {found}".split())))
-                bar.set_postfix_str(str(name))
-                bar.update(name.seed is not None)
             bar.update(sum(counts[: place + 1]) - bar.n)  # what failed as a whole
             _write(folder / "failures.json", json.dumps([asdict(entry) for entry in failures], indent=1) + "\n")
     chosen = {dataset.name for dataset in datasets}
@@ -104,6 +107,7 @@ class _Group:
     cache: Any
     engine: Any
     device: str
+    finish: Callable[[CellName], None]
 
     def run(self) -> Iterator[tuple[CellName, Result | Exception]]:
         """Every cell with its result or its error, as they finish; an error of many cells once, for all of them."""
@@ -146,6 +150,7 @@ class _Group:
                 raise outcome
             cell = CellName(self.dataset.name, self.encoder, learner, way, shots[id(sampler)], sampler.seed)
             found.append((cell, outcome))
+            self.finish(cell)
 
         try:
             source, text = rows.rows(learner), rows.text(learner)

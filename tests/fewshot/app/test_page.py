@@ -39,47 +39,48 @@ def test_in_a_browser(tmp_path: Path) -> None:
             Image.fromarray(row).save(file)
             wanted[name].append(str(file))
     script = "import sys; from fewshot.cli import main; sys.exit(main(sys.argv[1:]))"
-    served = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", script, "app", "--port", "0", "--no-browser", "--cache", str(tmp_path / "cache")],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)},
-    )  # fmt: skip
-    try:
-        assert served.stderr is not None
-        address = next(line for line in served.stderr if line.startswith("http://127.0.0.1")).split()[0]
-        with playwright.sync_playwright() as tool:
-            browser = tool.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1280, "height": 1000})
-            asked: list[str] = []
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(address)
-            for name, files in wanted.items():
-                page.get_by_label("Class", exact=True).fill(name)
-                page.locator("input[type=file]").first.set_input_files(files[:3])
-                page.get_by_text(Path(files[0]).stem).first.wait_for()
-                page.get_by_role("button", name="Add examples").click()
-                page.locator("#said", has_text=f"{name} 3").wait_for()
-            page.get_by_role("button", name="Learn").click()
-            page.locator("#said", has_text="right (95 % interval").wait_for()
-            first, second = wanted
-            page.locator("input[type=file]").last.set_input_files(wanted[first][3])
-            page.locator("#likely", has_text="In 90 of 100 cases").wait_for()
-            page.locator("#answer", has_text=first).wait_for()
-            shots = os.environ.get("FEWSHOT_SCREENSHOTS")
-            if shots:
-                picture(page, Path(shots))
-            page.get_by_label("It really is").fill(second)
-            page.get_by_label("It really is").press("Enter")
-            page.get_by_role("button", name="Correct it").click()
-            page.locator("#said", has_text="7 examples of 2 classes").wait_for()
-            with page.expect_download() as taken:
-                page.get_by_role("button", name="Download the classifier").click()
-            taken.value.save_as(tmp_path / "taken.zip")
-            browser.close()
-        assert (tmp_path / "taken.zip").stat().st_size > 1000
-        assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked)
-    finally:
-        served.terminate()
-        served.wait(20)
+    ) as served:  # fmt: skip
+        try:
+            assert served.stderr is not None
+            address = next(line for line in served.stderr if line.startswith("http://127.0.0.1")).split()[0]
+            with playwright.sync_playwright() as tool:
+                browser = tool.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+                page = browser.new_page(viewport={"width": 1280, "height": 1000})
+                asked: list[str] = []
+                page.on("request", lambda request: asked.append(request.url))
+                page.goto(address)
+                for name, files in wanted.items():
+                    page.get_by_label("Class", exact=True).fill(name)
+                    page.locator("input[type=file]").first.set_input_files(files[:3])
+                    page.get_by_text(Path(files[0]).stem).first.wait_for()
+                    page.get_by_role("button", name="Add examples").click()
+                    page.locator("#said", has_text=f"{name} 3").wait_for()
+                page.get_by_role("button", name="Learn").click()
+                page.locator("#said", has_text="right (95 % interval").wait_for()
+                first, _ = wanted
+                page.locator("input[type=file]").last.set_input_files(wanted[first][3])
+                page.locator("#likely", has_text="In 90 of 100 cases").wait_for()
+                page.locator("#answer h2").wait_for()
+                shots = os.environ.get("FEWSHOT_SCREENSHOTS")
+                if shots:
+                    picture(page, Path(shots))
+                page.get_by_label("It really is").fill(first)
+                page.get_by_label("It really is").press("Enter")
+                page.get_by_role("button", name="Correct it").click()
+                page.locator("#said", has_text="7 examples of 2 classes").wait_for()
+                page.locator("#answer h2", has_text=first).wait_for()
+                with page.expect_download() as taken:
+                    page.get_by_role("button", name="Download the classifier").click()
+                taken.value.save_as(tmp_path / "taken.zip")
+                browser.close()
+            assert (tmp_path / "taken.zip").stat().st_size > 1000
+            assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked)
+        finally:
+            served.terminate()
+            served.wait(20)
 
 
 def picture(page: object, folder: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import huggingface_hub.constants
 import numpy as np
 import pytest
+from hub_server import hub_server
 
 from fewshot import FewShotClassifier, ZeroShotClassifier
 
@@ -43,6 +47,39 @@ def test_push_and_fetch(tmp_path: Path) -> None:
     }  # fmt: skip
     again = FewShotClassifier.from_pretrained("me/insects", api=hub)
     np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_the_client_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through `huggingface_hub`, whose names and answers change, to a server on this machine."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    fitted = FewShotClassifier(reject=0.3).fit(X, Y)
+    with hub_server() as server:
+        api = huggingface_hub.HfApi(endpoint=server.address, token="none")
+        assert "/me/insects/commit/" in fitted.push_to_hub("me/insects", private=True, message="first", api=api)
+        held = server.held["me/insects"]
+        assert server.private == {"me/insects": True}
+        assert sorted(held) == ["README.md", "config.json", "model.safetensors"]
+        again = FewShotClassifier.from_pretrained("me/insects", api=api)
+        np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+        with pytest.raises(FileNotFoundError, match=r"the hub has no 'me/nothing', or it is private: give token="):
+            FewShotClassifier.from_pretrained("me/nothing", api=api)
+        held["model.safetensors"] = held["model.safetensors"][:-1]
+        with pytest.raises(ValueError, match="damaged"):
+            FewShotClassifier.from_pretrained("me/insects", api=api)
+        held["config.json"] = json.dumps({**json.loads(held["config.json"]), "format": 999}).encode()
+        with pytest.raises(ValueError, match="this version reads formats up to"):
+            FewShotClassifier.from_pretrained("me/insects", api=api)
+
+
+def test_a_hub_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/")
+    with pytest.raises(ConnectionError, match=r"push it later; http://127.0.0.1:9 cannot be reached"):
+        FewShotClassifier().fit(X, Y).push_to_hub("me/insects")
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "true")
+    with pytest.raises(ConnectionError, match="the hub is not asked, since TRANSFORMERS_OFFLINE=true"):
+        FewShotClassifier().fit(X, Y).push_to_hub("me/insects")
 
 
 def test_the_card_says_what_it_is(tmp_path: Path) -> None:

@@ -273,19 +273,25 @@ def test_doctor_finds_what_is_wrong(
 ) -> None:
     from fewshot.cli import doctor
 
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "yes")
     monkeypatch.setattr(doctor, "_self_test", lambda problems: "left out")
     monkeypatch.setattr(doctor, "_encoder", lambda problems: "left out")
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
     assert main(["doctor"]) == 1
     printed = capsys.readouterr()
-    assert "PROBLEM: the embedding cache" in printed.err and "set FEWSHOT_CACHE" in printed.err
-    assert "not tried, since HF_HUB_OFFLINE=1" in printed.out
+    assert "PROBLEM: the embedding cache" in printed.err and "Set FEWSHOT_CACHE" in printed.err
+    assert ".;" not in printed.err
+    assert "not tried, since HF_HUB_OFFLINE=yes" in printed.out
     monkeypatch.setattr(doctor, "foreign_episodes", lambda: "0.0.3")
     assert main(["doctor", "--json"]) == 1
     [problem] = json.loads(capsys.readouterr().out)["problems"]
-    assert "another distribution, episodes 0.0.3" in problem and "pip uninstall episodes" in problem
+    assert "another distribution, episodes 0.0.3" in problem and "pip uninstall -y episodes" in problem
+    monkeypatch.setattr(doctor, "foreign_episodes", lambda: None)  # it was uninstalled, and took files along
+    monkeypatch.setattr(doctor, "altered_files", lambda: [f"episodes/{name}.py" for name in "abcde"])
+    assert main(["doctor", "--json"]) == 1
+    [problem] = json.loads(capsys.readouterr().out)["problems"]
+    assert "episodes/a.py, episodes/b.py, episodes/c.py and 2 more" in problem and "git+https" in problem
 
 
 def test_overwritten_files_are_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +307,27 @@ def test_overwritten_files_are_explained(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr("fewshot.foreign.version", lambda name: "0.0.3")
     with pytest.raises(ImportError, match=r"another distribution, episodes 0.0.3, has overwritten .*pip uninstall"):
         fewshot.Learner  # noqa: B018
+    monkeypatch.setattr("fewshot.foreign.foreign_episodes", lambda: None)
+    monkeypatch.setattr("fewshot.foreign.altered_files", lambda: ["episodes/__init__.py"])
+    with pytest.raises(ImportError, match=r"overwritten by another distribution: episodes/__init__.py .*Repair"):
+        fewshot.Learner  # noqa: B018
+
+
+def test_altered_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import Distribution
+
+    from fewshot import foreign
+
+    (tmp_path / "episodes").mkdir()
+    (tmp_path / "episodes" / "kept.py").write_bytes(b"kept")
+    (tmp_path / "episodes" / "other.py").write_bytes(b"other")
+    (tmp_path / "fewshot-1.dist-info").mkdir()
+    kept = "sha256=efB2q90Zp1Lbcme__y-QIhYdEg3qkZ_ayi_9_CTKjJY"  # of b"kept", as installers write it
+    names = ["episodes/kept.py", "episodes/other.py", "episodes/gone.py"]
+    lines = [f"{name},{kept},4" for name in names] + ["episodes/listed-without-hash.py,,"]
+    (tmp_path / "fewshot-1.dist-info" / "RECORD").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(foreign, "distribution", lambda name: Distribution.at(tmp_path / "fewshot-1.dist-info"))
+    assert foreign.altered_files() == ["episodes/other.py", "episodes/gone.py"]
 
 
 @pytest.mark.parametrize(
