@@ -10,12 +10,14 @@ from torch import Tensor
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.affinity import squared_distances
-from fewshot.maths.experts import left_out, sharpness_of_means, weigh_experts
+from fewshot.maths.experts import sharpness_of_means, weigh_experts
+from fewshot.maths.held_out import folds_by_value
 from fewshot.maths.linalg import product
 from fewshot.maths.spread import AUTO, check_auto
 from fewshot.maths.text_head import TextState, cosines, read_text, scale_of, spread_of_rows, without
 
-_BETA, _ALPHA, _SHOTS, _MEANS = 2.0, 0.7, 2.0, 0.3  # chosen by benchmarks/defaults.py
+_BETA, _ALPHA, _SHOTS = 2.0, 0.7, 2.0  # chosen by benchmarks/defaults.py
+_FOLDS = 4
 
 
 class TipAdapterState(NamedTuple):
@@ -37,12 +39,12 @@ class TipAdapter(Learner):
 
     One weight for all data does not exist: with the words of a sentence encoder alone votes stay up to 8 points below
     class means. So with ``alpha="auto"`` text, votes and distances to class means are three answers whose weights are
-    those under which the labels of the support are likeliest, each row left out of votes and means (`weigh_experts`).
-    Before any row says something, as with one example a class, they are 1, 1 and 0.3 times the numbers below.
+    those under which the labels of the support are likeliest, in up to four folds that are held out of votes and means
+    (`weigh_experts`). Before any row says something, as with one example a class, they are 1, 1 and 0.
 
     Args:
         alpha: weight of the support; ``"auto"``: what brings votes and text logits to the same spread over the classes,
-            on the support, times 0.7 K / (K + 2) for a mean of K shots, then times what left-out rows say. A number is
+            on the support, times 0.7 K / (K + 2) for a mean of K shots, then times what held-out rows say. A number is
             taken as it is, and class means are not asked.
         beta: how near a row must be to count; ``"auto"``: 2 divided by the mean square distance of the support rows,
             of length one, from their mean.
@@ -96,21 +98,22 @@ class TipAdapter(Learner):
         shots = known.one_hot.sum(1)  # [E, N]
         each = shots.sum(1) / (~known.absent).sum(1).clamp(min=1)  # [E]
         alpha = (_ALPHA * each / (each + _SHOTS) * first / second.clamp(min=1e-12)).view(-1, 1, 1)
-        middle = known.support.sum(1, keepdim=True) / shots.sum(1).clamp(min=1).view(
-            -1, 1, 1
-        )  # of a class without rows
-        means = product(known.one_hot.mT, known.support) / shots.clamp(min=1).unsqueeze(-1)
-        means = torch.where(shots.unsqueeze(-1) > 0, means, middle)
-        sharpness = sharpness_of_means(shots, spread_of_rows(known))
-        left = left_out(known.one_hot, shots)  # [E, S, N]
-        votes = alpha * left * (votes - known.one_hot)  # a row is as near to itself as can be
-        distances = -sharpness * left.square() * squared_distances(known.support, means)
-        seen = torch.stack([words, votes, distances], -1).double()  # [E, S, N, 3]
+        square = spread_of_rows(known)
+        voted, far = torch.zeros_like(words), torch.zeros_like(words)
+        fold = folds_by_value(episode, _FOLDS).unsqueeze(-1)  # [E, S, 1]
+        for number in range(_FOLDS):  # one row of every class at a time, so that no class is the poorer for it
+            held = fold == number
+            left = known.one_hot * ~held
+            distance = sharpness_of_means(left.sum(1), square) * squared_distances(known.support, _means(known, left))
+            voted = torch.where(held, alpha * (near @ left), voted)
+            far = torch.where(held, -distance, far)
+        seen = torch.stack([words, voted, far], -1).double()  # [E, S, N, 3]
         seen = seen.masked_fill(known.absent.view(len(seen), 1, -1, 1), -torch.inf)
         several = (known.one_hot * (shots > 1).unsqueeze(1)).double()
-        weight = weigh_experts(seen, several, (1.0, 1.0, _MEANS)).to(alpha).view(-1, 3, 1, 1)
-        scale, alpha, sharpness = weight[:, 0] * scale, weight[:, 1] * alpha, weight[:, 2] * sharpness
-        return TipAdapterState(known, means, alpha, beta, scale, sharpness)
+        weight = weigh_experts(seen, several, (1.0, 1.0, 0.0)).to(alpha).view(-1, 3, 1, 1)
+        scale, alpha = weight[:, 0] * scale, weight[:, 1] * alpha
+        sharpness = weight[:, 2] * sharpness_of_means(shots, square)
+        return TipAdapterState(known, _means(known, known.one_hot), alpha, beta, scale, sharpness)
 
     def predict(self, state: TipAdapterState, query: Tensor) -> Tensor:
         """Zero-shot logits, votes and distances to class means."""
@@ -122,6 +125,13 @@ class TipAdapter(Learner):
             # |q|² is 1 for all classes
             logits = logits + sharpness * (2 * cosines(query, means) - means.square().sum(-1).unsqueeze(1))
         return without(logits, known.absent)
+
+
+def _means(known: TextState, one_hot: Tensor) -> Tensor:
+    """Class means ``[E, N, D]`` of the rows that count; that of all rows for a class without."""
+    shots = one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
+    middle = known.support.sum(1, keepdim=True) / known.one_hot.sum((1, 2)).clamp(min=1).view(-1, 1, 1)
+    return torch.where(shots > 0, product(one_hot.mT, known.support) / shots.clamp(min=1), middle)
 
 
 def _spread(logits: Tensor, here: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def deviation(logits: Array) -> float:
 def tip_adapter(
     x: Array, y: Labels, q: Array, t: Array, alpha: float | None = None, beta: float | None = None
 ) -> Array:
-    x, q, t = unit(x), unit(q), unit(t)
+    raw, x, q, t = x, unit(x), unit(q), unit(t)
     beta = 2 / mean_square(x) if beta is None else beta
 
     def votes(rows: Array) -> Array:
@@ -41,27 +41,34 @@ def tip_adapter(
         return 100 * q @ t.T + alpha * votes(q)
     shots = len(x) / len(t)
     alpha = 0.7 * shots / (shots + 2) * deviation(100 * x @ t.T) / deviation(votes(x))
-    classes = sorted(set(y.tolist()))
-    sharp = 10 * len(x) / (len(x) + len(classes)) / mean_square(x)
+    square = mean_square(x)
+    value = raw @ np.linspace(1, 2, x.shape[1])  # what a row holds decides its fold
+    rank = np.array([(value[y == n] < v).sum() for v, n in zip(value, y, strict=True)])
 
-    def means(rows: Array, without: int = -1) -> Array:
-        of_class = [[v for s, v in enumerate(x) if y[s] == n and s != without] or list(x) for n in range(len(t))]
-        return np.array([[-sharp * ((row - np.mean(c, axis=0)) ** 2).sum() for c in of_class] for row in rows])
+    def said(rows: Array, kept: Array) -> tuple[Array, Array]:
+        """Votes, and distances to class means, by the rows that are kept."""
+        classes = len(set(y[kept].tolist()))
+        sharp = 10 * kept.sum() / (kept.sum() + classes) / square
+        of_class = [x[kept & (y == n)] if (kept & (y == n)).any() else x for n in range(len(t))]
+        far = [[-sharp * (((row - c.mean(0)) ** 2).sum() - 1) for c in of_class] for row in rows]
+        near = [
+            [sum(math.exp(-beta * (1 - row @ v)) for v in x[kept & (y == n)]) for n in range(len(t))] for row in rows
+        ]
+        return alpha * np.array(near), np.array(far)
 
     seen = []
     for s in range(len(x)):
-        count = (y == y[s]).sum()
-        if count > 1:
-            voted = votes(x[s : s + 1])[0]
-            voted[y[s]] = (voted[y[s]] - 1) * count / (count - 1)
-            seen.append((100 * t @ x[s], alpha * voted, means(x[s : s + 1], s)[0], y[s]))
+        if (y == y[s]).sum() > 1:
+            voted, far = said(x[s : s + 1], rank % 4 != rank[s] % 4)
+            seen.append((100 * t @ x[s], voted[0], far[0], y[s]))
 
     def loss(w: Array) -> float:
-        said = sum(-np.log(softmax(w[0] * a + w[1] * b + w[2] * c)[own]) for a, b, c, own in seen)
-        return float(said + 5 * ((w - [1, 1, 0.3]) ** 2).sum())
+        unlikely = sum(-np.log(softmax(w[0] * a + w[1] * b + w[2] * c)[own]) for a, b, c, own in seen)
+        return float(unlikely + 5 * ((w - [1, 1, 0]) ** 2).sum())
 
-    w = np.maximum(minimize(loss, [1.0, 1.0, 0.3], tol=1e-13).x, 0)
-    return w[0] * 100 * q @ t.T + w[1] * alpha * votes(q) + w[2] * (means(q) + sharp)
+    w = np.maximum(minimize(loss, [1.0, 1.0, 0.0], tol=1e-13).x, 0)
+    voted, far = said(q, np.ones(len(x), bool))
+    return w[0] * 100 * q @ t.T + w[1] * voted + w[2] * far
 
 
 def proker(
