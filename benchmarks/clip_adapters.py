@@ -38,14 +38,14 @@ def caltech(folder: Path, shot: int, seeds: int) -> tuple[Episode, Tensor]:
         keep = np.flatnonzero(file["text_mask"])
         text = torch.from_numpy(file["text_W"][keep].astype(np.float32))
         rows, labels = file["support16_X"].astype(np.float32), file["support16_y"]
-        queries, labels = file["test_X"].astype(np.float32), file["test_y"]
+        queries, answers = file["test_X"].astype(np.float32), file["test_y"]
     place = {int(label): way for way, label in enumerate(keep)}
-    chosen = np.array([int(label) in place for label in labels])
+    chosen = np.array([int(label) in place for label in answers])
     by_class = np.stack([np.flatnonzero(labels == label) for label in keep])  # [N, 16]
     pick = np.random.Generator(np.random.Philox(0))
     index = np.stack([np.stack([pick.permutation(row)[:shot] for row in by_class]) for _ in range(seeds)])
     query = torch.from_numpy(queries[chosen]).expand(seeds, -1, -1)
-    targets = torch.tensor([place[int(label)] for label in labels[chosen]]).expand(seeds, -1)
+    targets = torch.tensor([place[int(label)] for label in answers[chosen]]).expand(seeds, -1)
     return _episode(torch.from_numpy(rows[index.reshape(seeds, -1)]), shot, query, text), targets
 
 

@@ -29,7 +29,7 @@ from PIL import Image
 
 from episodes.device import processors
 from fewshot import embed, load_encoder
-from fewshot.embedding.loading import decoding_threads
+from fewshot.embedding.ahead import decoding_threads
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

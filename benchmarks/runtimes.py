@@ -5,9 +5,10 @@
 
 Each way decodes (or tokenises) and computes everything anew; the graph for ONNX Runtime is exported before, and what
 that took is printed. ``auto`` finds that graph in the cache folder. ``--peers`` adds timm's transform in a DataLoader
-with batches of 32, and `SentenceTransformer.encode` as it is called by default. ``--megapixels`` enlarges the
-photographs first. Cosines are to the rows of the loop, which is float32: the worst of all rows. MobileNetV2 and MiniLM
-have their real weights; those of the others are random, which changes nothing about their cost.
+with batches of 32; `SentenceTransformer.encode` as it is called by default, and fastembed with the same weights.
+``--megapixels`` enlarges the photographs first. Cosines are to the rows of the loop, which is float32: the worst of all
+rows. MobileNetV2 and MiniLM have their real weights; those of the others are random, which changes nothing about their
+cost.
 
 On a machine that others use, ratios of processor time say more than those of the clock; both are printed. They count
 processes that a DataLoader starts.
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from PIL import Image
@@ -31,6 +33,7 @@ from PIL import Image
 from episodes.device import processors
 from fewshot import EmbeddingCache, embed, load_encoder
 from fewshot.encoders import ModuleEncoder, Preprocess
+from fewshot.runtimes.onnx_export import converted
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 RANDOM = {"resnet18": "resnet18", "vit-s": "vit_small_patch16_224"}
@@ -90,11 +93,47 @@ class Pictures(torch.utils.data.Dataset[torch.Tensor]):
             return self.transform(image.convert("RGB"))  # type: ignore[no-any-return]
 
 
-def peer(items: list[Any], encoder: Any) -> tuple[str, Callable[[], torch.Tensor]]:
-    """What a user of the library that the network is from writes, and that library's name."""
+class Tokens(torch.nn.Module):
+    """A transformer's features of each token, as fastembed expects them of a graph."""
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor) -> Any:
+        """Features ``[B, T, D]`` of tokens ``[B, T]``."""
+        return self.transformer(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+        ).last_hidden_state
+
+
+def fastembed_of(encoder: Any, folder: Path) -> Any:
+    """What fastembed makes of MiniLM, with the weights of the encoder, as no hub is asked."""
+    from fastembed import TextEmbedding
+
+    first = encoder.module[0]
+    first.tokenizer.save_pretrained(folder)
+    first.auto_model.config.save_pretrained(folder)
+    tokens = encoder.tokens(["one", "two words, or is it three"])
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    graph = converted(
+        Tokens(first.auto_model).eval(), tuple(tokens[name] for name in names), inputs=names, outputs=["states"],
+        dynamic=[sizes] * 3, opset=18, part="its network",
+    )  # fmt: skip
+    (folder / "model.onnx").write_bytes(graph)
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    return TextEmbedding(name, specific_model_path=str(folder), threads=processors(), cuda=False)
+
+
+def peers(items: list[Any], encoder: Any, folder: Path) -> dict[str, Callable[[], torch.Tensor]]:
+    """What users of other libraries write, by their names."""
     if isinstance(items[0], str):
-        model = encoder.module
-        return "encode", lambda: model.encode(items, convert_to_tensor=True, show_progress_bar=False)
+        model, other = encoder.module, fastembed_of(encoder, folder)
+        return {
+            "encode": lambda: model.encode(items, convert_to_tensor=True, show_progress_bar=False),
+            "fastembed": lambda: torch.from_numpy(np.stack(list(other.embed(items)))),
+        }
     how = encoder.transform
     usual = timm.data.create_transform(
         (3, how.size, how.size), crop_pct=how.size / how.resize, mean=how.mean, std=how.std,
@@ -107,7 +146,7 @@ def peer(items: list[Any], encoder: Any) -> tuple[str, Callable[[], torch.Tensor
         with torch.inference_mode():
             return torch.cat([encoder.encode_images(batch) for batch in loader])
 
-    return "timm", load
+    return {"timm": load}
 
 
 def spent() -> tuple[float, float]:
@@ -133,7 +172,7 @@ def compare(name: str, items: list[Any], encoder: Any, options: Any) -> None:
         found: dict[str, Any] = {}
         ways: dict[str, Callable[[], Any]] = {"loop": lambda: loop(items, encoder)}
         if options.peers:
-            ways.update([peer(items, encoder)])
+            ways.update(peers(items, encoder, Path(folder)))
         ways.update({runtime: lambda runtime=runtime: by(runtime) for runtime in options.runtimes})  # type: ignore[misc]
         times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         loop(items[:8], encoder)
@@ -148,7 +187,7 @@ def compare(name: str, items: list[Any], encoder: Any, options: Any) -> None:
     print(f"  export, reading and comparing the graph ({first.report['runtime']}): {prepared:.1f} s, {size:.0f} MB")
     for way, seconds in times.items():
         clock, used = (1000 * statistics.median(pair[kind] for pair in seconds) / len(items) for kind in (0, 1))
-        line = f"  {way:8} {clock:7.1f} ms an item, {used:7.1f} of processor time"
+        line = f"  {way:9} {clock:7.1f} ms an item, {used:7.1f} of processor time"
         if way != "loop":
             pairs = [[own[kind] / other[kind] for own, other in zip(times["loop"], seconds, strict=True)]
                      for kind in (0, 1)]  # fmt: skip

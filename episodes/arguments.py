@@ -33,7 +33,10 @@ def check_arguments(learners: Any, source: Any, sampler: Any) -> None:
         if _kind(given, kind) != kind
     ]  # fmt: skip
     if wrong:
-        raise ValueError(f"evaluate(learners, source, sampler): {'. '.join(wrong)}.")
+        kinds = (_kind(learners, "learners"), _kind(source, "source"), _kind(sampler, "sampler"))
+        swapped = "source" in (kinds[0], kinds[2]) or "sampler" in kinds[:2] or _kind(source, "learners") == "learners"
+        hint = " Their order is not this one." if swapped and len(wrong) > 1 else ""
+        raise ValueError(f"evaluate(learners, source, sampler): {'. '.join(wrong)}.{hint}")
 
 
 def _kind(given: Any, wanted: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from html import escape
 from itertools import combinations
 from typing import Any
 
@@ -98,6 +99,10 @@ class Comparison:
         holm_note = "" if self.p_adjusted is None else " (Holm)"
         return f"{names} = {self.written()} (95 %, {episodes}), {format_p(self.p)}{holm_note}"
 
+    def _repr_html_(self) -> str:
+        """The sentence, as notebooks show it."""
+        return f"<p>{escape(str(self))}</p>"
+
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values; what is not a number is None."""
         data = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "metric"}
@@ -119,6 +124,7 @@ def compare(a: Result, b: Result) -> Comparison:
 
     Raises:
         ValueError: they were evaluated on different episodes; the message names what differs.
+        TypeError: something else than two results.
 
     >>> evaluation = {"dataset": {"name": "toy"}, "way": 5, "shot": 1}
     >>> a, b = (Result(name, {"evaluation": evaluation}, np.array(scores), query_count=5)
@@ -126,6 +132,12 @@ def compare(a: Result, b: Result) -> Comparison:
     >>> print(compare(a, b))
     a - b = +20.00 ± 32.99 (95 %, 4 paired episodes), p = 0.250
     """
+    for given in (a, b):
+        if not isinstance(given, Result):
+            raise TypeError(
+                f"compare(a, b) takes two results, such as results['ridge'] and results['nearest'], and was given a "
+                f"{type(given).__name__}; compare_all(results) compares all of them."
+            )
     if a.evaluation_key != b.evaluation_key:
         raise ValueError(
             f"{a.learner!r} and {b.learner!r} have different tasks: "

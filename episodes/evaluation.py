@@ -96,7 +96,8 @@ def evaluate(
         raise ValueError(f"metric {measured.name!r} was read from a file and has no function; construct it again.")
     if measured.open_set and not (sampler.draw(0, 1).targets == OPEN).any():
         raise ValueError(
-            f"metric={measured.name!r} needs queries of none of the classes; {sampler!r} draws none: OpenSetSampler."
+            f"metric={measured.name!r} needs queries of none of the classes; {sampler!r} draws none; "
+            "take OpenSetSampler (--sampler open-set)."
         )
     named = name_learners(learners)
     sources = dict(source) if isinstance(source, Mapping) else {"": source}

@@ -18,7 +18,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{secrets.token_hex(12)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(temporary, flags, 0o666)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file.")
+    try:
+        handle = os.open(temporary, flags, 0o666)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise type(error)(f"there is no folder {str(path.parent)!r}; make it first.") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -54,8 +59,9 @@ def open_regular(path: str | os.PathLike[str]) -> int:
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
+        folder = stat.S_ISDIR(os.fstat(handle).st_mode)
         os.close(handle)
-        raise ValueError(f"{str(path)!r} is no regular file.")
+        raise ValueError(f"{str(path)!r} is {'a folder, and must be a file' if folder else 'no regular file'}.")
     return handle
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import logging
 import os
 import re
@@ -40,12 +41,14 @@ def files_by_folder(root: str | os.PathLike[str], kind: Kind) -> tuple[list[Path
     word = kind.word
     top = Path(root)
     if not top.is_dir():
-        raise FileNotFoundError(f"there is no folder {os.fspath(root)!r}; give one with a sub-folder per class.")
+        raise FileNotFoundError(
+            f"there is no folder {os.fspath(root)!r}; give one with a sub-folder per class.{near_place(top)}"
+        )
     found, other, empty, mixed = _walk(top, kind.endings)
     if "." in found:
         raise ValueError(
             f"{found['.'][0].name!r} and {len(found['.']) - 1} more {word} lie in {os.fspath(root)!r} "
-            "itself; put each into the sub-folder of its class."
+            f"itself; put each into the sub-folder of its class.{_above(top, kind)}"
         )
     if mixed:
         raise ValueError(
@@ -70,6 +73,30 @@ def files_by_folder(root: str | os.PathLike[str], kind: Kind) -> tuple[list[Path
     classes = sorted(found)
     paths = [path for name in classes for path in found[name]]
     return paths, [number for number, name in enumerate(classes) for _ in found[name]], classes
+
+
+def near_place(path: Path) -> str:
+    """A hint with the file or folder of nearly that name, where there is one."""
+    try:
+        names = [name for name in os.listdir(path.parent) if not is_hidden(name)]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f" Did you mean {os.fspath(path.parent / near[0])!r}?" if near else ""
+
+
+def _above(top: Path, kind: Kind) -> str:
+    """A hint where the folder is that of one class, beside others."""
+    try:
+        beside = [place for place in top.resolve().parent.iterdir() if place.is_dir() and not is_hidden(place.name)]
+        alike = all(any(name.lower().endswith(kind.endings) for name in os.listdir(place)) for place in beside)
+    except OSError:
+        return ""
+    if len(beside) < 2 or not alike:
+        return ""
+    return (
+        f" Or did you mean the folder above, {os.fspath(top.parent)!r}, whose {len(beside)} folders hold {kind.word}?"
+    )
 
 
 def pictures_below(root: str | os.PathLike[str]) -> list[Path]:
@@ -198,8 +225,10 @@ def delimiter_of(path: str | os.PathLike[str], first: str) -> str:
 
     >>> delimiter_of("a.csv", "path;label"), delimiter_of("a.csv", "path,label"), delimiter_of("a.tsv", "x")
     (';', ',', '\t')
+    >>> delimiter_of("a.csv", "path\tlabel")
+    '\t'
     """
-    if Path(path).suffix.lower() == ".tsv":
+    if Path(path).suffix.lower() == ".tsv" or ("\t" in first and not {",", ";"} & {*first}):
         return "\t"
     return ";" if ";" in first and "," not in first else ","
 

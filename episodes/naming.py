@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from episodes.printable import printable
@@ -27,19 +27,25 @@ def learner_names(cells: Sequence[Result]) -> list[str]:
 def task_names(cells: Sequence[Result], *, always_dataset: bool = False) -> list[str]:
     """A name for the task of each cell, with the dataset where there are several (or always, and a comma)."""
     several = len({cell.dataset for cell in cells}) > 1
-    before = "{}, " if always_dataset else "{} " if several else ""
-    shared = "" if always_dataset else shared_encoder(cells)
-    short, names = _short_encoders(cells), []
-    for cell in cells:
-        dataset, at, encoder = cell.dataset.partition(_EMBEDDED_BY)
-        shown = dataset if shared else f"{dataset}{at}{short[encoder]}"
-        names.append(printable(before.format(shown)) + describe_task(cell))
+    between = ", " if always_dataset else " " if several else ""
+    datasets = dataset_names(cells, whole=always_dataset) if between else [""] * len(cells)
+    names = [f"{name}{between}{describe_task(cell)}" for name, cell in zip(datasets, cells, strict=True)]
     facts = []
     for cell in cells:
         embedding = cell.provenance.get("embedding")
         how = {k: embedding[k] for k in _HOW_EMBEDDED if k in embedding} if isinstance(embedding, Mapping) else {}
         facts.append({**how, **{k: v for k, v in flatten(cell.evaluation) if k != "metric"}})
     return _distinct(names, facts)
+
+
+def dataset_names(cells: Sequence[Result], *, whole: bool = False) -> list[str]:
+    """A name for the dataset of each cell: with its encoder, shortened, where there are several (or `whole`)."""
+    shared = "" if whole else shared_encoder(cells)
+    short, names = short_encoders(cell.dataset.partition(_EMBEDDED_BY)[2] for cell in cells), []
+    for cell in cells:
+        dataset, at, encoder = cell.dataset.partition(_EMBEDDED_BY)
+        names.append(printable(dataset if shared else f"{dataset}{at}{short[encoder]}"))
+    return names
 
 
 def shared_encoder(cells: Sequence[Result]) -> str:
@@ -53,9 +59,9 @@ def shared_encoder(cells: Sequence[Result]) -> str:
     return printable(_short_encoder(encoders.pop()))
 
 
-def _short_encoders(cells: Sequence[Result]) -> dict[str, str]:
+def short_encoders(encoders: Iterable[str]) -> dict[str, str]:
     """Short names of encoders by their specs; a spec stays whole where its short name would be that of another."""
-    specs = dict.fromkeys(cell.dataset.partition(_EMBEDDED_BY)[2] for cell in cells)
+    specs = dict.fromkeys(encoders)
     short = [_short_encoder(spec) for spec in specs]
     return {spec: name if short.count(name) == 1 else spec for spec, name in zip(specs, short, strict=True)}
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 _LONGEST = 100  # characters of a name in a message
+_MANY = 20  # names; more are not listed where one is near
 
 
 class Registry:
@@ -50,13 +51,29 @@ class Registry:
 
         for point in entry_points(group=self.group, name=name):
             return point.load()
-        raise ValueError(unknown(self.what, name, self.names(), self.aliases))
+        raise ValueError(
+            unknown(self.what, name, self.names(), self.aliases, f"fewshot list {self.group.rpartition('.')[2]}")
+        )
 
 
-def unknown(what: str, name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
-    """The message for an unknown name, with the nearest known ones; aliases are suggested, but not listed."""
+def unknown(what: str, name: str, known: Iterable[str], aliases: Iterable[str] = (), listing: str = "") -> str:
+    """The message for an unknown name, with the nearest known ones; aliases are suggested, but not listed.
+
+    Args:
+        what: the noun.
+        name: that is unknown.
+        known: names.
+        aliases: other names that are understood.
+        listing: a command that shows all; where many are known and one is near, it stands for their list.
+    """
     known, name = list(known), name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
-    near = difflib.get_close_matches(name, [*known, *aliases], n=3, cutoff=0.5)
+    words = [*known, *aliases]
+    near = difflib.get_close_matches(name, words, n=3, cutoff=0.5)
+    near = near or difflib.get_close_matches(name.lower(), words, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    if near and len(known) > _MANY:
+        return f"unknown {what} {name!r}; {hint}" + (
+            f"`{listing}` shows all {len(known):,}." if listing else f"There are {len(known):,}."
+        )
     listed = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
     return f"unknown {what} {name!r}; {hint}Known: {listed}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -128,6 +129,10 @@ class Result:
     def dataset(self) -> str:
         """Name of the dataset."""
         return str(self.evaluation["dataset"]["name"])
+
+    def _repr_html_(self) -> str:
+        """Learner, task and score, as notebooks show them."""
+        return f"<p><b>{escape(self.learner)}</b> on {escape(self.dataset)}, {escape(describe_task(self))}: {self}</p>"
 
     @cached_property
     def predictions(self) -> Predictions:

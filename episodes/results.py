@@ -15,6 +15,8 @@ from episodes.result import Result, describe_evaluation, group_by_evaluation, lo
 from episodes.results_file import ResultsFile as ResultsFile
 from episodes.results_file import line_of, read_lines
 
+_PRINTED = 120  # letters of a line
+
 
 class Results(Mapping[str, Result]):
     """Cells by learner name, across any number of tasks.
@@ -92,7 +94,7 @@ class Results(Mapping[str, Result]):
         return pandas.DataFrame(rows, columns=[*columns, "metric"])
 
     def __str__(self) -> str:
-        return to_text(self)
+        return to_text(self, _PRINTED)
 
     def _repr_html_(self) -> str:
         """The table, as notebooks show it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+torch.set_num_threads(1)  # as `make test` has it, also where it is not made: tests are thousands of tiny products
 LONGEST = ("test_site.py", "test_notebooks.py")
 
 

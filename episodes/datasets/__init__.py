@@ -5,8 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+from episodes.labelled_files import near_place
 from episodes.registry import Registry
 from episodes.source import Source
 from episodes.spec import check_names, parse_arguments
@@ -69,6 +72,10 @@ def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Sourc
         place = f"{name}:{argument}" if argument else name
         if place and os.path.exists(place):
             name, argument, _ = parse_dataset(_spec_of_path(place))
+        elif not argument and not get_close_matches(name, list_datasets(), cutoff=0.5):
+            hint = near_place(Path(place))
+            if hint:
+                raise ValueError(f"there is no dataset, file or folder {place!r}.{hint}")
     load = DATASETS.get(name)
     options = {**written, **options}
     _check(name, argument, options, list(inspect.signature(load).parameters.values()))

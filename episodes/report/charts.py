@@ -10,7 +10,7 @@ import numpy as np
 
 from episodes.comparison import Comparison, compare_all, format_p
 from episodes.metrics import Metric
-from episodes.naming import learner_names, task_names
+from episodes.naming import dataset_names, learner_names, task_names
 from episodes.predictions import Predictions
 from episodes.report.forest import Bar, forest
 from episodes.report.line_chart import Series, extent, line_chart
@@ -31,6 +31,7 @@ def shots(cells: Sequence[Result]) -> list[str]:
     panels: dict[tuple[Metric, str, int | None], dict[str, list[Result]]] = {}
     for cell in sorted(fixed, key=lambda cell: cell.shot or 0):
         panels.setdefault((cell.metric, cell.dataset, cell.way), {}).setdefault(names[id(cell)], []).append(cell)
+    called = dict(zip((cell.dataset for cell in fixed), dataset_names(fixed, whole=True), strict=True))
     lines = {
         panel: [_line(name, own, colours[name]) for name, own in sorted(by.items(), key=lambda one: colours[one[0]])]
         for panel, by in panels.items()
@@ -53,7 +54,7 @@ def shots(cells: Sequence[Result]) -> list[str]:
                 for c in held
             }
         )
-        title = f"{dataset}, {way}-way" if way else dataset
+        title = f"{called[dataset]}, {way}-way" if way else called[dataset]
         inner = line_chart(
             own, labels, heading=f"{metric.heading}, band: 95 % interval", across="shots (support rows per class)",
             title=title, limits=(max(low, bounds[0]), min(high, bounds[1])), width=_WIDTH, height=330,

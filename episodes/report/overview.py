@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from episodes.naming import learner_names
+from episodes.naming import learner_names, short_encoders
 from episodes.printable import printable
 from episodes.report.tables import Grid
 from episodes.result import Result, describe_evaluation
@@ -134,6 +134,7 @@ def same_episodes(cells: Sequence[Result]) -> list[tuple[list[Result], str]]:
         if isinstance(embedding, dict) and "encoder" in embedding and "labels" in cell.evaluation:
             alike = {**cell.evaluation, "dataset": str(embedding.get("dataset"))}
             groups.setdefault((names[id(cell)], repr(sorted(alike.items(), key=str))), []).append(cell)
+    short = short_encoders(str(cell.provenance["embedding"]["encoder"]) for group in groups.values() for cell in group)
     made = []
     for (learner, _), group in groups.items():
         encoders = [str(cell.provenance["embedding"]["encoder"]) for cell in group]
@@ -142,7 +143,9 @@ def same_episodes(cells: Sequence[Result]) -> list[tuple[list[Result], str]]:
         evaluation = {**group[0].evaluation, "dataset": {"name": str(group[0].provenance["embedding"]["dataset"])}}
         recipe = {"learner": {"spec": learner}, "evaluation": evaluation}
         paired = [
-            Result(encoder, {**recipe, "encoder": encoder}, cell.scores, cell.query_count, interval=cell.interval)
+            Result(
+                short[encoder], {**recipe, "encoder": encoder}, cell.scores, cell.query_count, interval=cell.interval
+            )
             for encoder, cell in zip(encoders, group, strict=True)
         ]
         made.append((paired, f"{learner}, {describe_evaluation(paired[0])}"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 from episodes.comparison import compare
 from episodes.metrics import Metric
-from episodes.naming import learner_names, shared_encoder, task_names
+from episodes.naming import dataset_names, learner_names, shared_encoder, task_names
 from episodes.printable import printable, spreadsheet_cell
 from episodes.result import HasCells, Result, cells_of, group_by_evaluation
 from episodes.samplers.task_label import classes_note
@@ -20,6 +21,7 @@ _INTERVALS = {
     "episodes": "over sampled episodes: the dataset is taken as given",
     "disjoint": "over disjoint episodes: the sampling of the data is covered too",
 }
+_NARROW = 40  # letters; notes are not folded further
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}",
@@ -38,6 +40,7 @@ class Grid:
         best: cells with the best mean on their task.
         near: cells that do not differ from the best at the 5 % level (paired, exact, Holm).
         notes: which interval, over how many episodes, and who was allowed to see more than the others.
+        datasets: the name of each column's dataset.
     """
 
     metric: Metric
@@ -47,6 +50,23 @@ class Grid:
     best: set[tuple[str, str]]
     near: set[tuple[str, str]]
     notes: list[str]
+    datasets: list[str] = field(default_factory=list)
+
+    def parts(self, most: int = 0) -> list[tuple[str, dict[str, str]]]:
+        """Columns by dataset: its name, and what each task is called beside it.
+
+        All together, without a name, where there is one dataset, or one task of each.
+
+        Args:
+            most: so many columns stay together whatever their datasets.
+        """
+        count = len(set(self.datasets))
+        if count < 2 or count == len(self.tasks) or len(self.tasks) <= most:
+            return [("", {task: task for task in self.tasks})]
+        found: dict[str, dict[str, str]] = {}
+        for dataset, task in zip(self.datasets, self.tasks, strict=True):
+            found.setdefault(dataset, {})[task] = task.removeprefix(f"{dataset} ")
+        return list(found.items())
 
     def legend(self, best: str, near: str) -> list[str]:
         """What the two signs mean, if there are any."""
@@ -85,6 +105,7 @@ def _grid(metric: Metric, results: list[Result]) -> Grid:
     return Grid(
         metric, list(dict.fromkeys(names.values())), columns, cells, best, near - best,
         [*_notes(results, groups, columns), *_settings(results, names)],
+        dataset_names([group[0] for group in groups]),
     )  # fmt: skip
 
 
@@ -123,25 +144,39 @@ def to_text(results: HasCells | Iterable[Result], width: int | None = None) -> s
 
     Args:
         results: cells of any number of tasks.
-        width: letters of a line; tasks that do not fit beside the others go below them. None: all side by side.
+        width: letters of a line; where tasks do not fit beside each other, each dataset has a table of its own, and
+            tasks that do not fit there go below the others. None: all side by side.
     """
     tables = [_text(table, width) for table in grids(results)]
     return "\n\n".join(tables) or "no results"
 
 
 def _text(table: Grid, width: int | None = None) -> str:
+    lines = _lines(table, "", {task: task for task in table.tasks}, width)
+    if len(lines) > len(table.learners) + 3:  # folded
+        parts = ["\n".join(_lines(table, dataset, tasks, width)) for dataset, tasks in table.parts()]
+        lines = ["\n\n".join(parts)]
+    notes = [*table.notes, *table.legend("*", "~")]
+    if width is not None:
+        notes = [textwrap.fill(note, max(width, _NARROW), subsequent_indent="  ") for note in notes]
+    return "\n".join([*lines, *notes])
+
+
+def _lines(table: Grid, dataset: str, tasks: dict[str, str], width: int | None) -> list[str]:
+    """Aligned lines of some tasks under the name of their dataset, folded to a width."""
     body = []
     for learner in table.learners:
         row = [learner]
-        for task in table.tasks:
+        for task in tasks:
             cell = table.cells.get((learner, task))
             place = (learner, task)
             star = "*" if place in table.best else "~" if place in table.near else " "
             row.append(f"{cell.written()} {star}" if cell else "-  ")
         body.append(row)
-    head = [printable(table.metric.heading), *(f"{task}  " for task in table.tasks)]
+    heading = printable(table.metric.heading)
+    head = ["" if dataset else heading, *(f"{task}  " for task in tasks.values())]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-    lines: list[str] = []
+    lines = [f"{dataset}, {heading}"] if dataset else []
     for columns in _folded(widths, width):
         own = [
             "  ".join([row[0].ljust(widths[0]), *(row[column].rjust(widths[column]) for column in columns)])
@@ -149,7 +184,7 @@ def _text(table: Grid, width: int | None = None) -> str:
         ]
         rule = "-" * max(map(len, own))
         lines += [own[0].rstrip(), rule, *(line.rstrip() for line in own[1:]), rule]
-    return "\n".join([*lines, *table.notes, *table.legend("*", "~")])
+    return lines
 
 
 def to_html_table(results: HasCells | Iterable[Result]) -> str:

@@ -90,6 +90,8 @@ def as_labels(labels: ArrayLike | Tensor) -> NDArray[np.int64]:
     Raises:
         ValueError: they are no integers from 0 to 2**63 - 1.
     """
+    if hasattr(labels, "labels") and hasattr(labels, "class_names"):
+        raise ValueError(f"labels are {labels!r}, a source; give the labels of it: source.labels.")
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise ValueError(

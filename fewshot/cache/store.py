@@ -67,13 +67,13 @@ class EmbeddingCache:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = Path(path or os.environ.get("FEWSHOT_CACHE") or _default_path()).expanduser().absolute()
+        self.path = Path(path or os.environ.get("FEWSHOT_CACHE") or default_path()).expanduser().absolute()
         try:
             (self.path / "v1").mkdir(parents=True, exist_ok=True)
             for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", "*\n")):
                 if not (self.path / name).exists():
                     write_atomically(self.path / name, text.encode())
-        except FileExistsError:
+        except (FileExistsError, NotADirectoryError):
             raise NotADirectoryError(f"the embedding cache {self.path} is a file; it must be a folder.") from None
         except OSError as error:
             if not (self.path / "v1").is_dir():
@@ -278,7 +278,8 @@ def _identity(spec: dict[str, Any]) -> str:
     return hashlib.sha256(canonical({"schema": 1, **spec})).hexdigest()[:32]
 
 
-def _default_path() -> Path:
+def default_path() -> Path:
+    """The user's cache folder on this platform."""
     from platformdirs import user_cache_path
 
     return user_cache_path("fewshot")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from fewshot.classifier.answering import AnsweringEstimator
 
+_SHOWN = 10  # suspects in a notebook
 _WIDE = 12  # classes of which a whole table of confusions can be read
 
 
@@ -67,6 +69,29 @@ class Estimate:
         if self.alone:
             lines.append(f"not asked about, having one example each: {', '.join(map(str, self.alone[:8]))}")
         return "\n".join([*lines, *self._doubts(), *self._confusions()])
+
+    def _repr_html_(self) -> str:
+        """The sentence, the confusions as a table and the suspects, as notebooks show them."""
+        head, *_ = str(self).splitlines()
+        parts = [f"<p>{escape(head)}</p>", *(f"<p>{escape(doubt)}</p>" for doubt in self._doubts())]
+        if self.count and len(self.classes) <= _WIDE:
+            names = [escape(str(name)) for name in self.classes]
+            rows = "".join(
+                f"<tr><th>{name}</th>{''.join(f'<td>{n}</td>' for n in line)}</tr>"
+                for name, line in zip(names, self.confusion.tolist(), strict=True)
+            )
+            columns = "".join(f"<th>{name}</th>" for name in names)
+            parts.append(f"<table><tr><th>is, taken for</th>{columns}</tr>{rows}</table>")
+        elif self.count:
+            parts.append(f"<p>{'<br>'.join(map(escape, self._confusions()))}</p>")
+        if self.suspects:
+            listed = "".join(
+                f"<li>example {one.row}: is {escape(str(one.label))}, looks like {escape(str(one.guess))} "
+                f"({100 * one.probability:.0f} %)</li>"
+                for one in self.suspects[:_SHOWN]
+            )
+            parts.append(f"<p>look mislabelled, or hard (row from 0):</p><ul>{listed}</ul>")
+        return "".join(parts)
 
     def _doubts(self) -> list[str]:
         if not self.assumed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,10 @@ class Explanation:
         if self.runner_up is not None:
             head += f", before {self.runner_up} {100 * (self.probability - self.margin):.1f} %"
         return f"{head}{' (rejected)' if self.rejected else ''}; like {', '.join(map(str, self.nearest))}"
+
+    def _repr_html_(self) -> str:
+        """The sentence, as notebooks show it."""
+        return f"<p>{escape(str(self))}</p>"
 
 
 def nearest(rows: np.ndarray, support: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -276,6 +276,11 @@ class FewShotClassifier(AnsweringEstimator):
         self._check()
         warn_uncalibrated(self.reject, self.calibrated)
         self.learner_ = self._own_learner()
+        if "text" in self.learner_.needs:
+            raise ValueError(
+                f"{self.learner_!r} uses words for the classes; ZeroShotClassifier(encoder, "
+                f"learner={repr(self.learner_)!r}) has them."
+            )
         self.encoder_ = self._own_encoder()
 
     def _rows_to_ask(self, X: Any) -> np.ndarray:

@@ -141,7 +141,8 @@ def embed_items(
                 names = item_names(items)
                 warn_of_twins(embedded.keys[:, 0], labels, lambda row: names[row] or items.describe(row), within=True)
     except UnreadableItemError as error:  # every row of X needs an answer, so none is skipped here
-        raise ValueError(f"{error.reason} Repair it, or leave it out of X.") from error
+        advice = "" if "correct or drop that row" in error.reason else " Repair it, or leave it out of X."
+        raise ValueError(f"{error.reason}{advice}") from error
     if encoder.domain is not None and tower_of(items) == "images":
         _say_what_is_outside(features, encoder, few)
     rows: np.ndarray = features.numpy()

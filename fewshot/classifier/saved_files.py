@@ -141,7 +141,7 @@ def _present(folder: Path, kind: str, read: Any) -> Any:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(
             f"{str(folder)!r} is not a saved classifier: {Path(error.filename).name} is missing; "
-            f"give the folder that {kind}.save wrote."
+            f"give the folder that `fewshot fit` or {kind}.save wrote."
         ) from None
     except OSError as error:
         raise ValueError(f"{error.filename!r} cannot be read: {error.strerror}.") from None

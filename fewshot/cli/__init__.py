@@ -6,11 +6,15 @@ import argparse
 import difflib
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 
 from fewshot.cli.allocator import keep_freed_memory
+from fewshot.cli.kept import kept
+from fewshot.cli.parser import Parser
 
 VERBS = {
     "fit": "a folder of photos, a table of texts or class names into a saved classifier",
@@ -45,15 +49,20 @@ _EXPECTED = (ValueError, ImportError, OSError, RuntimeError, LookupError, Floati
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:  # the process is the command's own
+    own = arguments is None  # the process is the command's
+    if own:
         keep_freed_memory(next((word for word in given if not word.startswith("-")), None))
     debug = "--debug" in given or os.environ.get("FEWSHOT_DEBUG", "") not in ("", "0")
+    options, since = None, time.time()
     try:
-        return _run(given)
+        options = _read(given)
+        return 2 if options is None else int(options.run(options))
     except KeyboardInterrupt:
-        print(f"\nfewshot: interrupted; {_kept(given)}", file=sys.stderr)
+        if own:  # a second one ends at once what takes its time to end
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        print(f"\nfewshot: interrupted; {kept(options, since)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,37 +78,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ValueError) else 1
 
 
-def _kept(given: list[str]) -> str:
-    """What an interrupted command leaves behind, and no more."""
-    verb = next((word for word in given if not word.startswith("-")), "")
-    written = any(word.split("=")[0] in ("--out", "--csv") for word in given)
-    if verb in ("train", "finetune", "adapt", "benchmark") or (verb in ("evaluate", "predict") and written):
-        return "what was finished is kept, and the same command resumes there."
-    if verb in ("fit", "embed", "evaluate", "predict", "classify"):
-        more = "; with --out it would keep results too" if verb == "evaluate" else ""
-        return f"embeddings that were stored are kept, all else starts anew{more}."
-    return "nothing was kept."
-
-
-def _run(given: list[str]) -> int:
+def _read(given: list[str]) -> argparse.Namespace | None:
+    """The options of a command, with logging as they want it; None where no verb is given, which shows the help."""
     if given[:1] == ["help"]:
         given = [*given[1:2], "--help"]
+    elif given[1:] == ["help"] and not os.path.exists("help"):
+        given = [given[0], "--help"]
     # Only the chosen verb's module is imported, so that `fewshot --help` stays fast.
     verb = next((word for word in given if not word.startswith("-")), None)
     if verb is not None and verb not in VERBS and verb == given[0]:
-        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        _parser(None).error(f"unknown command {verb!r}; {hint}Known: {', '.join(VERBS)}.")
+        close = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        _parser(None).error(f"unknown command {verb!r}; {hint}Known: {', '.join(VERBS)}")
     parser = _parser(verb)
-    options = parser.parse_args(given)
+    options, rest = parser.parse_known_args(given)
+    getattr(options, "parser", parser).refuse_rest(rest)
     if options.verb is None:
         parser.print_help()
-        return 2
+        return None
     level = logging.ERROR if options.quiet else logging.INFO
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     for name in ("fewshot", "episodes"):
         logging.getLogger(name).setLevel(level)
-    return int(options.run(options))
+    return options
 
 
 def _one_line(error: Exception) -> str:
@@ -116,8 +117,8 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text.rstrip('.') or 'no message'}. {hint}"
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(verb: str | None) -> Parser:
+    parser = Parser(
         prog="fewshot", description="Few-shot and zero-shot learning: evaluate, compare, embed, classify.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
@@ -134,7 +135,7 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
             # A module called `list` would replace the built-in in this package's namespace.
             module = import_module(f"fewshot.cli.{'listing' if name == 'list' else name}")
             module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            sub.set_defaults(run=module.run, parser=sub)
     return parser
 
 

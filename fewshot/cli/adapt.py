@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 from fewshot.cli.examples import read_target
-from fewshot.cli.options import add_device, add_seed
+from fewshot.cli.options import add_device, add_seed, check_folder
 from fewshot.cli.training_reports import show_epoch
 
 
@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from fewshot.transfer import adapt_to
     from fewshot.transfer.tuned_folder import before_tuning, save_with_encoder, tuned
 
+    check_folder(options.out)
     folder, out = Path(options.tuned.removeprefix("tuned:")).expanduser(), Path(options.out)
     if out.resolve() == folder.resolve():
         raise ValueError(f"--out {options.out} is the tuned encoder's own folder; give another.")

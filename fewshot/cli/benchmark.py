@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fewshot.cli.options import add_device
+from fewshot.cli.options import add_device, check_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the suite and print its table; exit code 1 if something failed."""
     from fewshot.suites import run_suite
 
+    check_folder(options.out)
     engine = int(options.engine) if options.engine and options.engine.isdigit() else options.engine
     finished = run_suite(
         options.suite, options.out, only=options.only, root=options.root, download=options.download,

@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "ls":
         done = [asdict(info) for info in cache.ls()]
         lines = [line for info in done for line in (_line(info), *_problems(info))]
-        lines.append(f"{len(done)} spaces, {_size(sum(info['bytes'] for info in done))} in {cache.path}")
+        count = "1 space" if len(done) == 1 else f"{len(done)} spaces"
+        lines.append(f"{count}, {_size(sum(info['bytes'] for info in done))} in {cache.path}")
     elif options.action == "info":
         done = asdict(cache.info(options.id))
         lines = [_line(done), *_problems(done), json.dumps(done["spec"], indent=1, ensure_ascii=False)]

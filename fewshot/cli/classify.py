@@ -125,7 +125,8 @@ def _items(options: argparse.Namespace) -> list[Any]:
         elif path.is_file():
             found.append(path)
         else:
-            raise FileNotFoundError(f"there is no file {name!r}.")
+            what = "file that matches" if any(sign in name for sign in "*?[") else "file or folder"
+            raise FileNotFoundError(f"there is no {what} {name!r}.")
     if not found:
         raise ValueError("nothing to classify; give image files, a folder of them, or --text.")
     return found
@@ -134,8 +135,15 @@ def _items(options: argparse.Namespace) -> list[Any]:
 def _classes(options: argparse.Namespace) -> list[str]:
     listed = list(options.classes or [])
     if options.classes_from:
+        if not Path(options.classes_from).is_file():
+            raise FileNotFoundError(f"there is no file of classes {options.classes_from!r}.")
         lines = Path(options.classes_from).read_text(encoding="utf-8").splitlines()
         listed += [line.strip() for line in lines if line.strip()]
     if not listed:
         raise ValueError('name the classes: --classes "barn owl" "tawny owl", or --classes-from FILE.')
+    if len(listed) < 2 and not options.multi_label and options.none is None:
+        raise ValueError(
+            f"there is one class, {listed[0]!r}, so the answer is known; name two or more, separated by blanks, or say "
+            "--none (of these) or --multi-label."
+        )
     return listed

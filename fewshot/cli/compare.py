@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from fewshot.cli.options import load_results
+from fewshot.cli.options import load_results, terminal_width
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +21,11 @@ def run(options: argparse.Namespace) -> int:
     from episodes.comparison import compare_all
     from episodes.naming import task_names
     from episodes.printable import printable
+    from episodes.report import to_text
 
     results = load_results(options.files)
     if not options.json:
-        print(results)
+        print(to_text(results, terminal_width()))
     evaluations = results.evaluations()
     names = task_names([paired.cells[0] for paired in evaluations], always_dataset=True)
     for paired, task in zip(evaluations, names, strict=True):

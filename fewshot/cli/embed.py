@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     source = embed(
         source, options.encoder or default_encoder(source),
         cache=EmbeddingCache(options.cache) if options.cache else None, device=options.device, engine=engine,
-        batch_size=options.batch_size or "auto", precision=options.precision, storage=options.storage,
+        batch_size="auto" if options.batch_size is None else options.batch_size,
+        precision=options.precision, storage=options.storage,
         runtime=options.runtime,
         on_error="skip" if options.skip_damaged else "raise", progress=not options.quiet,
     )  # fmt: skip

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewshot.cli.options import (
     add_dataset,
@@ -19,7 +21,12 @@ from fewshot.cli.options import (
     read_templates,
     terminal_width,
 )
+from fewshot.cli.too_few import refuse_too_few
 
+if TYPE_CHECKING:
+    from episodes.samplers.sampler import Sampler
+
+_LOG = logging.getLogger("fewshot")
 # Named here, since importing them would make --help slow; a test compares.
 METRICS = ("accuracy", "auroc", "fpr95", "balanced-accuracy", "macro-f1", "ece", "log-loss")
 
@@ -88,6 +95,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--base is not carried to an engine; leave --engine out.")
     if options.keep_predictions and not options.out:
         raise ValueError("--keep-predictions needs --out FILE: predictions are kept in a folder beside that file.")
+    _refuse_pointless(options)
     _refuse_too_few(options)
     source, rows = sources(options)
     learners = fit_learners(options) if options.base else options.learner
@@ -97,20 +105,21 @@ def run(options: argparse.Namespace) -> int:
     show = not options.quiet
     sampler_spec = "disjoint" if options.disjoint else options.sampler
     samplers = make_samplers(sampler_spec, source, options.way, options.shot, options.query, options.seed)
-    if options.engine:
-        from fewshot import evaluate_grid
+    results = Results()
+    for able, group in _groups(learners, samplers):
+        if options.engine:
+            from fewshot import evaluate_grid
 
-        engine = int(options.engine) if options.engine.isdigit() else options.engine
-        results = evaluate_grid(
-            learners, rows, samplers,
-            out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
-            text=text, metric=options.metric, keep_predictions=options.keep_predictions,
-        )  # fmt: skip
-    else:
-        results = Results()
-        for sampler in samplers:
+            engine = int(options.engine) if options.engine.isdigit() else options.engine
+            results += evaluate_grid(
+                able, rows, group,
+                out=options.out, episodes=options.episodes, engine=engine, device=options.device, progress=show,
+                text=text, metric=options.metric, keep_predictions=options.keep_predictions,
+            )  # fmt: skip
+            continue
+        for sampler in group:
             results += evaluate(
-                learners, rows, sampler, device=options.device, out=options.out, progress=show,
+                able, rows, sampler, device=options.device, out=options.out, progress=show,
                 metric=options.metric, keep_predictions=options.keep_predictions, text=text,
                 episodes=min(options.episodes, sampler.available or options.episodes),
             )  # fmt: skip
@@ -132,30 +141,44 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_pointless(options: argparse.Namespace) -> None:
+    """Say before anything is embedded that there is nothing to learn from, or nothing to tell apart."""
+    from fewshot import load_learner
+
+    without = [spec for spec in options.learner if "text" not in load_learner(spec).needs]
+    if 0 in options.shot and without:
+        if len(without) == len(options.learner):
+            raise ValueError(
+                f"--shot 0 leaves {without[0]!r} nothing to learn from; give 1 or more, or a learner that knows "
+                "classes by their names, such as zero-shot."
+            )
+        _LOG.info("--shot 0 leaves out what learns from examples alone: %s.", ", ".join(map(repr, without)))
+    if 1 in options.way and options.sampler == "fixed":
+        raise ValueError("--way 1 leaves one class, and nothing to tell apart; give 2 or more.")
+
+
+def _groups(learners: Any, samplers: Sequence[Sampler]) -> list[tuple[Any, list[Sampler]]]:
+    """Samplers with the learners that can do their tasks: without examples, those that know classes by their names."""
+    from fewshot import load_learner
+
+    none = [sampler for sampler in samplers if getattr(sampler, "shot", None) == 0]
+    some = [sampler for sampler in samplers if getattr(sampler, "shot", None) != 0]
+    named = learners if isinstance(learners, dict) else {spec: spec for spec in learners}
+    able = {name: learner for name, learner in named.items() if "text" in load_learner(learner).needs}
+    zero = able if isinstance(learners, dict) else list(able)
+    return [(given, group) for given, group in ((zero, none), (learners, some)) if group]
+
+
 def _refuse_too_few(options: argparse.Namespace) -> None:
     """Say before hours of embedding that classes of one's own are too small for --shot and --query."""
-    from collections import Counter
-
     if options.disjoint or options.sampler != "fixed" or options.base or options.skip_damaged:
         return
     if not options.data.startswith(("folder:", "audio:", "csv:", "text-csv:")) and not Path(options.data).exists():
         return
-    source = read_dataset(options)
-    counts = Counter(source.labels.tolist())
-    way, shot = max(options.way), max(options.shot)
-    need = shot + options.query
-    able = sum(count >= need for count in counts.values())
-    if able >= way:
-        return
-    small = sorted((count, source.class_names[label]) for label, count in counts.items() if count < need)
-    listed = ", ".join(f"{name} ({count})" for count, name in small[:6]) + (", ..." if len(small) > 6 else "")
-    fits = sorted(counts.values())[-min(way, len(counts))] - shot
-    hint = f"--query {fits} would do" if len(counts) >= way and fits > 0 else "lower --shot, --query or --way"
-    raise ValueError(
-        f"{options.data}: --way {way} --shot {shot} --query {options.query} needs {way} "
-        f"classes of {need} rows, and there are {able}. Too small: {listed or 'none, but there are too few classes'}; "
-        f"{hint}. To classify photos of your own rather than compare learners: fewshot fit."
-    )
+    refuse_too_few(
+        read_dataset(options), options.data, max(options.way), max(options.shot), options.query,
+        "To classify photos of your own rather than compare learners: fewshot fit.",
+    )  # fmt: skip
 
 
 def sources(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -168,7 +191,11 @@ def sources(options: argparse.Namespace) -> tuple[Any, Any]:
         return source, source
     pictures = read_dataset(options)
     if pictures.kind != "images":
-        raise ValueError(f"{options.data} has no images, which one of the learners needs.")
+        learns = next(spec for spec in options.learner if load_learner(spec).inputs == "images")
+        raise ValueError(
+            f"{learns!r} learns from images, and the rows of {options.data!r} are features; give a dataset of images, "
+            "such as omniglot:test or folder:PATH."
+        )
     if inputs == {"images"}:
         if options.encoder:
             raise ValueError("--encoder is for learners on features, and all of these learn from images; leave it out.")

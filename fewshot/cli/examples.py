@@ -19,6 +19,7 @@ from episodes.labelled_files import (
     files_by_folder,
     is_picture,
     is_sound,
+    near_place,
     numbers_if_all,
     pictures_below,
     pictures_by_table,
@@ -52,7 +53,13 @@ def read_examples(place: str, path_column: str | None, text_column: str | None, 
         kind = "sounds" if sounds else "images"
         return Examples(list(files), [classes[number] for number in numbers], names, kind)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no folder or table {str(path)!r}; give photos by class, or a CSV file.")
+        raise FileNotFoundError(
+            f"there is no folder or table {str(path)!r}; give photos by class, or a CSV file.{near_place(path)}"
+        )
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise ValueError(
+            f"{path.name!r} is a spreadsheet; save its sheet as CSV, with columns of files or texts and of labels."
+        )
     if path.suffix.lower() not in TABLES:
         raise ValueError(
             f"{path.name!r} is neither a folder nor a table ({', '.join(TABLES)}); labelled examples are a folder with "
@@ -92,7 +99,8 @@ def read_items(places: list[str], texts: str | None, column: str | None) -> tupl
             items.append(path)
             names.append(str(path))
         else:
-            raise FileNotFoundError(f"there is no file or folder {place!r}.")
+            what = "file that matches" if any(sign in place for sign in "*?[") else "file or folder"
+            raise FileNotFoundError(f"there is no {what} {place!r}.")
     if not items:
         raise ValueError("nothing to classify: give pictures, recordings, a folder of them, or --texts FILE.")
     odd = [item for item in items if item.suffix.lower() in TABLES]
@@ -162,13 +170,16 @@ def _lines(path: Path, column: str | None) -> Iterator[str]:
 
 
 def _holds_texts(table: Path) -> bool:
-    """Whether the header names a column of texts and none of files, or the first cell is neither a file's name."""
+    """Whether the header names a column of texts and none of files, or the table begins with no file's name."""
     with open(table, encoding="utf-8-sig", newline="") as file:
-        first = file.readline().strip()
-    cells = [cell.strip().strip('"').lower() for cell in first.split(delimiter_of(table, first))]
+        first, second = file.readline().strip(), file.readline().strip()
+    delimiter = delimiter_of(table, first)
+    cells, below = ([cell.strip().strip('"').lower() for cell in line.split(delimiter)] for line in (first, second))
     if any(cell in PATH_NAMES for cell in cells):
         return False
-    return any(cell in TEXT_NAMES for cell in cells) or not (is_picture(cells[0]) or is_sound(cells[0]))
+    return any(cell in TEXT_NAMES for cell in cells) or not any(
+        is_picture(line[0]) or is_sound(line[0]) for line in (cells, below)
+    )
 
 
 def _as_csv(path: Path) -> Path:

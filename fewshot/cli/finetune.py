@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.cli.examples import Examples, content_digest, read_examples, read_target, takes
-from fewshot.cli.options import add_cache, add_columns, add_device, add_seed
+from fewshot.cli.options import add_cache, add_columns, add_device, add_seed, check_folder
 from fewshot.cli.training_reports import show_epoch
 from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from fewshot.transfer import fine_tune
     from fewshot.transfer.tuned_folder import save_with_encoder
 
+    check_folder(options.out, options.data)
     out = Path(options.out)
     encoder = load_encoder(options.encoder)
     examples = _examples(options.data, options, encoder)

@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.cli.options import SOUNDS_BY, add_cache, add_columns, add_device, add_prompts, read_templates
+from fewshot.cli.options import (
+    SOUNDS_BY,
+    add_cache,
+    add_columns,
+    add_device,
+    add_prompts,
+    check_folder,
+    read_templates,
+)
 from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
 _SHOWN = 10  # suspects
@@ -55,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
     from fewshot.cli.examples import read_examples, warn_of_tuned_rows
 
     out = Path(options.out)
+    check_folder(options.out, options.data)
     if options.data is None:
         return _without_examples(options, out)
     examples = read_examples(options.data, options.path_column, options.text_column, options.label_column)
@@ -63,7 +72,10 @@ def run(options: argparse.Namespace) -> int:
         counts = sorted(examples.labels.count(name) for name in classes)
         each = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
         what = {"images": "pictures", "sounds": "recordings", "texts": "texts"}[examples.kind]
-        print(f"{len(examples.items):,} {what}, {len(classes)} classes of {each}", file=sys.stderr)
+        print(
+            f"{len(examples.items):,} {what}, {len(classes)} class{'es' if len(classes) > 1 else ''} of {each}",
+            file=sys.stderr,
+        )
     if options.add:
         classifier, names = _more(options, out, examples)
     else:
@@ -131,6 +143,11 @@ def _without_examples(options: argparse.Namespace, out: Path) -> int:
 
     if not options.classes or options.add:
         raise ValueError("nothing to learn from: give DATA (photos by class, or a table), or --classes NAME NAME ...")
+    if len(options.classes) < 2:
+        raise ValueError(
+            f"--classes holds one class, {options.classes[0]!r}; a classifier needs at least two, separated by blanks: "
+            '--classes owl "barn swallow".'
+        )
     classifier = ZeroShotClassifier(
         options.encoder or "open_clip:ViT-B-32/laion2b_s34b_b79k", options.task, learner=options.learner or "zero-shot",
         templates=read_templates(options), descriptions=options.descriptions, cache=options.cache,
@@ -195,4 +212,6 @@ def _save(options: argparse.Namespace, classifier: Any, out: Path, names: list[s
     kept = [] if options.no_names else names
     write_atomically(out / NAMES, (json.dumps(kept, ensure_ascii=False, indent=0) + "\n").encode())
     if not options.quiet:
-        print(f"saved in {out}; now: fewshot predict {out} NEW/ --csv answers.csv", file=sys.stderr)
+        seen = classifier._seen or ("images" if classifier.encoder_.encodes("images") else "texts")
+        new = "--texts NEW.txt" if seen == "texts" else "NEW/"
+        print(f"saved in {out}; now: fewshot predict {out} {new} --csv answers.csv", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n  fewshot list learners\n  fewshot list learners ridge   # its arguments, and what they mean"
     )
     parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind; all by default")
-    parser.add_argument("name", nargs="?", help="one of that kind: its arguments and its description")
+    parser.add_argument("name", nargs="*", help="of that kind: its arguments and its description")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--markdown", action="store_true", help="learners as a table with their sources")
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         print(learner_table(), end="")
         return 0
     if options.name:
-        print(_one(options.kind, options.name))
+        print("\n\n".join(_one(options.kind, name) for name in options.name))
         return 0
     found = {kind: _entries(kind) for kind in ([options.kind] if options.kind else KINDS)}
     if options.json:
@@ -57,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
         width = max((len(name) for name in entries), default=0)
         for name, summary in entries.items():
             print(f"  {name:<{width}}  {summary}".rstrip())
+    if options.kind in _REGISTRIES and not options.quiet:
+        print(f"arguments of one: fewshot list {options.kind} {next(iter(found[options.kind]))}", file=sys.stderr)
     return 0
 
 

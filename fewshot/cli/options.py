@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -42,9 +43,30 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}-column", metavar="NAME", help=f"of a table: the {what}")
 
 
-def terminal_width() -> int | None:
-    """Letters of a line where standard output is a terminal; None where it goes to a file or another program."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+_PRINTED = 120  # letters of a line in a file, or where another program reads
+
+
+def terminal_width() -> int:
+    """Letters of a line: those of the terminal, or 120 where standard output goes to a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PRINTED
+
+
+def check_folder(out: str, data: str | None = None) -> None:
+    """Refuse, before work is done for it, a place that cannot be the folder of a result.
+
+    Args:
+        out: the folder, which need not be there yet.
+        data: where the examples lie.
+
+    Raises:
+        ValueError: it is a file, or lies among the examples.
+    """
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise ValueError(f"--out {out} is a file; give a folder, which need not be there yet.")
+    if data is not None and os.path.isdir(data):
+        place, own = Path(out).resolve(), Path(data).resolve()
+        if place == own or own in place.parents:
+            raise ValueError(f"--out {out} lies in {data!r}, whose folders are classes; give a folder outside of it.")
 
 
 def load_results(files: list[str]) -> Any:
@@ -55,6 +77,9 @@ def load_results(files: list[str]) -> Any:
     """
     from episodes import Results
 
+    for file in files:
+        if not os.path.exists(file):
+            raise FileNotFoundError(f"there is no file {file!r}; `fewshot evaluate --out {file}` writes one.")
     results = Results.load(*files)
     if not results.cells:
         verb = "holds" if len(files) == 1 else "hold"

@@ -46,6 +46,11 @@ def run(options: argparse.Namespace) -> int:
     from fewshot.cli.examples import read_items, takes
 
     model = Path(options.model)
+    if not (model / "config.json").is_file() and any((Path(item) / "config.json").is_file() for item in options.items):
+        raise ValueError(
+            f"{options.model!r} is not a saved classifier, but {options.items[-1]!r} is: the classifier goes first, "
+            f"fewshot predict {options.items[-1]} {options.model}."
+        )
     classifier = load_classifier(model, options)
     items, names, kind = read_items(options.items, options.texts, options.text_column)
     if not takes(classifier.encoder_, kind):

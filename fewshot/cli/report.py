@@ -53,12 +53,17 @@ def run(options: argparse.Namespace) -> int:
     for path, make in ((options.html, page), (options.csv, to_csv), (options.latex, to_latex)):
         if path:
             write_atomically(Path(path), make(results).encode())
-            print(f"wrote {path}", file=sys.stderr)
+            _wrote(path, options)
     if options.plot:
         plot_shots(results, options.plot)
-        print(f"wrote {options.plot}", file=sys.stderr)
+        _wrote(options.plot, options)
     print(to_text(results, terminal_width()))
     return 0
+
+
+def _wrote(path: str, options: argparse.Namespace) -> None:
+    if not options.quiet:
+        print(f"wrote {path}", file=sys.stderr)
 
 
 def _inside(options: argparse.Namespace, pictures: Any) -> dict[str, str]:

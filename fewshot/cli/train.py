@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fewshot.cli.options import add_device, add_seed
+from fewshot.cli.options import add_device, add_seed, check_folder
+from fewshot.cli.too_few import refuse_too_few
 from fewshot.cli.training_reports import given_or, refuse_given, reporter
 
 _OTHERS = ("strategy", "sampling", "weighting", "method", "augment")
@@ -103,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, reporting as it goes."""
+    check_folder(options.out)
     if options.data is None and not options.task and options.unlabelled is None:
         raise ValueError("give rows to train on: --data SPEC; --task NAME=SPEC twice or more; or --unlabelled SPEC.")
     if options.task:
@@ -135,6 +137,9 @@ def _run_learner(options: argparse.Namespace) -> int:
         default if given is None else given
         for given, default in ((options.way, 5), (options.shot, 1), (options.query, 15))
     )
+    if options.epochs is None:
+        advice = "To classify photos of your own with a network that is trained already: fewshot fit."
+        refuse_too_few(source, options.data, way, shot, query, advice)
     validation = None
     if options.validation:
         place, *others = options.validation
@@ -146,6 +151,12 @@ def _run_learner(options: argparse.Namespace) -> int:
             raise ValueError(f"{place} and {options.data} share classes, such as {sorted(shared)[0]!r}.")
         validation = held, EpisodeSampler(held.labels, way, shot, query, 1, name=held.name)
 
+    if source.kind == "features" and not options.learner:
+        shape = tuple(source[[0]].shape[1:])
+        raise ValueError(
+            f"the rows of {options.data!r} are features {list(shape)}, and the default {_LEARNER!r} learns from "
+            f'images; give another, such as --learner "mlp(item_shape={shape}) | prototypes".'
+        )
     given = options.learner or _LEARNER
     if options.encoder:
         given = f"backbone(encoder={options.encoder!r}) | {options.learner or _BEHIND}"

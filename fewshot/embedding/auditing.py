@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from episodes.any_source import as_source
+from fewshot.embedding.ahead import batches
 from fewshot.embedding.canary import SAME
 from fewshot.embedding.forward import BatchSize
-from fewshot.embedding.loading import batches
 from fewshot.embedding.plan import Work
 from fewshot.embedding.settings import Settings
 

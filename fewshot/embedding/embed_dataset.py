@@ -22,9 +22,9 @@ from episodes.source import StoredSource
 from episodes.temporary import temporary_folder
 from fewshot.cache.twins import warn_of_twins
 from fewshot.embedding import canary
+from fewshot.embedding.ahead import batches
 from fewshot.embedding.filling import FillReport, fill, not_finite
 from fewshot.embedding.forward import BatchSize
-from fewshot.embedding.loading import batches
 from fewshot.embedding.plan import Augment, Plan, Work
 from fewshot.embedding.settings import Settings
 from fewshot.embedding.workers import Job, by_engine

@@ -1,10 +1,10 @@
-"""Filling a space of the embedding cache: decode ahead, compute, copy back, write, all at the same time."""
+"""Filling a space of the embedding cache: decode, compute, copy back, write, all at the same time."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,18 @@ from torch import Tensor
 
 from episodes.source import tower_of
 from fewshot.embedding import canary
+from fewshot.embedding.ahead import batches
+from fewshot.embedding.copies import with_weights_laid_out
 from fewshot.embedding.forward import BatchSize, Forward
-from fewshot.embedding.loading import Batch, batches
+from fewshot.embedding.lanes import has_lanes, in_lanes
+from fewshot.embedding.loading import Batch
 from fewshot.embedding.plan import Work
 from fewshot.embedding.settings import Settings
 
+_MANY = 16  # items that pay for a copy of the weights
 _UNWRITTEN = 4  # batches that may wait for the writer thread
-_found: dict[tuple[str, str, str], int] = {}  # (space, device, runtime) -> the batch size that a search ended with
+# (space, device, runtime, whether in lanes) -> the batch size that a search ended with
+_found: dict[tuple[str, str, str, bool], int] = {}
 
 
 @dataclass
@@ -70,15 +75,19 @@ def fill(
     if kept:
         canary.check(space, work.source, forward, begin=True)
     unwritten: deque[Future[int]] = deque()
-    known, fixed = (space.id, str(forward.device), forward.runtime), settings.fixed_batch_size
-    size = BatchSize(fixed or _found.get(known), forward.device, texts=tower_of(work.source) == "texts")
-    stream = batches(work, forward.encoder, size, settings.threads, forward.device)
+    kind, fixed = tower_of(work.source), settings.fixed_batch_size
+    if len(work) >= _MANY:
+        forward = with_weights_laid_out(forward, kind, lambda: _few(work, forward))
+    side_by_side = has_lanes(forward, kind, len(work))
+    known = (space.id, str(forward.device), forward.runtime, side_by_side)
+    size = BatchSize(fixed or _found.get(known), forward.device, texts=kind == "texts")
+    stream = (in_lanes if side_by_side else _ahead)(work, forward, size, settings)
     with space.writer() as writer, ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
         try:
-            for batch in stream:
+            for batch, features in stream:
                 _note(report, work, batch.failures)
                 if batch.units:
-                    rows, ready = _to_host(_timed(forward, batch, size) if size.searching else forward(batch.inputs))
+                    rows, ready = _to_host(features)
                     _check_width(rows, space.dim, work, batch)
                     unwritten.append(thread.submit(_write, writer, work, batch, rows, ready, report))
                 while len(unwritten) > _UNWRITTEN:
@@ -95,6 +104,20 @@ def fill(
     if fixed is None and not size.searching:
         _found[known] = report.batch_size
     return report
+
+
+def _few(work: Work, forward: Forward) -> Any:
+    """Two of the control items."""
+    return canary.control_items(canary.control_name(work.source, forward.encoder), forward.encoder)[:2]
+
+
+def _ahead(work: Work, forward: Forward, size: BatchSize, settings: Settings) -> Iterator[tuple[Batch, Tensor]]:
+    """Batches that other threads decode, and their features."""
+    for batch in batches(work, forward.encoder, size, settings.threads, forward.device):
+        if not batch.units:
+            yield batch, torch.empty(0)
+        else:
+            yield batch, _timed(forward, batch, size) if size.searching else forward(batch.inputs)
 
 
 def _timed(forward: Forward, batch: Batch, size: BatchSize) -> Tensor:

@@ -102,8 +102,27 @@ class Forward:
     ) -> None:
         self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
         self.network = network
+        self.worker = encoder  # what computes: the encoder, or a copy that computes the same
         self.channels_last = device.type == "cpu" and self.runtime != "onnx" and gains_by_channels_last(encoder.module)
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
+        self._fingerprint: dict[str, Any] | None = None
+
+    def like(self, *, precision: str | None = None, network: Any = None) -> Forward:
+        """The same encoder, as it was found to be, in another precision or by another runtime."""
+        made = Forward(self.encoder, self.device, precision or self.precision, self.dtype, network)
+        made._fingerprint = self._fingerprint
+        return made
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The encoder's, read once: a forward pass is made anew wherever rows are asked for, and then left.
+
+        Raises:
+            fewshot.cache.UnfingerprintableError: something has no identity that holds across processes.
+        """
+        if self._fingerprint is None:
+            self._fingerprint = self.encoder.fingerprint
+        return self._fingerprint
 
     @property
     def runtime(self) -> str:
@@ -137,7 +156,7 @@ class Forward:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _forward(self, batch: Tensor | Sequence[Any]) -> Tensor:
-        encoder = self.encoder if self.network is None else self.network.encoder
+        encoder = self.worker if self.network is None else self.network.encoder
         with computing(self.device, self.precision):
             try:
                 if isinstance(batch, Tensor):

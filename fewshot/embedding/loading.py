@@ -1,11 +1,8 @@
-"""Decoding in threads, ahead of the forward pass, into batches on the device."""
+"""Rows read, decoded and transformed, a batch of them in the calling thread."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -18,11 +15,8 @@ from episodes.pictures import as_picture, as_values, decode_reduced
 from episodes.pixels import as_input
 from episodes.sounds import as_wave
 from episodes.source import StoredSource, TensorSource, as_float, tower_of
-from fewshot.embedding.forward import BatchSize
 from fewshot.embedding.plan import Plan, Work, content_key, view_generator
 from fewshot.encoders.preprocess import is_plain
-
-_AHEAD = 3  # batches in memory at a time: one computes, one is ready, one is being decoded
 
 
 @dataclass(frozen=True)
@@ -43,35 +37,49 @@ class Batch:
     cost: int
 
 
-def batches(work: Work, encoder: Any, batch_size: BatchSize, workers: int, device: torch.device) -> Iterator[Batch]:
-    """The work as batches, decoded ahead; texts come longest first, so that a batch is padded little."""
+def in_order(work: Work) -> Sequence[int]:
+    """The units of the work as they are embedded: texts longest first, so that a batch is padded little."""
+    if tower_of(work.source) != "texts":
+        return range(len(work))
+    texts = work.source.texts  # type: ignore[attr-defined]
+    return sorted(range(len(work)), key=lambda unit: -len(texts[work.rows[unit]]))
+
+
+def load(work: Work, encoder: Any, units: Sequence[int], slot: Slot) -> Batch:
+    """Some units as a batch; one that cannot be read or decoded is among its failures.
+
+    Args:
+        work: what is embedded.
+        encoder: whose input is made.
+        units: of the work, one after another where they are images.
+        slot: memory for images.
+    """
     if tower_of(work.source) == "texts":
-        return _texts(work, batch_size)
+        return batch_of_texts(work, units)
     if tower_of(work.source) == "sounds":
-        return _sounds(work, encoder, batch_size, workers)
+        wave = wave_loader(work, encoder)
+        return batch_of_waves({unit: wave(unit) for unit in units})
     if isinstance(work.source, TensorSource) and encoder.transform is None and work.augment is None:
-        return _tensors(work, work.source, batch_size)
-    return _images(work, encoder.transform, batch_size, workers, device)
+        return batch_of_tensors(work, work.source, units)
+    failures = slot.fill(units, units, picture_loader(work, encoder.transform))
+    good = [unit for unit in units if unit not in failures]
+    return Batch(slot.take(units, good), good, failures, len(good))
 
 
-def _stretches(count: int, batch_size: BatchSize) -> Iterator[range]:
-    first = 0
-    while first < count:
-        last = min(first + batch_size.size, count)
-        yield range(first, last)
-        first = last
+def batch_of_texts(work: Work, units: Sequence[int]) -> Batch:
+    """Strings, as they are."""
+    texts = [work.source.texts[work.rows[unit]] for unit in units]  # type: ignore[attr-defined]
+    return Batch(texts, list(units), {}, len(texts) * max(1, *map(len, texts)))
 
 
-def _texts(work: Work, batch_size: BatchSize) -> Iterator[Batch]:
-    texts = [work.source.texts[row] for row in work.rows]  # type: ignore[attr-defined]
-    order = sorted(range(len(work)), key=lambda unit: -len(texts[unit]))
-    for stretch in _stretches(len(order), batch_size):
-        units = [order[position] for position in stretch]
-        yield Batch([texts[unit] for unit in units], units, {}, len(units) * max(1, len(texts[units[0]])))
+def batch_of_tensors(work: Work, source: TensorSource, units: Sequence[int]) -> Batch:
+    """Rows that are in memory."""
+    rows = torch.tensor([work.rows[unit] for unit in units], device=source.features.device)
+    return Batch(as_float(source.features.index_select(0, rows)), list(units), {}, len(units))
 
 
-def _sounds(work: Work, encoder: Any, batch_size: BatchSize, workers: int) -> Iterator[Batch]:
-    """Recordings of any length, a batch of them read ahead."""
+def wave_loader(work: Work, encoder: Any) -> Callable[[int], Tensor | str]:
+    """Unit -> its recording ``[n]``, or why there is none."""
 
     def load(unit: int) -> Tensor | str:
         try:
@@ -83,76 +91,43 @@ def _sounds(work: Work, encoder: Any, batch_size: BatchSize, workers: int) -> It
         except Exception as error:  # damaged files raise anything
             return str(error) or type(error).__name__
 
-    waiting: deque[tuple[range, list[Future[Tensor | str]]]] = deque()
-    with decoding_threads(workers) as pool:
-        for stretch in _stretches(len(work), batch_size):
-            waiting.append((stretch, [pool.submit(load, unit) for unit in stretch]))
-            if len(waiting) > 1:
-                yield _batch_of_sounds(*waiting.popleft())
-        while waiting:
-            yield _batch_of_sounds(*waiting.popleft())
+    return load
 
 
-def _batch_of_sounds(units: range, futures: list[Future[Tensor | str]]) -> Batch:
-    found = {unit: future.result() for unit, future in zip(units, futures, strict=True)}
+def batch_of_waves(found: dict[int, Tensor | str]) -> Batch:
+    """Recordings of any length, and why the others failed."""
     waves = {unit: wave for unit, wave in found.items() if isinstance(wave, Tensor)}
     failures = {unit: why for unit, why in found.items() if isinstance(why, str)}
     return Batch(list(waves.values()), list(waves), failures, sum(map(len, waves.values())))
 
 
-def _tensors(work: Work, source: TensorSource, batch_size: BatchSize) -> Iterator[Batch]:
-    for stretch in _stretches(len(work), batch_size):
-        units = list(stretch)
-        rows = torch.tensor([work.rows[unit] for unit in units], device=source.features.device)
-        yield Batch(as_float(source.features.index_select(0, rows)), units, {}, len(units))
+class Slot:
+    """Memory for one batch of images, pinned where the device is a GPU; several threads may fill it.
 
-
-def _images(work: Work, transform: Any, batch_size: BatchSize, workers: int, device: torch.device) -> Iterator[Batch]:
-    load = _loader(work, transform)
-    shape: list[torch.Size] = []  # that of the first image decoded, which the others must have too
-    lock = Lock()
-    slots = [_Slot(device, shape, lock) for _ in range(_AHEAD)]
-    if len(work) == 1:  # threads would take longer to start than a small picture to decode
-        failures = slots[0].fill(range(1), range(1), load)
-        good = [] if failures else [0]
-        yield Batch(slots[0].take(range(1), good), good, failures, len(good))
-        return
-    waiting: deque[tuple[_Slot, range, list[Future[dict[int, str]]]]] = deque()
-    with decoding_threads(workers) as pool:
-        stretches = enumerate(_stretches(len(work), batch_size))
-
-        def submit() -> None:
-            while len(waiting) < _AHEAD - 1 and (stretch := next(stretches, None)) is not None:
-                number, units = stretch
-                slot = slots[number % _AHEAD]
-                slot.wait()
-                step = -(-len(units) // workers)  # units that one thread decodes in one go
-                parts = [units[begin : begin + step] for begin in range(0, len(units), step)]
-                waiting.append((slot, units, [pool.submit(slot.fill, units, part, load) for part in parts]))
-
-        submit()
-        while waiting:
-            slot, units, futures = waiting.popleft()
-            failures = {unit: reason for future in futures for unit, reason in future.result().items()}
-            submit()  # while the consumer computes on this batch, both other slots are being filled
-            good = [unit for unit in units if unit not in failures]
-            yield Batch(slot.take(units, good), good, failures, len(good))
-
-
-class _Slot:
-    """Memory for one batch, pinned where the device is a GPU; filled by several threads."""
+    Args:
+        device: that the batch is for.
+        shape: that of the first image of all slots, which the others must have too: a list that they share.
+        lock: of that list.
+    """
 
     def __init__(self, device: torch.device, shape: list[torch.Size], lock: Lock) -> None:
         self.device, self.shape, self.lock = device, shape, lock
         self.buffer: Tensor | None = None
         self.copied: torch.cuda.Event | None = None
 
+    @staticmethod
+    def several(count: int, device: torch.device) -> list[Slot]:
+        """So many slots for images of one shape."""
+        shape: list[torch.Size] = []
+        lock = Lock()
+        return [Slot(device, shape, lock) for _ in range(count)]
+
     def wait(self) -> None:
         """Until the device has copied what was here."""
         if self.copied is not None:
             self.copied.synchronize()
 
-    def fill(self, units: range, part: range, load: Callable[[int], Tensor]) -> dict[int, str]:
+    def fill(self, units: Sequence[int], part: Sequence[int], load: Callable[[int], Tensor]) -> dict[int, str]:
         """Decode some of a batch's units into the buffer; returns why the others failed."""
         failures = {}
         for unit in part:
@@ -163,7 +138,7 @@ class _Slot:
                 failures[unit] = str(error) or type(error).__name__
         return failures
 
-    def take(self, units: range, good: list[int]) -> Tensor:
+    def take(self, units: Sequence[int], good: list[int]) -> Tensor:
         """The batch on the device; on a GPU the copy continues after this returns."""
         if self.buffer is None or not good:
             return torch.empty(0)
@@ -200,7 +175,8 @@ def _empty_like(like: Tensor, count: int, pinned: bool) -> Tensor:
     return torch.empty((count, *like.shape), dtype=like.dtype, pin_memory=pinned)
 
 
-def _loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
+def picture_loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
+    """Unit -> its picture, decoded and transformed; 8-bit where the transform is a `Preprocess`."""
     augment = work.augment
 
     def load(unit: int) -> Tensor:
@@ -244,21 +220,9 @@ def first_input(source: StoredSource, encoder: Any) -> Any:
         plan = Plan(part, 0, None, 0, 1, encoder.scale_of)
         for row in range(len(part)):
             work = Work(part, [row], plan.keys[row], [{}], scale=encoder.scale_of)
-            for batch in batches(work, encoder, BatchSize(1, here), 1, here):
-                if batch.units:
-                    return batch.inputs
-                plan.failures.setdefault(row, next(iter(batch.failures.values())))
+            batch = load(work, encoder, [0], *Slot.several(1, here))
+            if batch.units:
+                return batch.inputs
+            plan.failures.setdefault(row, batch.failures[0])
         why = why or plan.explain(0)
     raise ValueError(f"not one row of {source.name!r} could be embedded. {why}")
-
-
-@contextmanager
-def decoding_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool whose threads leave the processors to each other and to the forward pass."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode", initializer=torch.set_num_threads, initargs=(1,))
-    threads = torch.get_num_threads()
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads)  # the setting of one thread is also the default of threads to come

@@ -164,7 +164,7 @@ class Plan:
             UnreadableItemError: there are such; the first is named.
         """
         if self.failures:
-            more = f" So did {len(self.failures) - 1} others." if len(self.failures) > 1 else ""
+            more = f" {len(self.failures) - 1} others fail as well." if len(self.failures) > 1 else ""
             raise UnreadableItemError(self.explain(min(self.failures)) + more)
 
     def _hash(self, rows: range) -> None:

@@ -114,7 +114,7 @@ class Settings:
         """
         encoder = forward.encoder
         try:
-            identity = encoder.fingerprint
+            identity = forward.fingerprint
         except (UnknownIdentityError, TypeError):
             if not once:
                 raise

@@ -80,6 +80,10 @@ KNOWN_MODELS = {  # what people type, and what they mean; also the beginning of 
     "clip": "'open_clip:ViT-B-32/laion2b_s34b_b79k'",
     "minilm": "'text:minilm'",
     "all-minilm": "'text:minilm'",
+    **dict.fromkeys(
+        ("bert", "distilbert", "roberta", "gpt", "wav2vec"),
+        "'transformers:FOLDER', where such a model lies; of sentences without one, 'text:minilm'",
+    ),
 }
 CHOICES = {  # attributes of every encoder that a spec may set
     "decoding": ("reduced", "full"),
@@ -155,6 +159,8 @@ def load_encoder(spec: str | os.PathLike[str] | Encoder) -> Encoder:
     if at:
         arguments["checkpoint"] = checkpoint
     factory = _factory(spec, family.strip(), colon)
+    if colon and not model and not at:
+        raise ValueError(f'{spec!r} names no model; write "{family}:MODEL".')
     chosen = {name: _choice(spec, name, options.pop(name)) for name in CHOICES if name in options}
     try:
         encoder: Encoder = build(factory, family, {**arguments, **options})

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from episodes.device import processors
-from fewshot.engines.parent_exit import exit_with_parent
+from fewshot.engines.parent_exit import exit_with_parent, interruptions_wait
 
 _PATIENCE_SECONDS = 1.3  # with workers that were asked to end
 _STARTS = 3  # of the pool: it is started again when a worker was killed
@@ -73,7 +73,8 @@ class Processes:
         )  # fmt: skip
         done = False
         try:
-            futures = {pool.submit(_run_task, task): task for task in left}
+            with interruptions_wait():
+                futures = {pool.submit(_run_task, task): task for task in left}
             for future in as_completed(futures):
                 result = future.result()
                 left.remove(futures[future])

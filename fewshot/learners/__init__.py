@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from fewshot.registry import Registry, build, parse_spec
@@ -154,11 +155,15 @@ def load_learner(spec: str | Learner) -> Learner:
     >>> load_learner("l2 | prototypes(distance='cosine')")
     l2 | prototypes(distance='cosine')
     """
+    if isinstance(spec, os.PathLike):
+        raise ValueError(f"{spec!r} is a path; give a learner such as 'l2 | ridge' (fewshot list learners).")
     if not isinstance(spec, str):
         return spec
     *fronts, last = split_spec(spec)
     name, arguments = parse_spec(last)
     name = LEARNERS.canonical(name)
+    if name not in ENTRIES:
+        _refuse_misplaced(name, fronts)
     learner = build(LEARNERS.get(name), name, arguments)
     if not fronts:
         return learner
@@ -170,6 +175,22 @@ def load_learner(spec: str | Learner) -> Learner:
 
         return AdaptedPipeline(transforms, learner)
     return Pipeline(transforms, learner)
+
+
+def _refuse_misplaced(name: str, fronts: list[str]) -> None:
+    """Refuse a transform in the place of the learner, and several learners in one spec."""
+    from fewshot.transforms import TRANSFORMS
+
+    known = LEARNERS.names()
+    if name in TRANSFORMS.entries and name not in known:
+        example = f"{name} | {fronts[-1] if fronts else 'prototypes'}"
+        raise ValueError(f"{name!r} is a transform; it stands in front of a learner: {example!r}.")
+    several = [LEARNERS.canonical(part.strip()) for part in name.split(",")]
+    if len(several) > 1 and set(several) <= set(known):
+        raise ValueError(
+            f"{name!r} names {len(several)} learners; on the command line several are separated by blanks: "
+            f"{' '.join(several)}; in Python give a list."
+        )
 
 
 def split_spec(spec: str) -> list[str]:

@@ -151,9 +151,8 @@ class DistributionCalibration(Learner):
         return product(self._transform(query), state.weight.mT) + state.bias.unsqueeze(1)  # [E, Q, N]
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The squared distance to the nearest class mean of the transformed rows."""
-        known = episode.without_query().replace(support=self._transform(episode.support))
-        return distance_to_means(known.with_query(self._transform(episode.query)))
+        """The squared distance to the nearest class mean of the rows as they come."""
+        return distance_to_means(episode)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         for name in self._buffers:  # their size is that of the base data, unknown before

@@ -10,11 +10,10 @@ from torch import Tensor
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.affinity import squared_distances
-from fewshot.maths.experts import weigh_experts
+from fewshot.maths.experts import left_out, sharpness_of_means, weigh_experts
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import spread
 
-_SHARP = 10.0  # of class means, as in `SoftKMeans`
 _LEAST = 0.01
 
 
@@ -118,8 +117,7 @@ class LabelPropagation(Learner):
             logits = spread_labels.clamp(min=torch.finfo(rows.dtype).tiny).log()
             return logits.masked_fill(absent, -torch.inf)
         # A label does not count for its own row; those of the others of its class then stand for all.
-        left = (shots / (shots - 1).clamp(min=1)).unsqueeze(1)  # [E, 1, N]
-        left = torch.where(state.one_hot > 0, left, 1)  # [E, S, N]
+        left = left_out(state.one_hot, shots)  # [E, S, N]
         others = reached[:, :count] * (1 - torch.eye(count, dtype=rows.dtype, device=rows.device))
         held_out = _log(product(others, state.one_hot) * left, shots)  # [E, S, N]
         by_means = self._by_means(rows, state.one_hot, shots)  # [E, R, N]
@@ -150,11 +148,10 @@ class LabelPropagation(Learner):
 
     def _by_means(self, rows: Tensor, one_hot: Tensor, shots: Tensor) -> Tensor:
         """Log likelihoods of all rows under class means of K labelled rows each ``[E, R, N]``."""
-        count, classes = shots.sum(1).view(-1, 1, 1), (shots > 0).sum(1).view(-1, 1, 1).clamp(min=1)
         labelled = rows[:, : one_hot.shape[1]]
         means = product(one_hot.mT, labelled) / shots.unsqueeze(-1).clamp(min=1)  # [E, N, D]
         size = spread(labelled, one_hot.sum(-1)).root.square()
-        return -_SHARP * count / (count + classes) * squared_distances(rows, means) / size
+        return -sharpness_of_means(shots, size) * squared_distances(rows, means)
 
 
 def _log(shares: Tensor, shots: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class MetaOptNet(Learner):
     """`SVM` with a learned scale, ``logits = exp(log_scale) W q``, trained through its quadratic program.
 
     The gradient of the solution is that of the implicit function theorem on the face of the simplices where the
-    solution lies. Put an encoder in front: ``resnet12 | metaoptnet``. Untrained it is ``svm`` with the same numbers.
+    solution lies. Put an encoder in front: ``resnet12 | metaoptnet``. Untrained it is
+    ``svm(means=0.0)`` with the same numbers.
 
     Args:
         C: weight of the losses against the penalty.

@@ -12,6 +12,7 @@ from fewshot.learner import Learner
 from fewshot.maths.centring import relative_to_centre, shifted
 from fewshot.maths.held_out import without_rows
 from fewshot.maths.linalg import normalize, product
+from fewshot.maths.outliers import distance_to_moved_rows
 
 
 class NearestState(NamedTuple):
@@ -107,8 +108,11 @@ class Nearest(Learner):
         return (votes + share * closeness).log().masked_fill(absent, -torch.inf)
 
     def outlier_score(self, episode: Episode, logits: Tensor) -> Tensor:
-        """The distance to the nearest row; with more neighbours, the log-odds of their votes."""
-        return -logits.amax(-1) if self.k == 1 else super().outlier_score(episode, logits)
+        """The squared distance to the nearest row, each moved half of the way to the mean of its class."""
+        if self.distance == "cosine":
+            query = normalize(episode.query, dim=-1)
+            episode = episode.replace(support=normalize(episode.support, dim=-1), query=query)
+        return distance_to_moved_rows(episode)
 
     def _distances(self, state: NearestState, query: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to each row, infinite for padding, and by how much it may be off."""

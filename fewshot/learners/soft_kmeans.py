@@ -39,6 +39,11 @@ class SoftKMeans(Learner):
     unlabelled rows of no class: its logit is ``-scale |u - m|² / r² - 2 log r`` in place of a class's. Rows that
     it takes move no prototype, and no query is assigned to it.
 
+    Fifteen queries would weigh fifteen times as much as the one example of their class, which is right where the
+    nearest prototype is; where it often is not, the means end far from where examples had put them. So what falls to
+    a class weighs at most `limit` times its examples: ``p'_n = (Σ_support x + w_n Σ_u z_un u) / (K_n + w_n Σ_u z_un)``
+    with ``w_n = min(1, limit K_n / Σ_u z_un)``.
+
     Rows without labels help where classes are round clusters. Where they are not, such as raw spectrograms of digits,
     the means are drawn away from where a few labels had put them, up to 14 points below class means at 16 shots. So
     with two examples and more of a class they are held out, in at most four folds, and the means of the support are
@@ -53,11 +58,14 @@ class SoftKMeans(Learner):
         distractors: unlabelled rows may belong to no class.
         radius: of the distractors' cluster relative to a class's.
         validated: False: prototypes move whatever held-out examples say.
+        limit: on the weight of the rows without labels of a class relative to its examples; None: they count one each,
+            as in the paper.
 
     Raises:
-        ValueError: steps is below 1, or radius or scale is not positive.
+        ValueError: steps is below 1, or radius, scale or limit is not positive.
 
-    The paper's setting, for features that were learned with it: ``soft-kmeans(scale=1.0, validated=False)``.
+    The paper's setting, for features that were learned with it:
+    ``soft-kmeans(scale=1.0, validated=False, limit=None)``.
 
     Reference: Ren, Triantafillou, Ravi, Snell, Swersky, Tenenbaum, Larochelle, Zemel, "Meta-learning for
     semi-supervised few-shot classification", ICLR 2018, arXiv:1803.00676.
@@ -84,17 +92,22 @@ class SoftKMeans(Learner):
         distractors: bool = False,
         radius: float = 2.0,
         validated: bool = True,
+        limit: float | None = 1.0,
     ) -> None:
         super().__init__()
         check_auto("scale", scale)
-        if steps < 1 or radius <= 0:
-            raise ValueError(f"steps={steps}, radius={radius}; steps must be at least 1, the radius positive.")
+        if steps < 1 or radius <= 0 or (limit is not None and not limit > 0):
+            raise ValueError(
+                f"steps={steps}, radius={radius}, limit={limit}; steps must be at least 1, radius and limit positive "
+                "(or no limit: None)."
+            )
         self.steps = steps
         self.scale = scale
         self.queries = queries
         self.distractors = distractors
         self.radius = radius
         self.validated = validated
+        self.limit = limit
         self.transductive = queries
 
     def adapt(self, episode: Support) -> SoftKMeansState:
@@ -131,7 +144,11 @@ class SoftKMeans(Learner):
             if outside is not None:
                 logits = torch.cat([logits, outside], -1)
             shares = logits.softmax(-1)[..., : shots.shape[1]]
-            prototypes = (totals + shares.mT @ rows) / (shots + shares.sum(1).unsqueeze(-1)).clamp(min=1)
+            sums, mass = shares.mT @ rows, shares.sum(1).unsqueeze(-1)  # [E, N, D], [E, N, 1]
+            if self.limit is not None:
+                weight = (self.limit * shots / mass.clamp(min=torch.finfo(mass.dtype).tiny)).clamp(max=1)
+                sums, mass = weight * sums, weight * mass
+            prototypes = (totals + sums) / (shots + mass).clamp(min=1)
         return prototypes
 
     @torch.no_grad()

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 _PRIOR = 10.0  # held-out examples that the weights before any are worth; chosen by benchmarks/defaults.py
+_SHARP = 10.0  # of class means, as in `SoftKMeans`
 _STEPS = 50
+_CLOSE = 1e-9
 _FARTHEST = 0.5  # that a step moves the weights
 
 
@@ -41,7 +43,31 @@ def weigh_experts(experts: Tensor, target: Tensor, before: tuple[float, ...]) ->
         curvature = torch.einsum("esn,esni,esnj->eij", chances, experts, experts)
         curvature = curvature - torch.einsum("esi,esj->eij", mean, mean) + ridge
         step = torch.linalg.solve(curvature, slope)
-        weights = weights - step * (
-            _FARTHEST / torch.linalg.vector_norm(step, dim=-1, keepdim=True).clamp(min=_FARTHEST)
-        )
+        length = torch.linalg.vector_norm(step, dim=-1, keepdim=True)
+        weights = weights - step * (_FARTHEST / length.clamp(min=_FARTHEST))
+        if bool((length < _CLOSE).all()):  # those of one episode are as good as still, whenever the others end
+            break
     return weights.clamp(min=0)
+
+
+def sharpness_of_means(shots: Tensor, square: Tensor) -> Tensor:
+    """The k with which ``-k |q - p_n|²`` says about what class means know ``[E, 1, 1]``.
+
+    ``k = 10 K / (K + 1) / r²`` for K rows a class: the scatter around a mean of K rows is 1 + 1 / K times that of a
+    class.
+
+    Args:
+        shots: rows of each class ``[E, N]``.
+        square: r², mean square distance of the rows from their mean ``[E, 1, 1]``.
+    """
+    count, classes = shots.sum(1).view(-1, 1, 1), (shots > 0).sum(1).view(-1, 1, 1).clamp(min=1)
+    return _SHARP * count / (count + classes) / square
+
+
+def left_out(one_hot: Tensor, shots: Tensor) -> Tensor:
+    """``K / (K - 1)`` at a row's own class of K, else 1 ``[E, S, N]``.
+
+    A row is that much farther from the mean of the others of its class than from that of all, and of K - 1 votes each
+    stands for so many.
+    """
+    return torch.where(one_hot > 0, (shots / (shots - 1).clamp(min=1)).unsqueeze(1), 1)

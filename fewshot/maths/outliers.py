@@ -13,7 +13,7 @@ from torch import Tensor
 from episodes.episode import Episode
 from fewshot.maths.affinity import squared_distances
 from fewshot.maths.centring import relative_to_centre, shifted
-from fewshot.maths.linalg import class_means, normalize, product
+from fewshot.maths.linalg import class_means, normalize, product, towards_class_means
 
 
 def distance_to_means(episode: Episode) -> Tensor:
@@ -21,6 +21,17 @@ def distance_to_means(episode: Episode) -> Tensor:
     _, means, shots, offset = relative_to_centre(episode)
     distances = squared_distances(shifted(episode.query, offset), means)  # [E, Q, N]
     return distances.masked_fill((shots == 0).unsqueeze(1), torch.inf).amin(-1)
+
+
+def distance_to_moved_rows(episode: Episode) -> Tensor:
+    """Squared distance of each query to the nearest support row ``[E, Q]``, half way to the mean of its class.
+
+    The nearest of single rows is often an odd one, and a mean knows nothing of the shape of its class.
+    """
+    known, _, _, offset = relative_to_centre(episode)
+    rows = towards_class_means(known, 0.5)
+    distances = squared_distances(shifted(episode.query, offset), rows)  # [E, Q, S]
+    return distances.masked_fill((episode.labels < 0).unsqueeze(1), torch.inf).amin(-1)
 
 
 def cosine_distance_to_means(episode: Episode) -> Tensor:

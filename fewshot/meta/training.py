@@ -93,6 +93,11 @@ def meta_train(
             another learner, rows, episodes, validation, augmentation or plan), damaged files, or files of others.
         FloatingPointError: the loss is not finite; the message names the step.
     """
+    if not callable(getattr(sampler, "draw", None)):
+        raise ValueError(
+            f"meta_train(learner, source, sampler): sampler is {sampler!r}; it must be what draws episodes, such as "
+            "EpisodeSampler(source.labels, way=5, shot=1)."
+        )
     change = load_augmentation(augment)
     model = seeded_learner(learner, first)
     plan = Plan(steps, batch, accumulate, optimizer, lr, weight_decay, schedule, warm_up, clip, precision, first)

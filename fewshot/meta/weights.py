@@ -37,13 +37,17 @@ def save_weights(learner: nn.Module, path: str | os.PathLike[str], **notes: str)
     return found
 
 
-def load_weights(learner: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Read weights that `save_weights` wrote; returns the learner.
+def load_weights(learner: nn.Module | str, path: str | os.PathLike[str]) -> nn.Module:
+    """Read weights that `save_weights` wrote into a learner, or into the one that a spec names; returns the learner.
 
     Raises:
         ValueError: they are of another learner, or the file is damaged; the learner is as it was then.
         FileNotFoundError: there is no such file.
     """
+    if isinstance(learner, str):
+        from fewshot.learners import load_learner
+
+        learner = load_learner(learner)
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there are no weights {str(path)!r}.")

@@ -15,6 +15,7 @@ from episodes.identity import UnknownIdentityError, digest
 from episodes.source import StoredSource, tower_of
 from fewshot.embedding.canary import control_items, control_name
 from fewshot.embedding.forward import Forward, gains_by_channels_last, is_large
+from fewshot.embedding.lanes import threads_of_a_batch
 from fewshot.embedding.plan import Plan
 from fewshot.embedding.settings import Settings
 from fewshot.encoders.preprocess import is_plain
@@ -30,7 +31,7 @@ SAVED = 0.5  # of torch's time, by networks of convolutions: 0.3 to 0.75 were me
 LEAST_ROWS = 64  # for a graph that is there already: reading, comparing and timing it take about a second
 _GAIN = 1.1  # how much faster it must be on the control items
 _ROUNDS, _LONGEST = 3, 1.0  # of timing, and after how many seconds no further round begins
-_slower: set[tuple[str, str, int]] = set()  # (encoder, tower, threads) that ONNX Runtime does not make faster
+_slower: set[tuple[str, str, int]] = set()  # (encoder, tower, threads of a batch) that ONNX Runtime does not speed up
 _last: WeakKeyDictionary[Any, dict[str, tuple[str, Computation | None, Any]]] = WeakKeyDictionary()
 _choosing = RLock()
 
@@ -44,7 +45,7 @@ def fastest_forward(settings: Settings, encoder: Any, source: StoredSource, plan
 
     - the exported graph is in the cache folder or in this process, and at least 64 rows are to be computed;
     - the network is mostly one of convolutions, and half of the time that torch would take for the rows to be computed
-      (their number times the time of a control item) exceeds the 20 seconds that an export takes.
+      (their number times the time of a control item, shared by the lanes) exceeds the 20 seconds that an export takes.
 
     It never compiles: what that gains depends on the device, and it costs up to a minute in each process.
 
@@ -56,9 +57,9 @@ def fastest_forward(settings: Settings, encoder: Any, source: StoredSource, plan
         store: the `EmbeddingCache`.
     """
     tower, asked = tower_of(source), settings.runtime_of(encoder)
-    identity = _identity(encoder)
     with _choosing:
         exact = settings.forward(encoder)
+        identity = _identity(exact)
         chosen = _asked(asked, exact, source, identity, store, tower) if asked == "onnx" else None
         if chosen is None:
             chosen = in_best_precision(settings, exact, source, plan, store, identity)
@@ -103,7 +104,7 @@ def forward_of(settings: Settings, encoder: Any, source: StoredSource, store: An
     if settings.runtime not in ("onnx", "compile"):
         return exact
     with _choosing:
-        forward = _asked(settings.runtime, exact, source, _identity(encoder), store, tower_of(source))
+        forward = _asked(settings.runtime, exact, source, _identity(exact), store, tower_of(source))
     if own is not None and (forward is None or forward.runtime != own):
         raise RuntimeError(f"the rows are computed by runtime={own!r}, which a worker lacks; embed without engine=.")
     if forward is None or (own is None and not forward.network.shares_space):
@@ -140,8 +141,7 @@ def _computation(
 
 
 def _with(base: Forward, tower: str, computation: Computation) -> Forward:
-    network = Network(base.encoder, tower, computation)
-    return Forward(base.encoder, base.device, base.precision, base.dtype, network)
+    return base.like(network=Network(base.encoder, tower, computation))
 
 
 def _may_gain(settings: Settings, forward: Forward, tower: str) -> bool:
@@ -159,29 +159,28 @@ def _if_it_pays(
 ) -> Forward:
     spec = settings.space_spec(source, torchs)
     rows = len(plan.missing(store.space(spec))) if store.holds(spec) else len(plan.units)
-    found = (identity, tower, torch.get_num_threads())
-    if rows < LEAST_ROWS or found in _slower:
-        return torchs
-    items: Any = control_items(control_name(source, torchs.encoder), torchs.encoder)
-    key = export_key(identity, tower, items)
-    if key is None or store.exports.refusal(key) is not None:
-        return torchs
-    taken = _seconds(torchs, items)
-    if not is_at_hand(key, store.exports):
-        pays = gains_by_channels_last(torchs.encoder.module) and rows * taken * SAVED > EXPORT_SECONDS
-        if not pays:
+    together = torch.get_num_threads()
+    with threads_of_a_batch(torchs, tower, rows) as threads:
+        if rows < LEAST_ROWS or (identity, tower, threads) in _slower:
             return torchs
-        _LOG.info("%s is exported for ONNX Runtime, which %d rows pay for.", torchs.encoder.name, rows)
-    try:
-        forward = _with(torchs, tower, onnx_computation(torchs, tower, items, identity, store.exports))
-    except UnavailableError as error:
-        _LOG.info("%s is computed by torch, not by ONNX Runtime: %s", torchs.encoder.name, error)
-        _slower.add(found)
+        items: Any = control_items(control_name(source, torchs.encoder), torchs.encoder)
+        key = export_key(identity, tower, items)
+        if key is None or store.exports.refusal(key) is not None:
+            return torchs
+        taken = _seconds(torchs, items)
+        if not is_at_hand(key, store.exports):
+            saved = rows * taken * SAVED * threads / together
+            if not gains_by_channels_last(torchs.encoder.module) or saved <= EXPORT_SECONDS:
+                return torchs
+            _LOG.info("%s is exported for ONNX Runtime, which %d rows pay for.", torchs.encoder.name, rows)
+        try:
+            forward = _with(torchs, tower, onnx_computation(torchs, tower, items, identity, store.exports))
+            if forward.network.shares_space and _seconds(forward, items) * _GAIN <= taken:
+                return forward
+        except UnavailableError as error:
+            _LOG.info("%s is computed by torch, not by ONNX Runtime: %s", torchs.encoder.name, error)
+        _slower.add((identity, tower, threads))
         return torchs
-    if forward.network.shares_space and _seconds(forward, items) * _GAIN <= taken:
-        return forward
-    _slower.add(found)
-    return torchs
 
 
 def _seconds(forward: Forward, items: Any) -> float:
@@ -197,8 +196,8 @@ def _seconds(forward: Forward, items: Any) -> float:
     return fastest / len(items)
 
 
-def _identity(encoder: Any) -> str | None:
+def _identity(forward: Forward) -> str | None:
     try:
-        return digest(encoder.fingerprint)
+        return digest(forward.fingerprint)
     except (UnknownIdentityError, ValueError, TypeError):  # without one, nothing could be kept for it
         return None

@@ -51,7 +51,7 @@ def in_best_precision(
     spec = settings.space_spec(source, exact)
     if store.holds(spec) and len(plan.missing(store.space(spec))) < len(plan.units):
         return exact
-    rough = settings.forward(exact.encoder, "bfloat16")
+    rough = exact.like(precision="bfloat16")
     if (identity, tower) not in _found:
         _found[identity, tower] = _stays_near(rough, exact, tower)
     return rough if _found[identity, tower] else exact

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ class Network:
         graph = encoder.graph(kind)
         self.name, self.shares_space = computation.name, computation.shares_space
         self._title, self._graph, self.computation = encoder.name, graph, computation
-        self._works = True
+        self._works, self._alone = True, Lock()
         self.encoder = copy.copy(encoder)
         if kind == "images":
             self.encoder.encode_images = self._compute
@@ -83,7 +84,8 @@ class Network:
                     ) from error
                 _LOG.warning("runtime=%r fails on a batch (%s); torch goes on.", self.name, first_line(error))
                 self._works = False
-        rows: Tensor = self._graph(*tensors)
+        with self._alone:  # torch's network may keep what threads should not share
+            rows: Tensor = self._graph(*tensors)
         return rows
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
 from typing import Any
 
 import torch
@@ -19,14 +21,14 @@ from fewshot.runtimes.onnx_export import converted, first_line, required
 
 OPSET = 18  # of the graphs: the oldest that torch's exporter writes, which most releases of ONNX Runtime read
 _FORMAT = 1  # of the graphs; counted up where the same network would be written otherwise
-_KEPT = 4  # sessions in memory, each with a copy of its network's weights
-_sessions: OrderedDict[tuple[str, int], tuple[Callable[..., Tensor], Agreement]] = OrderedDict()
+_KEPT = 4  # graphs in memory, each with a copy of its network's weights for each number of threads
+_sessions: OrderedDict[str, tuple[Sessions, Agreement]] = OrderedDict()
 
 
 def onnx_computation(
     base: Forward, kind: str, items: Tensor | Sequence[Any], identity: str | None, exports: Exports | None
 ) -> Computation:
-    """An encoder's network by ONNX Runtime, float32, on as many threads as torch has.
+    """An encoder's network by ONNX Runtime, float32, on as many threads as torch has when it is called.
 
     The graph is exported once per fingerprint, versions of exporter and operators, and kind and shape of the items, and
     kept with the cache. Before it is used, in each process, its features of the control items, all at once and the
@@ -53,15 +55,15 @@ def onnx_computation(
         runtime = required("runtime='onnx'")
     except ImportError as error:
         raise UnavailableError(str(error).rstrip(".")) from error
-    threads, key = torch.get_num_threads(), export_key(identity, kind, items)
-    if key is not None and (key, threads) in _sessions:
-        run, found = _sessions[key, threads]
-        _sessions.move_to_end((key, threads))
+    key = export_key(identity, kind, items)
+    if key is not None and key in _sessions:
+        run, found = _sessions[key]
+        _sessions.move_to_end(key)
         return _computation(run, found, base, items)
     content = None if key is None or exports is None else exports.read(key)
     if content is not None:
         try:
-            run, found = _opened(runtime, content, graph, base, kind, items, threads)
+            run, found = _opened(runtime, content, graph, base, kind, items)
         except UnavailableError:  # made by another release, or by nobody: once more
             content = None
     if content is None:
@@ -72,7 +74,7 @@ def onnx_computation(
             )
         try:
             content = _exported(graph, encoder, kind, items)
-            run, found = _opened(runtime, content, graph, base, kind, items, threads)
+            run, found = _opened(runtime, content, graph, base, kind, items)
         except UnavailableError as error:
             if key is not None and exports is not None:
                 exports.refuse(key, str(error))
@@ -80,7 +82,9 @@ def onnx_computation(
         if key is not None and exports is not None:
             _keep(exports, key, content)
     if key is not None:
-        _sessions[key, threads] = run, found
+        if exports is not None:
+            run.again = partial(exports.read, key)
+        _sessions[key] = run, found
         while len(_sessions) > _KEPT:
             _sessions.popitem(last=False)
     return _computation(run, found, base, items)
@@ -103,7 +107,7 @@ def export_key(identity: str | None, kind: str, items: Tensor | Sequence[Any]) -
 
 def is_at_hand(key: str, exports: Exports) -> bool:
     """Whether a graph needs no export: this process has it, or the cache folder."""
-    return (key, torch.get_num_threads()) in _sessions or any(info.key == key for info in exports.ls())
+    return key in _sessions or any(info.key == key for info in exports.ls())
 
 
 def _exported(graph: Any, encoder: Any, kind: str, items: Tensor | Sequence[Any]) -> bytes:
@@ -120,28 +124,62 @@ def _exported(graph: Any, encoder: Any, kind: str, items: Tensor | Sequence[Any]
         raise UnavailableError(str(error)) from error
 
 
-def _opened(
-    runtime: Any, content: bytes, graph: Any, base: Forward, kind: str, items: Tensor | Sequence[Any], threads: int
-) -> tuple[Callable[..., Tensor], Agreement]:
-    """A session on a graph, and how near it is to torch."""
-    settings = runtime.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding threads need the processors
-    settings.log_severity_level = 3
-    try:
-        session = runtime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
-        names = [given.name for given in session.get_inputs()]
-    except Exception as error:  # of kinds of its own
-        raise UnavailableError(
-            f"onnxruntime {runtime.__version__} does not read the graph, of opset {OPSET} ({first_line(error)}); "
-            "install another release of it"
-        ) from error
-    known = ["images"] if kind == "images" else list(graph.names)
+class Sessions:
+    """ONNX Runtime's sessions on one graph, one for each number of threads that torch had when it was called.
 
-    def run(*tensors: Tensor) -> Tensor:
-        given = {name: tensor.numpy() for name, tensor in zip(known, tensors, strict=True) if name in names}
+    Args:
+        runtime: the module `onnxruntime`.
+        content: the graph, for the first session.
+        names: of its inputs, in the order in which they are given.
+
+    Attributes:
+        again: reads the graph for further sessions; None where nobody keeps it. Without it the first serves all.
+
+    Raises:
+        UnavailableError: ONNX Runtime does not read it.
+    """
+
+    def __init__(self, runtime: Any, content: bytes, names: Sequence[str]) -> None:
+        self._runtime, self._names = runtime, names
+        self.again: Callable[[], bytes | None] | None = None
+        self._lock = Lock()
+        self._first = self._open(content)
+        self._by_threads = {torch.get_num_threads(): self._first}
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """Features ``[B, D]``."""
+        with self._lock:
+            session = self._session(torch.get_num_threads())
+        known = {given.name for given in session.get_inputs()}
+        given = {name: tensor.numpy() for name, tensor in zip(self._names, tensors, strict=True) if name in known}
         return torch.from_numpy(session.run(None, given)[0])
 
+    def _session(self, threads: int) -> Any:
+        if threads not in self._by_threads:
+            content = None if self.again is None else self.again()
+            self._by_threads[threads] = self._first if content is None else self._open(content)
+        return self._by_threads[threads]
+
+    def _open(self, content: bytes) -> Any:
+        settings = self._runtime.SessionOptions()
+        settings.intra_op_num_threads, settings.inter_op_num_threads = torch.get_num_threads(), 1
+        # threads that decode need the processors
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings.log_severity_level = 3
+        try:
+            return self._runtime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of kinds of its own
+            raise UnavailableError(
+                f"onnxruntime {self._runtime.__version__} does not read the graph, of opset {OPSET} "
+                f"({first_line(error)}); install another release of it"
+            ) from error
+
+
+def _opened(
+    runtime: Any, content: bytes, graph: Any, base: Forward, kind: str, items: Tensor | Sequence[Any]
+) -> tuple[Sessions, Agreement]:
+    """A session on a graph, and how near it is to torch."""
+    run = Sessions(runtime, content, ["images"] if kind == "images" else list(graph.names))
     given = tensors_of(base.encoder, kind, items)
     first = tensors_of(base.encoder, kind, items[:1])
     with computing(base.device, base.precision):

@@ -45,11 +45,12 @@ def load_suite(suite: str | os.PathLike[str]) -> Suite:
     (1, 5)
     """
     path = Path(suite)
-    if path.suffix == ".toml" or path.exists():
+    shipped = str(suite) in list_suites() and not path.is_file()  # a folder of that name is what --out made
+    if not shipped and (path.suffix == ".toml" or path.exists()):
         if not path.is_file():
             raise FileNotFoundError(f"there is no suite {str(path)!r}; shipped are {', '.join(list_suites())}.")
         text, name = path.read_text(encoding="utf-8"), path.stem
-    elif str(suite) in list_suites():
+    elif shipped:
         text, name = (files(__package__) / f"{suite}.toml").read_text(encoding="utf-8"), str(suite)
     else:
         raise ValueError(unknown("suite", str(suite), list_suites()) + " Or give a TOML file.")

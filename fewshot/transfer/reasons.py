@@ -38,7 +38,7 @@ def reasons(options: Sequence[Option], scores: Sequence[EncoderScores], transfer
         first = rest[0].comparison
         sure = first.difference + first.ci95 < 0
         found.append(
-            f"next is {rest[0].name}, {'worse by' if sure else 'too close to call:'} {first.written()} points on "
+            f"next is {rest[0].name}, {'clearly worse' if sure else 'too close to call'}: {first.written()} points on "
             f"{first.episodes} rows"
         )
     close = [option for option in rest if option.comparison is not None and option.seconds is not None

@@ -41,6 +41,18 @@ def test_other_evaluations_are_refused_by_field() -> None:
         compare(result("a", A), result("b", B, dataset={"name": "other"}))
 
 
+def test_something_else_than_results_is_refused() -> None:
+    for given in (Results([result("a", A)]), "a"):
+        with pytest.raises(TypeError, match=r"takes two results, such as results\['ridge'\]"):
+            compare(given, result("b", B))  # type: ignore[arg-type]
+
+
+def test_notebooks_show_a_sentence_that_is_escaped() -> None:
+    page = compare(result("<i>a", A), result("b", B))._repr_html_()
+    assert page.startswith("<p>&lt;i&gt;a - b = +10.00 ± ")
+    assert result("<i>a", A)._repr_html_().startswith("<p><b>&lt;i&gt;a</b> on toy, 5-way 1-shot: 76.67 ± ")
+
+
 def test_the_longer_run_is_cut_and_that_is_said() -> None:
     found = compare(result("a", A), result("b", B[:4]))
     assert found.episodes == 4

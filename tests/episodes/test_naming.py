@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from episodes import Result, Results, compare_all
-from episodes.naming import learner_names, task_names
+from episodes.naming import dataset_names, learner_names, task_names
 from episodes.printable import printable, spreadsheet_cell
 from episodes.report import to_text
 
@@ -78,6 +78,22 @@ def test_several_encoders_have_short_names() -> None:
     ]  # fmt: skip
     alike = ["timm:resnet18(size=96)", "timm:resnet18(size=64)"]
     assert task_names([embedded("birds", one) for one in alike]) == [f"birds @ {one} 5-way 1-shot" for one in alike]
+
+
+def test_a_table_that_is_too_wide_has_a_part_for_each_dataset() -> None:
+    pair = ["timm:resnet18(size=96)", "open_clip:ViT-B-32/openai"]
+    cells = [embedded("birds", one, shot=shot) for one in pair for shot in (1, 5)]
+    wide = to_text(cells).splitlines()
+    assert len(wide[0]) > 100 and wide[0].count("birds @ resnet18") == 2
+    assert to_text(cells, 200).splitlines() == wide
+    folded = to_text(cells, 80).splitlines()
+    assert max(map(len, folded)) <= 80
+    assert folded[0] == "birds @ resnet18, accuracy in %" and folded[1].split("  ")[-2:] == ["", "5-way 5-shot"]
+    assert folded[6] == "birds @ ViT-B-32/openai, accuracy in %" and folded[5] == ""
+    narrow = to_text(cells, 30).splitlines()
+    assert sum("5-way 5-shot" in line for line in narrow) == 2 and "shot    5-way" not in "".join(narrow)
+    assert str(Results(cells)) == to_text(cells, 120) != "\n".join(wide)
+    assert dataset_names(cells[:2]) == ["birds @ resnet18"] * 2
 
 
 def test_learners_of_one_name_are_told_apart() -> None:

@@ -99,7 +99,15 @@ def test_unknown_names_come_with_the_nearest() -> None:
         load_learner("prototype")
     message = str(caught.value)
     assert message.startswith("unknown learner 'prototype'; did you mean 'prototypes'")
-    assert f"Known: {', '.join(list_learners()[:40])}" in message
+    assert message.endswith(f"? `fewshot list learners` shows all {len(list_learners())}.")
+    with pytest.raises(ValueError, match="did you mean 'ridge'"):
+        load_learner("RIDGE")
+    with pytest.raises(ValueError, match=r"'l2' is a transform; it stands in front of a learner: 'l2 \| ridge'"):
+        load_learner("ridge | l2")
+    with pytest.raises(ValueError, match="several are separated by blanks: prototypes ridge"):
+        load_learner("prototypes,ridge")
+    with pytest.raises(ValueError, match="is a path; give a learner"):
+        load_learner(Path("ridge"))  # type: ignore[arg-type]
 
 
 def test_names_unlike_any_known_come_without_a_guess() -> None:

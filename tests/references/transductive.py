@@ -169,6 +169,7 @@ def soft_kmeans(
     distractors: bool = False,
     radius: float = 2.0,
     unlabelled: Array | None = None,
+    limit: float = np.inf,
 ) -> Array:
     rows, classes = known(support, labels)
     prototypes = means(rows, classes, way)
@@ -185,8 +186,10 @@ def soft_kmeans(
         moved = {}
         for place, n in enumerate(names):
             top, bottom = rows[classes == n].sum(0), float((classes == n).sum())
+            mass = sum(share[place] for share in shares)
+            weight = min(1.0, limit * bottom / mass) if free else 0.0
             for row, share in zip(free, shares, strict=True):
-                top, bottom = top + share[place] * row, bottom + share[place]
+                top, bottom = top + weight * share[place] * row, bottom + weight * share[place]
             moved[n] = top / bottom
         prototypes = moved
     return fill({n: -scale * ((query - p) ** 2).sum(1) for n, p in prototypes.items()}, way, len(query))

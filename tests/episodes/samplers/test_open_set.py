@@ -62,7 +62,7 @@ class TestOpenSet:
         assert (
             evaluate({"mine": learner}, source, sampler, episodes=5, metric="auroc", progress=False)["mine"].mean == 1
         )
-        with pytest.raises(ValueError, match="draws none: OpenSetSampler"):
+        with pytest.raises(ValueError, match="draws none; take OpenSetSampler"):
             evaluate({"mine": learner}, source, EpisodeSampler(LABELS), episodes=5, metric="auroc")
         with pytest.raises(ValueError, match="must be one of accuracy, auroc, fpr95"):
             evaluate({"mine": learner}, source, sampler, episodes=5, metric="f1")

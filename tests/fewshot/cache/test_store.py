@@ -65,6 +65,12 @@ def test_stale_temporary_files_are_swept(cache: EmbeddingCache) -> None:
     assert [path.name for path in space.path.glob("*.tmp")] == ["young.tmp"]
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="is a file; it must be a folder"):
+        EmbeddingCache(tmp_path / "file")
+
+
 def test_the_folder_says_what_it_is(cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert (cache.path / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
     monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "elsewhere"))

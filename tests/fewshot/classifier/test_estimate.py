@@ -41,6 +41,17 @@ def test_a_wrong_label_is_the_first_suspect() -> None:
     assert suspect.row == 5 and suspect.label == y[5] and suspect.guess == "c" and suspect.probability > suspect.own
 
 
+def test_notebooks_show_tables_that_are_escaped() -> None:
+    X, y = rows(apart=6.0)
+    y = np.array([f"<i>{name}" for name in y])
+    y[5] = y[0]
+    classifier = FewShotClassifier().fit(X, y)
+    page = classifier.estimate()._repr_html_()
+    assert "<i>" not in page and page.startswith("<p>held out: ") and page.count("<tr>") == 4
+    assert f"<li>example 5: is {'&lt;i&gt;a'}, looks like &lt;i&gt;c (" in page
+    assert classifier.explain(X[:1])[0]._repr_html_().startswith("<p>&lt;i&gt;a ")
+
+
 def test_it_holds_for_new_rows() -> None:
     """The interval is for one classifier: over many it covers the truth about as often as it says."""
     covered = 0

@@ -55,6 +55,11 @@ def test_chain(spec: str, address: str, value: Any, changed: str) -> None:
     assert repr(instance) == repr(load_learner(spec))
 
 
+def test_a_learner_that_uses_words_is_sent_to_the_other_classifier() -> None:
+    with pytest.raises(ValueError, match=r"ZeroShotClassifier\(encoder, learner='tip-adapter'\) has them"):
+        FewShotClassifier(learner="tip-adapter").fit(np.eye(4), [0, 0, 1, 1])
+
+
 def test_unknown_hyper_parameter_gets_a_suggestion() -> None:
     with pytest.raises(ValueError, match="did you mean 'scale'"):
         FewShotClassifier(learner="prototypes").set_params(learner__skale=1)

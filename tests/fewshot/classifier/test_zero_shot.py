@@ -204,7 +204,7 @@ def test_classify(pictures: list[Any], tmp_path: Path, capsys: pytest.CaptureFix
     ("arguments", "words", "code"),
     [
         (["--classes", "red"], "nothing to classify", 2),
-        (["no.png", "--classes", "red"], "no file 'no.png'", 1),
+        (["no.png", "--classes", "red"], "no file or folder 'no.png'", 1),
         (["--text", "hello"], "name the classes", 2),
         (["--text", "hello", "--classes", "a", "a"], "two classes are called 'a'", 2),
         (["--text", "hello", "--classes", "a", "b", "--encoder", "pixels"], "no tower for texts", 2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -63,6 +64,16 @@ def test_json_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert "prototypes - nearest = " in out
 
 
+@pytest.mark.parametrize("engine", [[], ["--engine", "in-process"]])
+def test_no_examples_are_for_learners_that_know_words(
+    engine: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learners = ["--learner", "prototypes", "zero-shot", "--shot", "0", "1", "--out", str(tmp_path / "runs.jsonl")]
+    scenes = ["--data", "scenes:shape(count=60)", "--encoder", "fewshot:tiny-clip", "--way", "3", "--query", "2"]
+    out = run(capsys, "evaluate", *scenes, *learners, "--episodes", "5", "--quiet", *engine)
+    assert re.search(r"prototypes +- +\d", out) and re.search(r"zero-shot +\d[\d.]+ ± [\d.]+ +\d", out), out
+
+
 def test_disjoint_episodes(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "evaluate", *FAST, "--disjoint", "--shot", "5")
     assert "disjoint episodes: the sampling of the data is covered too" in out
@@ -95,13 +106,14 @@ sys.exit(main(sys.argv[1:]))
 def test_a_killed_run_is_resumed_by_the_same_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    out, whole = tmp_path / "killed" / "runs.jsonl", tmp_path / "whole.jsonl"
     line = ["evaluate", "--data", "digits", "--learner", "prototypes", "--shot", "5", "--episodes", "3000", "--quiet"]
     done = subprocess.run(
         [sys.executable, "-c", STOPPED, *line, "--out", str(out)], stderr=subprocess.PIPE, check=False
     )
-    assert done.returncode == 130 and b"the same command resumes" in done.stderr
-    assert [Path(name).suffix for name in os.listdir(tmp_path)] == [".partial"]
+    assert done.returncode == 130 and b"episodes of the first are in" in done.stderr, done.stderr
+    assert done.stderr.strip().count(b"\n") == 0, done.stderr
+    assert [Path(name).suffix for name in os.listdir(out.parent)] == [".partial"]
     assert main([*line, "--out", str(whole)]) == 0
     episodes, score = [], evaluation_loop.score
 
@@ -116,7 +128,7 @@ def test_a_killed_run_is_resumed_by_the_same_line(
     a, b = (json.loads(path.read_text()) for path in (out, whole))
     assert a["correct"] == b["correct"]
     assert a["key"] == b["key"]
-    assert os.listdir(tmp_path) and not [name for name in os.listdir(tmp_path) if name.endswith(".partial")]
+    assert os.listdir(out.parent) == [out.name]
 
 
 def test_cells_on_two_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +165,7 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_files_that_are_not_there_or_not_ours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "No such file" in run(capsys, "compare", str(tmp_path / "none.jsonl"), code=1)
+    assert "there is no file" in run(capsys, "compare", str(tmp_path / "none.jsonl"), code=1)
     (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
     assert "line 1: not a result of this library" in run(capsys, "compare", str(tmp_path / "other.jsonl"), code=2)
     assert "gone" in run(capsys, "evaluate", "--data", f"folder:{tmp_path / 'gone'}", code=1)
@@ -303,7 +315,7 @@ def test_samplers(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
 def test_open_set_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", "--shot", "1", "--episodes", "20", "--quiet", "--metric", "auroc"]
     assert "l2 | logistic" in run(capsys, *args, "--sampler", "open-set")
-    assert "draws none: OpenSetSampler" in run(capsys, *args, code=2)
+    assert "draws none; take OpenSetSampler" in run(capsys, *args, code=2)
     assert "did you mean 'dirichlet'" in run(capsys, "evaluate", "--sampler", "dirichlett", "--quiet", code=2).lower()
     assert "sampler 'dirichlet' has no argument 'beta'; it takes: alpha, classes, episodes" in run(
         capsys, "evaluate", "--sampler", "dirichlet(beta=1)", "--quiet", code=2

@@ -10,7 +10,7 @@ from PIL import Image
 
 from episodes.labelled_files import IMAGES, files_by_folder, read_table
 from fewshot import embed
-from fewshot.cli import _kept, main
+from fewshot.cli import main
 
 
 @pytest.fixture
@@ -100,12 +100,6 @@ def test_an_empty_results_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no results" in capsys.readouterr().err
 
 
-def test_an_interruption_promises_what_is_kept() -> None:
-    assert "resumes" in _kept(["train", "--out", "x"]) and "resumes" in _kept(["evaluate", "--out=x"])
-    assert "with --out it would keep" in _kept(["evaluate"]) and "resumes" not in _kept(["fit", "a", "--out", "b"])
-    assert _kept(["compare", "a"]) == "nothing was kept."
-
-
 def test_photos_of_several_sizes_with_an_encoder_that_keeps_them(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,3 +149,101 @@ def test_an_inspection_is_a_section_of_the_report(
     capsys.readouterr()
     assert main([*command, "--inspect", encoder]) == 2
     assert "give --pictures DATA" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("evaluate --learners knn", "unrecognized option '--learners'; did you mean --learner?"),
+        ("evaluate digits", "did you mean --data digits?"),
+        ("evaluate knn", "did you mean --learner knn?"),
+        ("evaluate --metric f1", "did you mean macro-f1?"),
+        ("evaluate --shot one", "invalid int value: 'one'. `fewshot help evaluate` shows all options."),
+        ("list learner", "did you mean learners?"),
+        ("fit photos", "required: --out. `fewshot help fit` shows all options."),
+    ],
+)
+def test_wrong_usage_is_one_line(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and words in said and said.count("\n") == 1
+
+
+def test_help_behind_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "help"])
+    assert stop.value.code == 0 and "--learner SPEC" in capsys.readouterr().out
+    assert main(["list", "learners", "ridge", "knn"]) == 0
+    assert "ridge(alpha=" in (said := capsys.readouterr().out) and "nearest(k=1" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("evaluate --data photo", "no dataset, file or folder 'photo'. Did you mean 'photos'?"),
+        ("evaluate --data folder:photo", "Did you mean 'photos'?"),
+        ("fit phots --out m", "Did you mean 'photos'?"),
+        ("fit photos/owl --out m", "Or did you mean the folder above, 'photos', whose 2 folders hold pictures?"),
+        ("fit photos --out photos/m", "lies in 'photos', whose folders are classes"),
+        ("fit photos --out file.csv", "is a file; give a folder"),
+        ("train --data digits --out file.csv", "is a file; give a folder"),
+        ("fit book.xlsx --out m", "is a spreadsheet; save its sheet as CSV"),
+        ("fit file.csv --out m --encoder pixels(size=4)", "names 'art', which is no file"),
+        ("fit --classes owl,crow --out m", "at least two, separated by blanks"),
+        ("predict new m photos", "no saved classifier"),
+        ("predict m new/*.jpg", "no file that matches 'new/*.jpg'"),
+        ("report none.jsonl", "`fewshot evaluate --out none.jsonl` writes one"),
+        ("report photos", "is a folder, and must be a file"),
+        ("evaluate --shot 0", "--shot 0 leaves 'l2 | logistic' nothing to learn from"),
+        ("evaluate --way 1", "nothing to tell apart"),
+        ("evaluate --learner maml", "'maml' learns from images, and the rows of 'digits' are features"),
+        ("evaluate --data photos", "--shot 1 --query 3 would do"),
+        ("evaluate --metric auroc --episodes 5 --quiet", "--sampler open-set"),
+        ("train --data digits --out t", '--learner "mlp(item_shape=(64,)) | prototypes"'),
+        ("train --data photos --way 2 --out t", "Too small: crow (4), owl (4); --query 3 would do"),
+        ("embed --data digits --batch-size 0", "batch_size=0"),
+        ("classify photos --classes owl,crow --encoder fewshot:tiny-clip", "there is one class, 'owl,crow'"),
+        ("classify *.jpg --classes a b", "no file that matches"),
+        ("classify photos --classes-from c.txt", "no file of classes 'c.txt'"),
+        ("embed --data digits --encoder timm:", "names no model; write"),
+        ("embed --data digits --encoder bert", "'transformers:FOLDER'"),
+    ],
+)
+def test_what_newcomers_type(line: str, words: str, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file.csv").write_text("art,what\nphotos/owl/1.png,owl\n")
+    Path("book.xlsx").write_bytes(b"PK")
+    if line.startswith("predict"):
+        assert main(["fit", "photos", "--encoder", "pixels(size=4)", "--out", "m", "--quiet"]) == 0
+        capsys.readouterr()
+    if line.startswith("predict new"):
+        line, words = "predict photos m", "the classifier goes first, fewshot predict m photos."
+    if line == "evaluate --data photos":
+        line += " --way 2"
+    assert main(line.split()) in (1, 2)
+    said = capsys.readouterr().err
+    assert words in said and said.startswith("fewshot: error: ") and said.count("\n") == 1
+
+
+def test_a_folder_that_is_not_there(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["evaluate", "--learner", "prototypes", "--shot", "1", "--episodes", "5", "--quiet", "--out", "r.jsonl"]
+    assert main(line) == 0
+    for flag in ("--html", "--csv", "--latex"):
+        assert main(["report", "r.jsonl", flag, "no/where/page"]) == 1
+        assert capsys.readouterr().err == "fewshot: error: there is no folder 'no/where'; make it first.\n"
+        assert main(["report", "r.jsonl", flag, "photos"]) == 1
+        assert "'photos' is a folder; give the name of a file." in capsys.readouterr().err
+
+
+def test_what_comes_after_fit(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "photos", "--encoder", "pixels(size=4)", "--out", "m"]) == 0
+    assert "now: fewshot predict m NEW/ --csv answers.csv" in capsys.readouterr().err
+    Path("a.csv").write_text("text,label\nmy card is lost,card\nmy card was stolen,card\nhi,hello\ngood day,hello\n")
+    Path("corpus.txt").write_text("my card is lost\nmy card was stolen\nhi\ngood day\n")
+    assert main(["fit", "a.csv", "--encoder", "tfidf:corpus.txt", "--out", "t"]) == 0
+    assert "now: fewshot predict t --texts NEW.txt --csv answers.csv" in capsys.readouterr().err
+
+
+def test_tabs(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path\tlabel\nb.jpg\towl\n")
+    assert [row[1:] for row in read_table(tmp_path / "a.csv", None, None, "path", ("path",))] == [("b.jpg", "owl")]

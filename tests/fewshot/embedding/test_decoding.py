@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from episodes.image_source import ImageSource
 from episodes.pictures import decode_picture, decode_reduced, jpeg_size
 from fewshot import embed, load_encoder
+from fewshot.embedding.ahead import batches
 from fewshot.embedding.forward import BatchSize
-from fewshot.embedding.loading import batches
 from fewshot.embedding.plan import Plan, Work
 from fewshot.encoders import Encoder, ModuleEncoder, Preprocess
 

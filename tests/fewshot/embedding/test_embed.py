@@ -20,7 +20,7 @@ from episodes.text_source import TextSource
 from fewshot import EmbeddingCache, embed
 from fewshot.cache import UnfingerprintableError
 from fewshot.embedding.canary import kept_canary
-from fewshot.encoders import ModuleEncoder, Pixels, Preprocess
+from fewshot.encoders import ModuleEncoder, Pixels, Preprocess, module
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,14 @@ class TestRows:
 
 
 class TestHits:
+    def test_the_weights_are_read_once(self, photographs: list[Path], tmp_path: Path, monkeypatch: Any) -> None:
+        read: list[nn.Module] = []
+        digest = module.digest_weights
+        monkeypatch.setattr(module, "digest_weights", lambda network: (read.append(network), digest(network))[1])
+        for count in (1, 2):
+            embed(photographs, encoder(), cache=tmp_path)
+            assert len(read) == count
+
     def test_nothing_is_computed_twice(self, photographs: list[Path], tmp_path: Path) -> None:
         model = encoder()
         first = embed(photographs, model, cache=tmp_path)

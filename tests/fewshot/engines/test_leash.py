@@ -54,7 +54,7 @@ def test_workers_end_with_their_parent(number: signal.Signals, tmp_path: Path) -
     (tmp_path / "program.py").write_text(PROGRAM.format(folder=str(tmp_path)))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "program.py")], env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, str(tmp_path / "program.py")], env=environment, stderr=subprocess.PIPE, start_new_session=True
     )
     deadline = time.monotonic() + 90
     while len(pids(tmp_path, "worker")) < 2 and time.monotonic() < deadline:
@@ -63,8 +63,12 @@ def test_workers_end_with_their_parent(number: signal.Signals, tmp_path: Path) -
     assert len(workers) == 2
     assert all(map(is_alive, workers))
     started = time.monotonic()
-    process.send_signal(number)
-    process.wait(timeout=20)
+    if number == signal.SIGINT:  # as the keyboard does: all of them
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert said.count(b"Traceback") == (1 if number == signal.SIGINT else 0), "of workers, too"
     while any(map(is_alive, workers)) and time.monotonic() - started < 20:
         time.sleep(0.02)
     assert not any(map(is_alive, workers))

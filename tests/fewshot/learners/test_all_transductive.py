@@ -23,8 +23,8 @@ from fewshot import load_learner
     "spec",
     [
         "label-propagation",
-        "soft-kmeans(scale=1.0, validated=False)",
-        "soft-kmeans(scale=1.0, queries=False, distractors=True, validated=False)",
+        "soft-kmeans(scale=1.0, validated=False, limit=None)",
+        "soft-kmeans(scale=1.0, queries=False, distractors=True, validated=False, limit=None)",
     ],
 )
 def test_unlabelled_rows_are_used(spec: str) -> None:
@@ -70,8 +70,8 @@ def test_degenerate_episodes_give_no_nan(spec: str, case: str, shots: list[int])
 
 @pytest.mark.parametrize(
     "spec",
-    ["laplacian-shot(steps=0)", "label-propagation(spread=1.0)", "soft-kmeans(steps=0)", "tim(metric='l2')",
-     "alpha-tim(alpha=1.0)", "alpha-tim(alpha='few')", "tim-adm(momentum=0.0)", "pt-map(query_prior='balanced')",
+    ["laplacian-shot(steps=0)", "label-propagation(spread=1.0)", "soft-kmeans(steps=0)", "soft-kmeans(limit=0.0)",
+     "tim(metric='l2')", "alpha-tim(alpha=1.0)", "alpha-tim(alpha='few')", "tim-adm(momentum=0.0)", "pt-map(query_prior='balanced')",
      "pt-map(lr=2.0)", "transductive-finetune(steps=0)", "tim(steps=0)"],
 )  # fmt: skip
 def test_wrong_arguments_are_named(spec: str) -> None:

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import references.transductive as references
+import torch
 from learner_checks import TRANSDUCTIVE, equals_transductive, same_alone_and_padded
 from learner_episodes import make
 
+from episodes import Episode
 from fewshot import load_learner
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "soft-kmeans(validated=False)": partial(references.rescaled, references.soft_kmeans, scale=10.0),
-    "soft-kmeans(scale=1.0, validated=False)": references.soft_kmeans,
-    "soft-kmeans(steps=4, scale=0.2, validated=False)": partial(references.soft_kmeans, steps=4, scale=0.2),
-    "soft-kmeans(distractors=True, scale=0.1, steps=2, validated=False)": partial(
+    "soft-kmeans(validated=False)": partial(references.rescaled, references.soft_kmeans, scale=10.0, limit=1.0),
+    "soft-kmeans(scale=1.0, validated=False, limit=None)": references.soft_kmeans,
+    "soft-kmeans(steps=4, scale=0.2, validated=False, limit=0.5)": partial(
+        references.soft_kmeans, steps=4, scale=0.2, limit=0.5
+    ),
+    "soft-kmeans(distractors=True, scale=0.1, steps=2, validated=False, limit=None)": partial(
         references.soft_kmeans, distractors=True, scale=0.1, steps=2
     ),
     "soft-kmeans(queries=False, scale=1.0)": partial(references.soft_kmeans, queries=False),
@@ -58,7 +62,7 @@ def test_means_move_unless_held_out_examples_speak_against_it(shots: list[int]) 
     for offset in (0.0, 1.5):  # queries of other classes than the support's draw means away
         episode, _ = make(shots, dim=4, episodes=6)
         episode = episode.replace(query=episode.query + offset * episode.support[:, :1].sign())
-        found = load_learner("soft-kmeans(scale=1.0)")(episode)
+        found = load_learner("soft-kmeans(scale=1.0, limit=None)")(episode)
         for e in range(len(episode)):
             support, labels, query = (part[e].numpy() for part in (episode.support, episode.labels, episode.query))
             weights = np.linspace(1, 2, 4)
@@ -72,7 +76,7 @@ def test_means_move_unless_held_out_examples_speak_against_it(shots: list[int]) 
             )
             moved_in.append(gain >= 0)
             alone = episode[e]
-            spec = f"soft-kmeans(scale=1.0, validated=False{', queries=False' if gain < 0 else ''})"
+            spec = f"soft-kmeans(scale=1.0, limit=None, validated=False{', queries=False' if gain < 0 else ''})"
             np.testing.assert_allclose(found[e], load_learner(spec)(alone)[0], rtol=1e-6, atol=1e-6)
     assert any(moved_in) and (not all(moved_in) or shots == [5, 3, 1])
 
@@ -81,3 +85,12 @@ def test_with_one_example_of_each_class_means_always_move() -> None:
     episode, _ = make([1, 1, 1])
     found, expected = (load_learner(spec)(episode) for spec in ("soft-kmeans", "soft-kmeans(validated=False)"))
     assert (found == expected).all()
+
+
+@pytest.mark.parametrize("asked", [1, 5, 40])
+def test_queries_weigh_no_more_than_the_examples_of_their_class(asked: int) -> None:
+    """However many queries lie at one place, a mean goes half of the way there."""
+    support, query = torch.tensor([[[0.0], [10.0]]]), torch.full((1, asked, 1), 2.0)
+    episode = Episode(support, torch.tensor([[0, 1]]), query, way=2)
+    logits = load_learner("soft-kmeans(scale=5.0)")(episode)[0, 0]
+    torch.testing.assert_close(logits, torch.tensor([-5.0 * (2 - 1) ** 2, -5.0 * (10 - 2) ** 2]))

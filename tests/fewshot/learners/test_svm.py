@@ -16,8 +16,9 @@ from fewshot import load_learner
 from fewshot.maths import crammer_singer
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "svm(C=0.1, gap=1e-10)": references.svm,
-    "svm(gap=1e-10)": partial(references.rescaled, references.svm, C=1.0),
+    "svm(C=0.1, gap=1e-10, means=0.0)": references.svm,
+    "svm(gap=1e-10, means=0.0)": partial(references.rescaled, references.svm, C=1.0),
+    "svm(gap=1e-10)": partial(references.rescaled, references.svm_beside_means),
 }
 
 
@@ -32,7 +33,7 @@ def test_batch_and_padding_change_nothing(spec: str) -> None:
     same_alone_and_padded(spec, 1e-6)
 
 
-@pytest.mark.parametrize("spec", ["svm", "svm(C=0.1)"])
+@pytest.mark.parametrize("spec", ["svm", "svm(C=0.1, means=0.0)"])
 def test_first_steps_of_large_problems_in_float32_lead_to_the_same_solution(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +61,7 @@ def test_svm_equals_scikit_learn(C: float, large: bool, monkeypatch: pytest.Monk
         monkeypatch.setattr(crammer_singer, "_LARGE", 0)
 
     episode, _ = make([4, 6, 5], dim=7, episodes=4)
-    ours = load_learner(f"svm(C={C})")(episode)
+    ours = load_learner(f"svm(C={C}, means=0.0)")(episode)
     for e in range(len(episode)):
         peer = LinearSVC(C=C, multi_class="crammer_singer", fit_intercept=False, tol=1e-8, max_iter=1_000_000)
         peer.fit(episode.support[e].numpy(), episode.labels[e].numpy())

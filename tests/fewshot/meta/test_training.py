@@ -94,6 +94,12 @@ def test_a_resumed_run_ends_with_the_very_same_weights(options: dict[str, Any], 
     assert [json.loads(line)["step"] for line in lines] == [4, 8, 12]
 
 
+def test_swapped_arguments_are_named() -> None:
+    source = TensorSource(torch.rand(20, 4), torch.arange(20) % 2)
+    with pytest.raises(ValueError, match="sampler is TensorSource"):
+        meta_train("mlp(item_shape=(4,)) | prototypes", EpisodeSampler(source.labels, 2, 1, 2), source, steps=1)
+
+
 def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     meta_train(SPEC, TRAIN, sampler(TRAIN), steps=2, out=tmp_path, progress=False)
     with pytest.raises(ValueError, match="holds a training with another plan"):
@@ -142,7 +148,7 @@ def test_killed_runs_end_with_the_uninterrupted_weights(tmp_path: Path) -> None:
         torch.set_num_threads(threads)
     save_weights(whole, tmp_path / "whole.safetensors", step="60")
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
-    last = load_weights(load_learner(SPEC), tmp_path / "run" / "last.safetensors")
+    last = load_weights(SPEC, tmp_path / "run" / "last.safetensors")
     for name, value in weights(whole).items():
         assert torch.equal(last.state_dict()[name], value), name
 
@@ -353,7 +359,7 @@ def test_downloaded_datasets_train_from_their_files(
     assert main([*command, "--learner", trained, *weights]) == 0 and "9 episodes" in capsys.readouterr().out
     assert main([*command, "--learner", trained, "prototypes"]) == 0 and "prototypes" in capsys.readouterr().out
     for wrong, words in (([*command, "--learner", trained, "--encoder", "pixels"], "leave it out"),
-                         (["evaluate", "--data", "digits", "--learner", trained], "digits has no images")):  # fmt: skip
+                         (["evaluate", "--data", "digits", "--learner", trained], "learns from images")):  # fmt: skip
         assert main(wrong) == 2 and words in capsys.readouterr().err
 
 

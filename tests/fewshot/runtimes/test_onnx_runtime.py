@@ -162,7 +162,7 @@ def test_a_few_items_are_computed_as_the_last_dataset_was(
     assert embed_few(source, model, "cpu").isfinite().all()
 
 
-def test_as_many_threads_as_torch_has(photographs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_threads_as_torch_has(photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     session = onnxruntime.InferenceSession
 
@@ -175,7 +175,7 @@ def test_as_many_threads_as_torch_has(photographs: list[Path], monkeypatch: pyte
     try:
         for count in (1, 2, 1):
             torch.set_num_threads(count)
-            embed(photographs, plain(), cache=False, runtime="onnx", device="cpu")
+            embed(photographs, plain(), cache=tmp_path / str(len(seen)), runtime="onnx", device="cpu")
     finally:
         torch.set_num_threads(threads)
     assert seen == [1, 2]

@@ -96,6 +96,15 @@ def test_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None:
         load_suite(written(tmp_path, text))
 
 
+def test_a_folder_of_results_is_no_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fewshot benchmark digits --out digits/` is run again in the folder that it made."""
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    assert load_suite("digits").datasets[0].name == "digits"
+    with pytest.raises(FileNotFoundError, match="there is no suite"):
+        load_suite(tmp_path)
+
+
 def test_no_such_suite() -> None:
     with pytest.raises(ValueError, match=r"unknown suite 'omniglott'.*did you mean 'omniglot'"):
         load_suite("omniglott")

@@ -1,0 +1,51 @@
+"""`Parser`: wrong usage as one line that says what was meant and where all options are shown."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+_CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` whose errors are short."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 and one line."""
+        if found := _CHOICE.search(message):
+            message += near(found[1], re.findall(r"[\w-]+", found[2]), "; did you mean {}?")
+        _, _, verb = self.prog.partition(" ")
+        more = f"`fewshot help{f' {verb}' if verb else ''}` shows all {'options' if verb else 'commands'}."
+        self.exit(2, f"{self.prog}: error: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} {more}\n")
+
+    def refuse_rest(self, rest: Sequence[str]) -> None:
+        """Refuse words that no option took, and say which option was meant."""
+        if not rest:
+            return
+        word = rest[0]
+        options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        hint = near(word.partition("=")[0], options, "; did you mean {}?") if word.startswith("-") else ""
+        if not word.startswith("-") and {"--data", "--learner"} <= {*options}:
+            hint = f"; did you mean {'--learner' if _is_learner(word) else '--data'} {word}?"
+        self.error(f"unrecognized {'option' if word.startswith('-') else 'word'} {word!r}{hint}")
+
+
+def near(word: str, known: Iterable[str], sentence: str) -> str:
+    """A sentence with the nearest known word, or nothing."""
+    known = list(known)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6) or [
+        name for name in known if len(word) > 1 and (word in name.split("-") or name in word.split("-"))
+    ]
+    return sentence.format(found[0]) if found else ""
+
+
+def _is_learner(word: str) -> bool:
+    from fewshot.learners import LEARNERS
+
+    name = word.rpartition("|")[2].partition("(")[0].strip()
+    return not os.path.exists(word) and (name in LEARNERS.aliases or name in LEARNERS.names())
