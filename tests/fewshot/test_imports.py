@@ -119,6 +119,24 @@ def test_what_learners_share_does_not_import_learners_or_other_packages() -> Non
                 assert {name.split(".")[1] for name in names} <= FOR_LEARNERS, f"{path.name} imports {names}"
 
 
+def test_what_classifiers_use_does_not_import_them() -> None:
+    """They bring scikit-learn, scipy and pandas, which take longer to import than a small network to tune."""
+    below = (
+        "adaptation",
+        "embedding",
+        "encoders",
+        "meta",
+        "multi_task",
+        "prompts",
+        "runtimes",
+        "transfer",
+        "unsupervised",
+    )
+    for path in (path for package in below for path in (ROOT / "fewshot" / package).rglob("*.py")):
+        names = [n for n in imported(path, ast.parse(path.read_text())) if n.startswith("fewshot.classifier")]
+        assert not names, f"{path.relative_to(ROOT)} imports {names}"
+
+
 def test_no_library_file_prints_pickles_or_sets_global_random_numbers() -> None:
     banned = {"print", "pickle", "cloudpickle", "joblib", "manual_seed_all"}
     may_print = {"cli", "demo.py"}  # these write to the terminal
