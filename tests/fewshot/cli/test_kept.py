@@ -57,14 +57,14 @@ def interrupted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 def test_evaluate(interrupted: Callable[..., str]) -> None:
     line = ["evaluate", "--learner", "prototypes", "nearest", "--shot", "1", "--episodes", "1500"]
     kept = [*line, "--out", "runs.jsonl"]
-    assert interrupted("episodes.evaluation.record", 1, *line) == (
+    assert interrupted("episodes.evaluation_loop.record", 1, *line) == (
         "nothing was kept; with --out FILE results would be kept, too."
     )
-    assert interrupted("episodes.evaluation.record", 1, *kept) == "nothing was kept."
-    said = interrupted("episodes.evaluation.record", 3, *kept)  # after one block of both
+    assert interrupted("episodes.evaluation_loop.record", 1, *kept) == "nothing was kept."
+    said = interrupted("episodes.evaluation_loop.record", 3, *kept)  # after one block of both
     assert said == "2,048 episodes of the first are in runs.jsonl; the same command resumes there."
     assert main([*kept, "--quiet"]) == 0
-    said = interrupted("episodes.evaluation.record", 1, *kept, "--way", "3")
+    said = interrupted("episodes.evaluation_loop.record", 1, *kept, "--way", "3")
     assert said == "2 results are in runs.jsonl; the same command resumes there."
 
 
