@@ -31,7 +31,7 @@ SAVED = 0.5  # of torch's time, by networks of convolutions: 0.3 to 0.75 were me
 LEAST_ROWS = 64  # for a graph that is there already: reading, comparing and timing it take about a second
 _GAIN = 1.1  # how much faster it must be on the control items
 _ROUNDS, _LONGEST = 3, 1.0  # of timing, and after how many seconds no further round begins
-_slower: set[tuple[str, str, int]] = set()  # (encoder, tower, threads of a batch) that ONNX Runtime does not speed up
+_faster: dict[tuple[str, str, int], bool] = {}  # (encoder, tower, threads of a batch) -> whether ONNX Runtime is
 _last: WeakKeyDictionary[Any, dict[str, tuple[str, Computation | None, Any]]] = WeakKeyDictionary()
 _choosing = RLock()
 
@@ -161,25 +161,28 @@ def _if_it_pays(
     rows = len(plan.missing(store.space(spec))) if store.holds(spec) else len(plan.units)
     together = torch.get_num_threads()
     with threads_of_a_batch(torchs, tower, rows) as threads:
-        if rows < LEAST_ROWS or (identity, tower, threads) in _slower:
+        before = _faster.get((identity, tower, threads))
+        if rows < LEAST_ROWS or before is False:
             return torchs
         items: Any = control_items(control_name(source, torchs.encoder), torchs.encoder)
         key = export_key(identity, tower, items)
         if key is None or store.exports.refusal(key) is not None:
             return torchs
-        taken = _seconds(torchs, items)
-        if not is_at_hand(key, store.exports):
+        known = before is True and is_at_hand(key, store.exports)
+        taken = 0.0 if known else _seconds(torchs, items)
+        if not known and not is_at_hand(key, store.exports):
             saved = rows * taken * SAVED * threads / together
             if not gains_by_channels_last(torchs.encoder.module) or saved <= EXPORT_SECONDS:
                 return torchs
             _LOG.info("%s is exported for ONNX Runtime, which %d rows pay for.", torchs.encoder.name, rows)
         try:
             forward = _with(torchs, tower, onnx_computation(torchs, tower, items, identity, store.exports))
-            if forward.network.shares_space and _seconds(forward, items) * _GAIN <= taken:
+            if forward.network.shares_space and (known or _seconds(forward, items) * _GAIN <= taken):
+                _faster[identity, tower, threads] = True
                 return forward
         except UnavailableError as error:
             _LOG.info("%s is computed by torch, not by ONNX Runtime: %s", torchs.encoder.name, error)
-        _slower.add((identity, tower, threads))
+        _faster[identity, tower, threads] = False
         return torchs
 
 

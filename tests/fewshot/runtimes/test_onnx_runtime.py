@@ -66,7 +66,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(onnx_runtime, "converted", converted)
     monkeypatch.setattr(onnx_runtime, "_sessions", type(onnx_runtime._sessions)())
-    monkeypatch.setattr(choosing, "_slower", set())
+    monkeypatch.setattr(choosing, "_faster", {})
     return asked
 
 
@@ -352,10 +352,12 @@ class TestAuto:
         assert self.runtime(tmp_path, storage="float32") == "torch", "every bit is torch's"
         large["onnx"] = 0.95e-3
         assert self.runtime(tmp_path, 255 - self.rows) == "torch"
-        choosing._slower.clear()
+        choosing._faster.clear()
         large["onnx"] = 0.8e-3
         assert self.runtime(tmp_path, self.rows // 2) == "onnx" and len(exports) == 1
         assert self.runtime(tmp_path, self.rows // 2) == "torch", "there is nothing to compute"
+        large["onnx"] = 2e-3
+        assert self.runtime(tmp_path, self.rows // 5) == "onnx", "it is timed once in a process"
 
     def test_goes_on_where_nothing_can_be_exported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(choosing, "EXPORT_SECONDS", 0.0)
@@ -367,7 +369,7 @@ class TestAuto:
 
         monkeypatch.setattr(onnx_runtime, "converted", refused)
         assert [self.runtime(tmp_path, self.rows // number) for number in (1, 2)] == ["torch"] * 2
-        choosing._slower.clear()  # as in a new process
+        choosing._faster.clear()  # as in a new process
         assert self.runtime(tmp_path, self.rows // 3) == "torch"
         assert len(asked) == 1, "the reason is kept with the cache"
 
