@@ -96,13 +96,11 @@ def laid_out(module: nn.Module, precision: str, *, channels_last: bool) -> nn.Mo
         for name, tensor in list(part._parameters.items()):
             if tensor is None or tensor.dtype != torch.float32:
                 continue
-            made = tensor.detach()
-            if precision != "float32":
-                made = made.to(dtype)
-            if channels_last and isinstance(part, nn.Conv2d) and name == "weight":
-                made = made.contiguous(memory_format=torch.channels_last)
-            if made is not tensor:
-                part._parameters[name] = nn.Parameter(made, requires_grad=False)
+            last = channels_last and tensor.ndim == 4  # the weight of a 2-d convolution
+            if precision == "float32" and not last:
+                continue
+            order = torch.channels_last if last else torch.preserve_format
+            part._parameters[name] = nn.Parameter(tensor.detach().to(dtype, memory_format=order), requires_grad=False)
     return copied
 
 

@@ -168,9 +168,10 @@ def _if_it_pays(
         key = export_key(identity, tower, items)
         if key is None or store.exports.refusal(key) is not None:
             return torchs
-        known = before is True and is_at_hand(key, store.exports)
+        at_hand = is_at_hand(key, store.exports)
+        known = before is True and at_hand
         taken = 0.0 if known else _seconds(torchs, items)
-        if not known and not is_at_hand(key, store.exports):
+        if not at_hand:
             saved = rows * taken * SAVED * threads / together
             if not gains_by_channels_last(torchs.encoder.module) or saved <= EXPORT_SECONDS:
                 return torchs
