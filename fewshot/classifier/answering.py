@@ -42,16 +42,12 @@ class AnsweringEstimator(PromisingEstimator):
         for logits in self._answer(rows):
             chances.append(self._softmax(logits))
             best.append(logits.argmax(1))
-        probabilities = torch.cat(chances)  # [n, N]
+        chance = torch.cat(chances).numpy()  # [n, N]
         answers = self.classes_[torch.cat(best).numpy()]  # [n]
-        refused = np.zeros(len(answers), bool)
-        if self.reject is not None:
-            refused = ~(probabilities.amax(1) >= self.reject).numpy()
-        strange = self._none_of_these(rows)
-        if self.reject is not None or strange is not None:
-            refused = refused if strange is None else refused | strange
-            answers = np.where(refused, reject_label(self.reject_label, self.classes_), answers)
-        return probabilities.numpy(), answers, refused
+        refused = self._refused(rows, chance)
+        if refused is None:
+            return chance, answers, np.zeros(len(answers), bool)
+        return chance, np.where(refused, reject_label(self.reject_label, self.classes_), answers), refused
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes ``[n, N]``, in the order of `classes_`: softmax(logits / temperature).
@@ -59,7 +55,7 @@ class AnsweringEstimator(PromisingEstimator):
         They order the classes as `decision_function` does. `fit` sets the temperature so that they say how often
         predictions are right; with calibrated=False they have whatever scale the learner's logits have.
         """
-        return torch.cat([self._softmax(logits) for logits in self._answer(self._rows_to_ask(X))]).numpy()
+        return self._chances(self._rows_to_ask(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The learner's logits ``[n, N]``; for two classes, second minus first ``[n]``."""
@@ -119,6 +115,10 @@ class AnsweringEstimator(PromisingEstimator):
             )
         return self._adapted.logits(rows, None if self.batch_size == "auto" else int(self.batch_size))
 
+    def _chances(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities of rows ``[n, N]``."""
+        return torch.cat([self._softmax(logits) for logits in self._answer(rows)]).numpy()
+
     def _softmax(self, logits: Tensor) -> Tensor:
         return (logits / self.temperature_).softmax(1)
 
@@ -132,6 +132,14 @@ class AnsweringEstimator(PromisingEstimator):
     def _known_classes(self) -> np.ndarray:
         """Numbers of the classes that can be answered."""
         return self._adapted.episode.labels.unique().cpu().numpy()
+
+    def _refused(self, rows: np.ndarray, chance: np.ndarray) -> np.ndarray | None:
+        """Which rows are answered by none of the classes ``[n]``, by probabilities ``[n, C]``; None where all are."""
+        strange = self._none_of_these(rows)
+        if self.reject is None:
+            return strange
+        unlikely: np.ndarray = ~(chance.max(1) >= self.reject)
+        return unlikely if strange is None else unlikely | strange
 
     def _none_of_these(self, rows: np.ndarray) -> np.ndarray | None:
         """Which rows are none of the classes, whatever their probabilities ``[n]``; None where nothing tells."""

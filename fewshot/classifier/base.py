@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -201,6 +203,16 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
             raise ValueError(f"reject={self.reject!r}; it is a probability 0..1, or None to answer always.")
         if self.batch_size != "auto" and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise ValueError(f"batch_size={self.batch_size!r}; it must be 'auto' or at least 1.")
+
+    @contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        """An error, or an interrupt, leaves an earlier fit as it was."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
 
     def _own_learner(self) -> Learner:
         """A copy: moving a learner to a device or precision changes it."""

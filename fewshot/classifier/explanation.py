@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Verdict(NamedTuple):
+    """What every explanation begins with; see `Explanation`."""
+
+    label: Any
+    probability: float
+    runner_up: Any
+    margin: float
+    rejected: bool
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,44 @@ class Explanation:
     def _repr_html_(self) -> str:
         """The sentence, as notebooks show it."""
         return f"<p>{escape(str(self))}</p>"
+
+
+def verdicts(chance: np.ndarray, classes: np.ndarray, refused: np.ndarray | None) -> list[Verdict]:
+    """The two most probable classes of each row.
+
+    Args:
+        chance: probabilities ``[n, C]``.
+        classes: labels ``[C]``.
+        refused: which rows are not answered ``[n]``; None: all are.
+    """
+    order = np.argsort(-chance, axis=1, kind="stable")  # [n, C]
+    best = np.take_along_axis(chance, order, axis=1).tolist()
+    labels, found = classes.tolist(), []
+    for row, (ranks, values) in enumerate(zip(order.tolist(), best, strict=True)):
+        runner_up, second = (labels[ranks[1]], values[1]) if len(ranks) > 1 else (None, 0.0)
+        rejected = refused is not None and bool(refused[row])
+        found.append(Verdict(labels[ranks[0]], values[0], runner_up, values[0] - second, rejected))
+    return found
+
+
+def neighbours_of(
+    rows: np.ndarray, support: np.ndarray, answers: np.ndarray, names: Sequence[str | None], count: int
+) -> list[tuple[Neighbour, ...]]:
+    """The fitted examples most like each row, best first.
+
+    Args:
+        rows: ``[n, D]``.
+        support: the examples ``[S, D]``.
+        answers: their labels ``[S]``.
+        names: what they were read from ``[S]``.
+        count: how many for each row.
+    """
+    similarity, index = nearest(rows, support, count)
+    labels = answers.tolist()
+    return [
+        tuple(Neighbour(place, labels[place], cosine, names[place]) for place, cosine in zip(*pair, strict=True))
+        for pair in zip(index.tolist(), similarity.tolist(), strict=True)
+    ]
 
 
 def nearest(rows: np.ndarray, support: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,20 +11,19 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
-from fewshot.classifier.adapted import Adapted, HeldOut, task
-from fewshot.classifier.answering import AnsweringEstimator
+from fewshot.classifier.adapted import Adapted, task
 from fewshot.classifier.base import LearnerEstimator, warn_uncalibrated
-from fewshot.classifier.calibration import own_temperature
-from fewshot.classifier.explanation import Explanation, Neighbour, nearest
+from fewshot.classifier.explanation import Explanation, neighbours_of, verdicts
 from fewshot.classifier.labels import as_labels, merge_labels, reject_label
 from fewshot.classifier.rows import as_items, check_array, embed_items, item_names, seen_as
+from fewshot.classifier.tuning import TuningEstimator
 from fewshot.learner import Learner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class FewShotClassifier(AnsweringEstimator):
+class FewShotClassifier(TuningEstimator):
     """Classifies features, images or texts from a few labelled examples, with any learner of this library.
 
     `fit` is one episode of the learner: the examples are its support, the distinct labels its classes; what
@@ -72,13 +70,9 @@ class FewShotClassifier(AnsweringEstimator):
     "prototypes(distance='cosine', scale=4.0)"
     """
 
-    encoder_: Any
-
     saved_parameters: ClassVar[tuple[str, ...]] = (*LearnerEstimator.saved_parameters, "strategy", "tuning")
 
     _seen: str | None = None  # the kind of items that were fitted, where that is known
-    _held_out: HeldOut | None = None  # with a strategy: answers of encoders that were tuned without the rows
-    _tuned_at: Path | None = None  # where `load` finds the tuned encoder
 
     def __init__(
         self,
@@ -117,13 +111,14 @@ class FewShotClassifier(AnsweringEstimator):
             ValueError: rows and labels do not match, rows are not finite, an unknown learner or encoder, or weights
                 for a learner that has no use for them.
         """
-        self._start()
-        if self.strategy is not None:
-            return self._fit_tuned(X, y, sample_weight)
-        rows, y, names = self._read(X, y, reset=True)
-        classes, labels = np.unique(y, return_inverse=True)
-        self._held_out = None
-        return self._adapt(rows, labels, classes, names, self._weights(sample_weight, rows))
+        with self._or_as_before():
+            self._start()
+            if self.strategy is not None:
+                X = list(X) if isinstance(X, tuple) else X
+                self._tune(X, y, sample_weight)
+            rows, y, names = self._read(X, y, reset=True)
+            classes, labels = np.unique(y, return_inverse=True)
+            return self._adapt(rows, labels, classes, names, self._weights(sample_weight, rows))
 
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -147,22 +142,23 @@ class FewShotClassifier(AnsweringEstimator):
                 f"strategy={self.strategy!r} fine-tunes the encoder on all examples; fit it anew with all "
                 "of them, earlier and further, or leave strategy out."
             )
-        first = not hasattr(self, "_adapted")
-        if first:
-            self._start()
-        rows, answers, names = self._read(X, y, reset=first)
-        more = [] if classes is None else [as_labels(classes)]
-        weights = self._weights(sample_weight, rows)
-        if first:
-            merged = merge_labels(answers, *more)
-            return self._adapt(rows, np.searchsorted(merged, answers), merged, names, weights)
-        merged = merge_labels(self.classes_, answers, *more)
-        earlier = np.searchsorted(merged, self.classes_)[self.support_labels_]
-        labels = np.concatenate([earlier, np.searchsorted(merged, answers)])
-        if weights is not None or self.weights_ is not None:
-            parts = (self.weights_, len(self.support_)), (weights, len(rows))
-            weights = np.concatenate([np.ones(count) if part is None else part for part, count in parts])
-        return self._adapt(np.concatenate([self.support_, rows]), labels, merged, [*self._names, *names], weights)
+        with self._or_as_before():
+            first = not hasattr(self, "_adapted")
+            if first:
+                self._start()
+            rows, answers, names = self._read(X, y, reset=first)
+            weights = self._weights(sample_weight, rows)
+            more = [] if classes is None else [as_labels(classes)]
+            if first:
+                merged = merge_labels(answers, *more)
+                return self._adapt(rows, np.searchsorted(merged, answers), merged, names, weights)
+            merged = merge_labels(self.classes_, answers, *more)
+            earlier = np.searchsorted(merged, self.classes_)[self.support_labels_]
+            labels = np.concatenate([earlier, np.searchsorted(merged, answers)])
+            if weights is not None or self.weights_ is not None:
+                parts = (self.weights_, len(self.support_)), (weights, len(rows))
+                weights = np.concatenate([np.ones(count) if part is None else part for part, count in parts])
+            return self._adapt(np.concatenate([self.support_, rows]), labels, merged, [*self._names, *names], weights)
 
     def explain(self, X: Any, neighbours: int = 3) -> list[Explanation]:
         """Predictions with their margin and the fitted examples most like each row.
@@ -176,12 +172,10 @@ class FewShotClassifier(AnsweringEstimator):
         up 93.8 %, before right 6.2 %; like row 0 (up, 0.98)
         """
         rows = self._rows_to_ask(X)
-        chance = np.concatenate([self._softmax(logits).numpy() for logits in self._answer(rows)])  # [n, N]
-        similarity, index = nearest(rows, self.support_, neighbours)  # [n, neighbours]
-        order = np.argsort(-chance, axis=1, kind="stable")  # [n, N]
-        return [
-            self._explanation(chance[i], order[i], similarity[i].tolist(), index[i].tolist()) for i in range(len(rows))
-        ]
+        chance = self._chances(rows)  # [n, N]
+        said = verdicts(chance, self.classes_, self._refused(rows, chance))
+        alike = neighbours_of(rows, self.support_, self.classes_[self.support_labels_], self._names, neighbours)
+        return [Explanation(*verdict, nearest=near) for verdict, near in zip(said, alike, strict=True)]
 
     def _read(self, X: Any, y: Any = None, *, reset: bool = False) -> tuple[np.ndarray, Any, list[str | None]]:
         """X as rows ``[n, *x]`` with names to show, and y as labels ``[n]`` (None in prediction)."""
@@ -206,71 +200,6 @@ class FewShotClassifier(AnsweringEstimator):
             raise ValueError(f"X is {list(rows.shape)}, but rows of shape {list(self.support_.shape[1:])} were fitted.")
         return rows, y, [None] * len(rows)
 
-    def _fit_tuned(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
-        """Fine-tune the encoder on the examples, and adapt to what it then makes of them."""
-        from fewshot.classifier.fine_tuned import fine_tuned, held_out_of_tuning, temperature_of
-
-        if sample_weight is not None:
-            raise ValueError("strategy fine-tunes on examples that all count the same; leave sample_weight or it out.")
-        X = list(X) if isinstance(X, tuple) else X
-        answers = as_labels(y)
-        check_consistent_length(as_items(X, self.encoder_), answers)
-        classes, labels = np.unique(answers, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(f"y holds one class, {classes.tolist()[0]!r}; fine-tuning needs at least two.")
-        frozen, names, device = self.encoder_, [str(name) for name in classes.tolist()], self._chosen_device()
-        how = {"strategy": str(self.strategy), **(self.tuning or {})}
-        tuned = fine_tuned(frozen, X, labels, names, how, self.cache, device)
-        held_out = None
-        if self.calibrated:
-            held_out = held_out_of_tuning(frozen, X, labels, names, how, self._own_learner(), self.cache, device)
-        self.encoder_ = tuned
-        rows, _, shown = self._read(X, answers, reset=True)
-        self._adapt(rows, labels, classes, shown, None, 1.0)
-        self._held_out = held_out
-        if held_out is not None:
-            self.temperature_ = temperature_of(held_out, self._adapted)
-        return self
-
-    def _answers_held_out(self) -> HeldOut:
-        if self.strategy is None:
-            return super()._answers_held_out()
-        if self._held_out is None:
-            raise ValueError(
-                "calibrated=False held no examples out, and the encoder has seen them all; fit with calibrated=True."
-            )
-        return self._held_out
-
-    @property
-    def _plain_logits(self) -> bool:
-        # The encoder has seen all examples, so copies of the learner without some of them prove nothing.
-        return self.strategy is None
-
-    def _deciding(self) -> tuple[Tensor, Tensor]:
-        if self.strategy is None or self._adapted.asked is not None:
-            return super()._deciding()
-        held_out = self._answers_held_out()
-        return held_out.logits, held_out.labels
-
-    def _own_temperature(self) -> float:
-        if self.strategy is None:
-            return super()._own_temperature()
-        from fewshot.classifier.fine_tuned import temperature_of
-
-        return temperature_of(self._answers_held_out(), self._adapted)
-
-    def _check(self) -> None:
-        super()._check()
-        if self.tuning is not None:
-            from fewshot.classifier.fine_tuned import check_tuning
-
-            check_tuning(self.tuning, self.strategy)
-        if self.strategy is not None and self.encoder is None:
-            raise ValueError(
-                f"strategy={str(self.strategy)[:60]!r} fine-tunes an encoder, and encoder=None has none; name one, "
-                "such as encoder='timm:mobilenetv2_100'."
-            )
-
     def _start(self) -> None:
         """Check the parameters, and make the learner and the encoder of them."""
         self._check()
@@ -281,7 +210,7 @@ class FewShotClassifier(AnsweringEstimator):
                 f"{self.learner_!r} uses words for the classes; ZeroShotClassifier(encoder, "
                 f"learner={repr(self.learner_)!r}) has them."
             )
-        self.encoder_ = self._own_encoder()
+        self.encoder_, self._held_out = self._own_encoder(), None
 
     def _rows_to_ask(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "_adapted")
@@ -320,11 +249,11 @@ class FewShotClassifier(AnsweringEstimator):
         if self.reject is not None:
             reject_label(self.reject_label, classes)  # complain now, not at the first rejection
         adapted = Adapted(self.learner_, task(rows, labels, len(classes), self._chosen_device(), weights=weights))
-        if temperature is None:
-            temperature = own_temperature(adapted) if self.calibrated else 1.0
-        # All at once, so that an error above leaves an earlier fit as it was.
         self.classes_, self.support_, self.support_labels_ = classes, rows, labels
-        self.temperature_, self._names, self._adapted, self.weights_ = temperature, names, adapted, weights
+        self._names, self._adapted, self.weights_ = names, adapted, weights
+        if temperature is None:
+            temperature = self._own_temperature() if self.calibrated else 1.0
+        self.temperature_ = temperature
         return self
 
     def _restore(
@@ -343,41 +272,9 @@ class FewShotClassifier(AnsweringEstimator):
             self.feature_names_in_ = np.array(columns, dtype=object)
         return self
 
-    def _restore_tuned(self, tensors: Mapping[str, Tensor], classes: int, examples: int) -> None:
-        from fewshot.classifier.fine_tuned import from_tensors
-        from fewshot.transfer import load_tuned
-
-        for name in ("tuned.json", "delta.safetensors"):
-            if self._tuned_at is None or not (self._tuned_at / name).is_file():
-                raise ValueError(f"'tuned/{name}', of the tuned encoder, is missing; copy the whole folder.")
-        assert self._tuned_at is not None
-        self.encoder_ = load_tuned(self._tuned_at, self.encoder_)
-        self._held_out = from_tensors(tensors, classes, examples) if self.calibrated else None
-
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors = {"support": self.support_, "labels": self.support_labels_}
         if self.weights_ is not None:
             tensors["weights"] = self.weights_
         held = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
-        if self._held_out is not None:
-            from fewshot.classifier.fine_tuned import as_tensors
-
-            held |= as_tensors(self._held_out)
-        return {}, held
-
-    def _explanation(
-        self, chance: np.ndarray, order: np.ndarray, similarity: list[float], index: list[int]
-    ) -> Explanation:
-        best, *others = order.tolist()
-        top, second = float(chance[best]), float(chance[others[0]]) if others else 0.0
-        return Explanation(
-            label=self.classes_[best],
-            probability=top,
-            runner_up=self.classes_[others[0]] if others else None,
-            margin=top - second,
-            rejected=self.reject is not None and top < self.reject,
-            nearest=tuple(
-                Neighbour(row, self.classes_[self.support_labels_[row]], cosine, self._names[row])
-                for row, cosine in zip(index, similarity, strict=True)
-            ),
-        )
+        return {}, held | self._saved_answers()

@@ -1,4 +1,4 @@
-"""Class names, prompts and task description as the class text that learners see."""
+"""Class names, prompts and task description as the class text that learners see, and rows in the same space."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from episodes.precision import is_sparse, refuse_unusual
+from fewshot.classifier.adapted import on_device
 from fewshot.classifier.answering import AnsweringEstimator
+from fewshot.classifier.features import are_features
+from fewshot.classifier.labels import as_labels
 from fewshot.classifier.none_of_these import encode_anything
+from fewshot.classifier.rows import as_items, embed_items, refuse_missing, seen_as
+from fewshot.classifier.sentences import Sentence
 from fewshot.learner import Learner
 from fewshot.learners.zero_shot import ZeroShot
-from fewshot.prompts.entailment import weights_of
-from fewshot.prompts.prompts import Line, Prompts
+from fewshot.prompts.entailment import sentence_scores, sentences_of, weights_of
+from fewshot.prompts.prompts import Line, Prompts, encode_strings
 from fewshot.prompts.unlabelled import class_weights, zero_shot_weights
 
 WEIGHTINGS = ("task", "zpe", "class-aware")
@@ -29,8 +36,10 @@ class WordedEstimator(AnsweringEstimator):
     templates: Any
     descriptions: Any
     weighting: str
+    multi_label: bool
     none: Any
 
+    _seen: str | None = None  # the kind of the examples, where there are any
     encoder_: Any
     learner_: Learner
     words_: list[str]
@@ -108,8 +117,72 @@ class WordedEstimator(AnsweringEstimator):
         self.prompts_ = Prompts(words, self.templates, descriptions=self.descriptions, task=self.task)
 
     def features(self, X: Any) -> Tensor:
-        """Rows as the encoder sees them."""
-        raise NotImplementedError
+        """Rows as the encoder sees them ``[n, D]``, each embedded once; all methods take them instead of `X`.
+
+        Raises:
+            ValueError: features that are not finite, or of another width than the encoder's.
+        """
+        if not hasattr(self, "encoder_"):
+            check_is_fitted(self, "_adapted")
+        return on_device(self._read(X), torch.device("cpu"))
+
+    def _read_examples(self, X: Any, y: Any) -> Tensor:
+        if self.learner_.needs == ("text",):
+            raise ValueError(
+                f"{self.learner_!r} does not look at examples; name a learner that does, such as learner='proker' or "
+                "'tip-adapter', or give class names alone: fit(None, class_names)."
+            )
+        rows = self._read(X, y, reset=True)
+        check_consistent_length(rows, y)
+        return on_device(rows, torch.device("cpu"))
+
+    def _read(self, X: Any, y: Any = None, *, reset: bool = False) -> np.ndarray:
+        """X as rows ``[n, D]``."""
+        if isinstance(X, Tensor) or is_sparse(X):
+            refuse_unusual(X, "X")
+        if isinstance(X, Tensor):
+            X = X.detach().cpu()
+            X = (X.float() if X.dtype in (torch.float16, torch.bfloat16) else X).numpy()
+        if not are_features(X):
+            items = as_items(X, self.encoder_, None if reset else self._seen)
+            self._seen = seen_as(items) if reset else self._seen
+            if self.encoder_.pairs:
+                return self._pair_scores(items)
+            labels = None if y is None or self.multi_label else as_labels(y).tolist()
+            rows = embed_items(items, self.encoder_, self.cache, self.device, asked=not reset, labels=labels)
+            return rows.astype(np.float32)
+        refuse_missing(X)
+        rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        width = self.text_.shape[1] if hasattr(self, "_adapted") else self.encoder_.dim
+        if width is not None and rows.shape[1] != width:
+            raise ValueError(f"X has {rows.shape[1]} features, but {self.encoder_.name!r} gives {width}.")
+        return rows
+
+    def _pair_scores(self, items: Any) -> np.ndarray:
+        sentences = sentences_of(self.lines_)
+        scores = sentence_scores(items.texts, sentences, self.encoder_, apart=self.multi_label, **self._embedding)
+        return scores.numpy()
+
+    def _rows_to_ask(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "_adapted")
+        return self._read(X)
+
+    def _sentences_of(self, rows: np.ndarray, answers: list[int], count: int) -> list[tuple[Sentence, ...]]:
+        """The heaviest sentences of the class that each row is answered by, and how well they fit."""
+        texts, units = sentences_of(self.lines_), on_device(rows, torch.device("cpu")).float()
+        if self.encoder_.pairs:
+            vectors = torch.eye(len(texts))  # rows are the scores of the sentences
+        else:
+            units = normalize(units, dim=-1)
+            vectors = normalize(encode_strings(texts, self.encoder_, **self._embedding), dim=-1)
+        scores = units @ vectors.T  # [n, L]
+        place = {text: number for number, text in enumerate(texts)}
+        lines = sorted(self.lines_, key=lambda line: -line.weight)
+        heaviest = {best: [line for line in lines if line.label == best][:count] for best in set(answers)}
+        return [
+            tuple(Sentence(line.text, line.weight, float(score[place[line.text]])) for line in heaviest[best])
+            for best, score in zip(answers, scores, strict=True)
+        ]
 
     def _saved_words(self) -> dict[str, Any]:
         prompts = self.prompts_

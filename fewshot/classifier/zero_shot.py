@@ -9,26 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from episodes.episode import Support
-from episodes.precision import is_sparse, refuse_unusual
 from fewshot.classifier.adapted import Adapted, on_device, task
 from fewshot.classifier.base import warn_uncalibrated
 from fewshot.classifier.calibration import own_temperature
 from fewshot.classifier.class_words import classes_and_words, places_of
-from fewshot.classifier.features import are_features
+from fewshot.classifier.explanation import verdicts
 from fewshot.classifier.labels import as_labels, reject_label
 from fewshot.classifier.multi_label import as_indicators, known_labels, margins, one_against_nothing
 from fewshot.classifier.none_of_these import UNKNOWN_FIT, encode_anything, fit_of, least_fit
-from fewshot.classifier.rows import as_items, embed_items, refuse_missing, seen_as
-from fewshot.classifier.sentences import Sentence, ZeroShotExplanation
+from fewshot.classifier.sentences import ZeroShotExplanation
 from fewshot.classifier.worded import WEIGHTINGS, WordedEstimator, as_tensors
 from fewshot.learner import Learner
-from fewshot.prompts.entailment import sentence_scores, sentences_of
-from fewshot.prompts.prompts import encode_strings
 from fewshot.prompts.unlabelled import without_label_bias
 
 if TYPE_CHECKING:
@@ -89,7 +83,6 @@ class ZeroShotClassifier(WordedEstimator):
     ['heart', 'ring', 'heart']
     """
 
-    _seen: str | None = None  # the kind of the examples, where there are any
     saved_parameters: ClassVar[tuple[str, ...]] = (
         "task", "weighting", "correct_bias", "multi_label", "threshold", "calibrated", "reject", "reject_label", "none",
         "templates", "descriptions",
@@ -147,14 +140,10 @@ class ZeroShotClassifier(WordedEstimator):
             ValueError: two classes of one name, an empty name, an unknown learner or encoder, a parameter out of
                 range, or examples for a learner that does not look at them.
         """
-        before = dict(self.__dict__)
-        for name in ("_adapted", "n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-        try:
+        with self._or_as_before():
+            for name in ("_adapted", "n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
             return self._fit(X, y, class_names, unlabelled)
-        except BaseException:  # an error leaves an earlier fit as it was
-            self.__dict__ = before
-            raise
 
     def _fit(self, X: Any, y: Any, class_names: Any, unlabelled: Any) -> Self:
         self._check()
@@ -198,8 +187,8 @@ class ZeroShotClassifier(WordedEstimator):
             return super().predict(X)
         rows = self._rows_to_ask(X)
         chance = torch.cat([logits.sigmoid() for logits in self._answer(rows)]).numpy()
-        refused = self._refused_sets(rows, chance)
-        return ((chance >= self.threshold) & ~refused[:, None]).astype(np.int64)
+        holds, refused = chance >= self.threshold, self._refused(rows, chance)  # [n, C], [n]
+        return (holds if refused is None else holds & ~refused[:, None]).astype(np.int64)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities ``[n, C]``: a softmax over the classes, or with multi_label a sigmoid for each.
@@ -242,36 +231,9 @@ class ZeroShotClassifier(WordedEstimator):
         rows = self._rows_to_ask(X)
         squash = torch.sigmoid if self.multi_label else self._softmax
         chance = torch.cat([squash(logits) for logits in self._answer(rows)])
-        refused = self._refused_sets(rows, chance.numpy())
-        texts, units = sentences_of(self.lines_), on_device(rows, torch.device("cpu")).float()
-        if self.encoder_.pairs:
-            vectors = torch.eye(len(texts))  # rows are the scores of the sentences
-        else:
-            units = normalize(units, dim=-1)
-            vectors = normalize(encode_strings(texts, self.encoder_, **self._embedding), dim=-1)
-        place = {text: number for number, text in enumerate(texts)}
-        found = []
-        for row, likely, out in zip(units, chance, refused.tolist(), strict=True):
-            best, *others = likely.argsort(descending=True, stable=True).tolist()
-            top, second = float(likely[best]), float(likely[others[0]]) if others else 0.0
-            own = sorted((line for line in self.lines_ if line.label == best), key=lambda line: -line.weight)
-            said = [
-                Sentence(line.text, line.weight, float(row @ vectors[place[line.text]])) for line in own[:sentences]
-            ]
-            runner_up = self.classes_.tolist()[others[0]] if others else None
-            label = self.classes_.tolist()[best]
-            found.append(ZeroShotExplanation(label, top, runner_up, top - second, out, tuple(said)))
-        return found
-
-    def features(self, X: Any) -> Tensor:
-        """Rows as the encoder sees them ``[n, D]``, each embedded once; all methods take them instead of `X`.
-
-        Raises:
-            ValueError: features that are not finite, or of another width than the encoder's.
-        """
-        if not hasattr(self, "encoder_"):
-            check_is_fitted(self, "_adapted")
-        return on_device(self._read(X), torch.device("cpu"))
+        said = verdicts(chance.numpy(), self.classes_, self._refused(rows, chance.numpy()))
+        spoken = self._sentences_of(rows, chance.argmax(1).tolist(), sentences)
+        return [ZeroShotExplanation(*verdict, sentences=own) for verdict, own in zip(said, spoken, strict=True)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -287,47 +249,6 @@ class ZeroShotClassifier(WordedEstimator):
         if self.multi_label and self.correct_bias:
             raise ValueError("correct_bias is of one class per row; leave it out, or multi_label.")
         warn_uncalibrated(None if self.learner == "zero-shot" else self.reject, self.calibrated or self.multi_label)
-
-    def _read_examples(self, X: Any, y: Any) -> Tensor:
-        if self.learner_.needs == ("text",):
-            raise ValueError(
-                f"{self.learner_!r} does not look at examples; name a learner that does, such as learner='proker' or "
-                "'tip-adapter', or give class names alone: fit(None, class_names)."
-            )
-        rows = self._read(X, y, reset=True)
-        check_consistent_length(rows, y)
-        return on_device(rows, torch.device("cpu"))
-
-    def _read(self, X: Any, y: Any = None, *, reset: bool = False) -> np.ndarray:
-        """X as rows ``[n, D]``."""
-        if isinstance(X, Tensor) or is_sparse(X):
-            refuse_unusual(X, "X")
-        if isinstance(X, Tensor):
-            X = X.detach().cpu()
-            X = (X.float() if X.dtype in (torch.float16, torch.bfloat16) else X).numpy()
-        if not are_features(X):
-            items = as_items(X, self.encoder_, None if reset else self._seen)
-            self._seen = seen_as(items) if reset else self._seen
-            if self.encoder_.pairs:
-                return self._pair_scores(items)
-            labels = None if y is None or self.multi_label else as_labels(y).tolist()
-            rows = embed_items(items, self.encoder_, self.cache, self.device, asked=not reset, labels=labels)
-            return rows.astype(np.float32)
-        refuse_missing(X)
-        rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
-        width = self.text_.shape[1] if hasattr(self, "_adapted") else self.encoder_.dim
-        if width is not None and rows.shape[1] != width:
-            raise ValueError(f"X has {rows.shape[1]} features, but {self.encoder_.name!r} gives {width}.")
-        return rows
-
-    def _pair_scores(self, items: Any) -> np.ndarray:
-        sentences = sentences_of(self.lines_)
-        scores = sentence_scores(items.texts, sentences, self.encoder_, apart=self.multi_label, **self._embedding)
-        return scores.numpy()
-
-    def _rows_to_ask(self, X: Any) -> np.ndarray:
-        check_is_fitted(self, "_adapted")
-        return self._read(X)
 
     def _learn(self, support: Tensor, labels: Tensor, text: Tensor, nothing: Tensor | None) -> None:
         """Adapt to examples ``[S, D]`` with labels ``[S]``, or ``[C, S]`` where each class is a task of its own."""
@@ -373,12 +294,6 @@ class ZeroShotClassifier(WordedEstimator):
             return None
         found = fit_of(on_device(rows, torch.device("cpu")).float(), self.text_, self.none_)  # [n, 2]
         return (found < torch.tensor(self.least_fit_)).any(1).numpy()
-
-    def _refused_sets(self, rows: np.ndarray, chance: np.ndarray) -> np.ndarray:
-        """Which rows are answered by none of the classes ``[n]``."""
-        refused = np.zeros(len(rows), bool) if self.reject is None else chance.max(1) < self.reject
-        strange = self._none_of_these(rows)
-        return refused if strange is None else refused | strange
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         support = self._adapted.episode.support[0]

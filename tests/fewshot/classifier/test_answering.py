@@ -78,3 +78,17 @@ def test_explanation(digits: tuple[np.ndarray, ...]) -> None:
         assert [near.similarity for near in answer.nearest] == pytest.approx(np.sort(cosine[i])[::-1][:4])
         assert [near.label for near in answer.nearest] == [y[near.index] for near in answer.nearest]
     assert len(classifier.explain(X_new[:1], neighbours=1000)[0].nearest) == 50
+
+
+def test_a_fit_that_fails_leaves_the_earlier_one(digits: tuple[np.ndarray, ...]) -> None:
+    rows, answers, asked = digits[0], digits[1], digits[2]
+    classifier = FewShotClassifier(learner="prototypes").fit(rows, answers)
+    before = classifier.predict_proba(asked)
+    classifier.set_params(learner="ridge")
+    with pytest.raises(ValueError, match="inconsistent"):
+        classifier.fit(rows, answers[:-1])
+    assert np.array_equal(classifier.predict_proba(asked), before)
+    with pytest.raises(ValueError, match="features"):
+        classifier.partial_fit(rows[:, :5], answers)
+    assert np.array_equal(classifier.predict_proba(asked), before)
+    assert repr(classifier.learner_) == "prototypes"

@@ -40,6 +40,15 @@ def test_the_encoder_is_tuned_and_the_given_one_is_not(fitted: FewShotClassifier
     assert fitted.score(*drawings()) > 0.6  # chance is a third
 
 
+def test_a_fit_that_fails_leaves_the_tuned_encoder(fitted: FewShotClassifier) -> None:
+    items, labels = drawings()
+    tuned, before = fitted.encoder_, fitted.predict_proba(items)
+    with pytest.raises(ValueError, match="y holds one class"):
+        fitted.fit(items, ["a"] * len(labels))
+    assert fitted.encoder_ is tuned
+    assert np.array_equal(fitted.predict_proba(items), before)
+
+
 def test_held_out_answers_are_those_of_tuning_on_the_others(fitted: FewShotClassifier) -> None:
     items, labels = drawings()
     found = fitted._answers_held_out()
