@@ -2,6 +2,7 @@
 
     python benchmarks/runtimes.py mobilenetv2 resnet18 vit-s minilm --processors 1 --peers
     python benchmarks/runtimes.py mobilenetv2 --megapixels 12 --items 16 --processors 1
+    python benchmarks/runtimes.py resnet18 --processors 1 --exports
 
 Each way decodes (or tokenises) and computes everything anew; the graph for ONNX Runtime is exported before, and what
 that took is printed. ``auto`` finds that graph in the cache folder. ``--peers`` adds timm's transform in a DataLoader
@@ -9,6 +10,9 @@ with batches of 32; `SentenceTransformer.encode` as it is called by default, and
 ``--megapixels`` enlarges the photographs first. Cosines are to the rows of the loop, which is float32: the worst of all
 rows. MobileNetV2 and MiniLM have their real weights; those of the others are random, which changes nothing about their
 cost.
+
+``--exports`` instead prints what ``runtime="auto"`` has to guess (`fewshot.runtimes.choosing`): how long an export
+takes in a fresh process, and which share of torch's time it then saves on the control items, in float32.
 
 On a machine that others use, ratios of processor time say more than those of the clock; both are printed. They count
 processes that a DataLoader starts.
@@ -32,8 +36,12 @@ from PIL import Image
 
 from episodes.device import processors
 from fewshot import EmbeddingCache, embed, load_encoder
+from fewshot.embedding.canary import control_items
+from fewshot.embedding.settings import Settings
 from fewshot.encoders import ModuleEncoder, Preprocess
+from fewshot.runtimes.network import Network
 from fewshot.runtimes.onnx_export import converted
+from fewshot.runtimes.onnx_runtime import onnx_computation
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 RANDOM = {"resnet18": "resnet18", "vit-s": "vit_small_patch16_224"}
@@ -203,6 +211,33 @@ def compare(name: str, items: list[Any], encoder: Any, options: Any) -> None:
         print(line, flush=True)
 
 
+def exports(name: str, encoder: Any, rounds: int) -> None:
+    """Time of one export, and of the forward passes that it may replace."""
+    kind = "texts" if name == "minilm" else "images"
+    torchs = Settings(device="cpu", precision="float32").forward(encoder)
+    items: Any = control_items(kind, encoder)
+    with tempfile.TemporaryDirectory() as folder:
+        before = spent()
+        found = onnx_computation(torchs, kind, items, "benchmark", EmbeddingCache(folder).exports)
+        took = [now - then for now, then in zip(spent(), before, strict=True)]
+    onnx = torchs.like(network=Network(encoder, kind, found))
+    times: list[list[float]] = []
+    for number in range(rounds + 1):
+        row = []
+        for forward in (torchs, onnx):
+            before = spent()
+            forward(items)
+            row.append(spent()[1] - before[1])
+        times += [row] if number else []
+    mine, other = (1000 * statistics.median(row[place] for row in times) / len(items) for place in (0, 1))
+    saved = [1 - row[1] / row[0] for row in times]
+    print(
+        f"{name}: exported, read and compared in {took[0]:.1f} s, {took[1]:.1f} of processor time; then {other:.1f} ms "
+        f"a control item where torch takes {mine:.1f}: {statistics.median(saved):.2f} saved ({min(saved):.2f} to "
+        f"{max(saved):.2f})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="+", choices=["mobilenetv2", *RANDOM, "minilm"])
@@ -217,6 +252,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of torch; by default one per processor")
     parser.add_argument("--workers", default="auto", type=lambda text: text if text == "auto" else int(text))
     parser.add_argument("--peers", action="store_true", help="also what users of timm or sentence-transformers write")
+    parser.add_argument("--exports", action="store_true", help="time exports instead, one network a process")
     parser.add_argument("--megapixels", type=float, help="enlarge the photographs first")
     options = parser.parse_args()
     if options.processors:
@@ -229,6 +265,9 @@ def main() -> None:
     if options.megapixels:
         photographs = enlarged(photographs, options.megapixels, Path(folder.name))
     for name in options.networks:
+        if options.exports:
+            exports(name, encoder_of(name, options.weights), 4 * options.rounds)
+            continue
         items: list[Any] = photographs
         if name == "minilm":
             items = [line.rpartition(",")[0] for line in options.texts.read_text(encoding="utf-8").splitlines()[1:]]

@@ -25,7 +25,6 @@ _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
     6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
 }  # fmt: skip
-_FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG: baseline, extended, progressive
 # An opened PIL image reads its file when it is first used; threads would share the file's position.
 _loading = Lock()
 
@@ -60,28 +59,6 @@ class CentreCrop:
         return f"CentreCrop({self.size})"
 
 
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height that a JPEG declares; None for other formats, and for kinds that are decoded at full size only.
-
-    Read from the frame header alone, in some microseconds.
-    """
-    if data[:3] != b"\xff\xd8\xff":
-        return None
-    at = 2
-    while data[at : at + 1] == b"\xff" and at + 9 <= len(data):
-        marker = data[at + 1]
-        if marker == 0xFF:  # padding before a marker
-            at += 1
-        elif marker in _FRAMES:
-            height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (5, 7))
-            return (width, height) if width and height else None
-        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker in (0xD9, 0xDA):
-            return None  # lossless and the like; or the pixels begin without a frame
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
-
-
 def decode_picture(data: bytes) -> Image.Image:
     """An encoded picture (JPEG, PNG, ...) as RGB, turned upright by its EXIF orientation; or a recording's log-mel."""
     if is_recording(data):
@@ -92,7 +69,7 @@ def decode_picture(data: bytes) -> Image.Image:
 
 
 def decode_reduced(data: bytes, scale: int) -> tuple[Image.Image, Box]:
-    """A JPEG (see `jpeg_size`) as RGB and upright, decoded so many times smaller than it is.
+    """A JPEG (see `episodes.jpeg.jpeg_size`) as RGB and upright, decoded so many times smaller than it is.
 
     The inverse cosine transform gives fewer pixels of each block, which costs a fraction and is an average over them.
 
@@ -157,6 +134,11 @@ def upright(picture: Image.Image) -> Image.Image:
 
     turn = _TURNS.get(_orientation(picture))
     return picture if turn is None else picture.transpose(Image.Transpose[turn])
+
+
+def orientation_of(data: bytes) -> int:
+    """The EXIF orientation of an encoded picture, 1 to 8, without decoding it."""
+    return _orientation(_opened(data))
 
 
 def _orientation(picture: Image.Image) -> int:

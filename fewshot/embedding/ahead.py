@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from fewshot.embedding.forward import BatchSize
 from fewshot.embedding.loading import (
     Batch,
     Slot,
+    batch_by_decoder,
     batch_of_tensors,
     batch_of_texts,
     batch_of_waves,
@@ -26,11 +27,16 @@ from fewshot.embedding.loading import (
 )  # fmt: skip
 from fewshot.embedding.plan import Work
 
+if TYPE_CHECKING:
+    from fewshot.encoders.device_decoding import DeviceDecoder
+
 _AHEAD = 3  # batches in memory at a time: one computes, one is ready, one is being decoded
 
 
-def batches(work: Work, encoder: Any, batch_size: BatchSize, workers: int, device: torch.device) -> Iterator[Batch]:
-    """The work as batches on the device, decoded ahead."""
+def batches(
+    work: Work, encoder: Any, batch_size: BatchSize, workers: int, device: torch.device, decoder: Any = None
+) -> Iterator[Batch]:
+    """The work as batches on the device, decoded ahead; `decoder` is that of `Forward`."""
     kind, source = tower_of(work.source), work.source
     if kind == "texts":
         order = in_order(work)
@@ -42,7 +48,9 @@ def batches(work: Work, encoder: Any, batch_size: BatchSize, workers: int, devic
         for stretch in stretches(len(work), batch_size):
             yield batch_of_tensors(work, source, stretch)
     elif len(work) == 1:  # threads would take longer to start than a small picture to decode
-        yield load(work, encoder, [0], *Slot.several(1, device))
+        yield load(work, encoder, [0], Slot.several(1, device)[0], decoder)
+    elif decoder is not None:
+        yield from _by_decoder(work, decoder, batch_size, workers)
     else:
         yield from _images(work, encoder.transform, batch_size, workers, device)
 
@@ -92,6 +100,30 @@ def _images(work: Work, transform: Any, batch_size: BatchSize, workers: int, dev
             submit()  # while the consumer computes on this batch, both other slots are being filled
             good = [unit for unit in units if unit not in failures]
             yield Batch(slot.take(units, good), good, failures, len(good))
+
+
+def _by_decoder(work: Work, decoder: DeviceDecoder, batch_size: BatchSize, workers: int) -> Iterator[Batch]:
+    """Batches that a decoder has made on the device; on a GPU by one thread that gives it the work, on a CPU by all."""
+    waiting: deque[list[Future[Batch]]] = deque()
+    with decoding_threads(workers) as readers, decoding_threads(1 if decoder.batched else workers) as decoders:
+        for units in stretches(len(work), batch_size):
+            step = len(units) if decoder.batched else -(-len(units) // workers)
+            parts = [units[begin : begin + step] for begin in range(0, len(units), step)]
+            waiting.append([decoders.submit(batch_by_decoder, work, decoder, part, readers.map) for part in parts])
+            if len(waiting) == _AHEAD:
+                yield _whole(decoder, waiting.popleft())
+        while waiting:
+            yield _whole(decoder, waiting.popleft())
+
+
+def _whole(decoder: DeviceDecoder, parts: list[Future[Batch]]) -> Batch:
+    """The parts of a batch, for use in this thread."""
+    made = [future.result() for future in parts]
+    rows = [decoder.hand_over(part.inputs) for part in made if isinstance(part.inputs, Tensor) and part.units]
+    units = [unit for part in made for unit in part.units]
+    failures = {unit: reason for part in made for unit, reason in part.failures.items()}
+    inputs = rows[0] if len(rows) == 1 else torch.cat(rows) if rows else torch.empty(0)
+    return Batch(inputs, units, failures, len(units))
 
 
 @contextmanager

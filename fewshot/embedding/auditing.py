@@ -94,7 +94,8 @@ def audit(
     work = Work(source, chosen.tolist(), plan.keys[chosen, 0], [{}] * len(chosen), scale=model.scale_of)
     kept = space.read(np.ascontiguousarray(work.keys)).double()
     cosine = torch.full((len(chosen),), -1.0, dtype=torch.float64)
-    for batch in batches(work, model, BatchSize(16, forward.device), settings.threads, forward.device):
+    size = BatchSize(16, forward.device)
+    for batch in batches(work, model, size, settings.threads, forward.device, forward.decoder):
         if batch.units:
             fresh, old = forward(batch.inputs).cpu().double(), kept[batch.units]
             same = (fresh == old).all(1)  # of a row of zeros there is no cosine

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from episodes.source import StoredSource, tower_of
 from fewshot.embedding.forward import Forward
 from fewshot.embedding.loading import first_input
 
+if TYPE_CHECKING:
+    from fewshot.encoders.device_decoding import DeviceDecoder
+
 _LOG = logging.getLogger("fewshot")
 SAME = 0.9999  # cosine: kernels and batch sizes stay above, another resize or checkpoint falls below
 # Short ones: what an encoder does with texts beyond its context is in its fingerprint.
@@ -33,19 +36,19 @@ _checked: set[tuple[str, str]] = set()  # spaces whose canaries this process has
 _checking = Lock()
 
 
-def pictures() -> list[Any]:
-    """Four fixed pictures with sharp edges, sent through JPEG so that its decoder is checked as well."""
+def pictures() -> list[bytes]:
+    """Four fixed pictures with sharp edges, as JPEGs so that their decoder is checked as well."""
     from PIL import Image
 
-    images = []
+    files = []
     for number, (width, height) in enumerate(_SIZES):
         noise = hashlib.shake_256(b"fewshot canary %d" % number).digest(width * height * 3)
         blocks = Image.fromarray(np.frombuffer(noise, np.uint8).reshape(height, width, 3))
         large = blocks.resize((4 * width, 4 * height), Image.Resampling.NEAREST)
         file = io.BytesIO()
         large.save(file, "JPEG", quality=90)
-        images.append(decode_picture(file.getvalue()))
-    return images
+        files.append(file.getvalue())
+    return files
 
 
 def check(space: Any, source: StoredSource, forward: Forward, *, begin: bool) -> None:
@@ -68,7 +71,7 @@ def check(space: Any, source: StoredSource, forward: Forward, *, begin: bool) ->
         if kept is None and not begin:
             return  # rows of unknown origin, with nothing to compare them with
         name = kept["name"] if kept is not None else control_name(source, forward.encoder)
-        rows = forward(control_items(name, forward.encoder)).float().cpu()
+        rows = forward(control_items(name, forward.encoder, forward.decoder)).float().cpu()
         if kept is not None:
             compare(kept, rows, space)
         elif rows.isfinite().all():
@@ -142,15 +145,15 @@ def control_name(source: StoredSource, encoder: Any) -> str:
     return f"{tower} {'x'.join(map(str, shape))}"
 
 
-def control_items(name: str, encoder: Any) -> Tensor | list[str] | list[Tensor]:
-    """The canaries as the encoder's input."""
+def control_items(name: str, encoder: Any, decoder: Any = None) -> Tensor | list[str] | list[Tensor]:
+    """The canaries as the encoder's input; pictures as the decoder gives them (`Forward`), where there is one."""
     kind, _, shape = name.partition(" ")
     if kind == "texts":
         return [json.dumps([text, text]) for text in TEXTS] if encoder.pairs else TEXTS
     if kind == "sounds":
         return [_noise(length) for length in _SAMPLES]
     if not shape:
-        return torch.stack(_inputs(encoder))
+        return torch.stack(_inputs(encoder)) if decoder is None else _decoded(decoder)
     sizes = [len(_SIZES), *map(int, shape.split("x"))]
     noise = hashlib.shake_256(b"fewshot canary").digest(math.prod(sizes))
     return torch.frombuffer(bytearray(noise), dtype=torch.uint8).reshape(sizes).float().div_(255)
@@ -163,4 +166,12 @@ def _noise(length: int) -> Tensor:
 
 
 def _inputs(encoder: Any) -> list[Tensor]:
-    return [as_input(encoder.transform(image)) for image in pictures()]
+    return [as_input(encoder.transform(decode_picture(data))) for data in pictures()]
+
+
+def _decoded(decoder: DeviceDecoder) -> Tensor:
+    found: dict[int, Tensor] = {}
+    for numbers, pixels in decoder(dict(enumerate(pictures()))):
+        found.update(zip(numbers, pixels, strict=True))
+    decoder.settled()
+    return decoder.hand_over(torch.stack([found[number] for number in range(len(_SIZES))]))

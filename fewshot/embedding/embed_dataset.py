@@ -188,7 +188,8 @@ def embed_few(source: StoredSource, encoder: Encoder, device: str | torch.device
     found: Tensor | None = None
     work = plan.whole()
     size = BatchSize(len(work), forward.device)
-    for batch in batches(work, encoder, size, min(settings.threads, len(work)), forward.device):
+    threads = min(settings.threads, len(work))
+    for batch in batches(work, encoder, size, threads, forward.device, forward.decoder):
         plan.failures.update({work.rows[unit]: reason for unit, reason in batch.failures.items()})
         plan.refuse_failures()
         rows = forward(batch.inputs).cpu()

@@ -113,7 +113,7 @@ def _few(work: Work, forward: Forward) -> Any:
 
 def _ahead(work: Work, forward: Forward, size: BatchSize, settings: Settings) -> Iterator[tuple[Batch, Tensor]]:
     """Batches that other threads decode, and their features."""
-    for batch in batches(work, forward.encoder, size, settings.threads, forward.device):
+    for batch in batches(work, forward.encoder, size, settings.threads, forward.device, forward.decoder):
         if not batch.units:
             yield batch, torch.empty(0)
         else:

@@ -95,13 +95,20 @@ class Forward:
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         dtype: of the features that come out.
         network: what computes the encoder's network in torch's place (`fewshot.runtimes.network.Network`), or None.
+        decoder: of JPEGs on the device (`fewshot.encoders.device_decoding.DeviceDecoder`); None: Pillow.
     """
 
     def __init__(
-        self, encoder: Any, device: torch.device, precision: str, dtype: torch.dtype, network: Any = None
+        self,
+        encoder: Any,
+        device: torch.device,
+        precision: str,
+        dtype: torch.dtype,
+        network: Any = None,
+        decoder: Any = None,
     ) -> None:
         self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
-        self.network = network
+        self.network, self.decoder = network, decoder
         self.worker = encoder  # what computes: the encoder, or a copy that computes the same
         self.channels_last = device.type == "cpu" and self.runtime != "onnx" and gains_by_channels_last(encoder.module)
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
@@ -109,7 +116,7 @@ class Forward:
 
     def like(self, *, precision: str | None = None, network: Any = None) -> Forward:
         """The same encoder, as it was found to be, in another precision or by another runtime."""
-        made = Forward(self.encoder, self.device, precision or self.precision, self.dtype, network)
+        made = Forward(self.encoder, self.device, precision or self.precision, self.dtype, network, self.decoder)
         made._fingerprint = self._fingerprint
         return made
 

@@ -89,7 +89,7 @@ def in_lanes(work: Work, forward: Forward, size: BatchSize, settings: Settings) 
         try:
             own = own or _own(forward, tower_of(work.source), alone)
             with reading:
-                batch = load(work, forward.encoder, units, slot)
+                batch = load(work, forward.encoder, units, slot, forward.decoder)
             rows = torch.empty(0)
             if batch.units:
                 with computing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,11 @@ from episodes.sounds import as_wave
 from episodes.source import StoredSource, TensorSource, as_float, tower_of
 from fewshot.embedding.plan import Plan, Work, content_key, view_generator
 from fewshot.encoders.preprocess import is_plain
+
+if TYPE_CHECKING:
+    from fewshot.encoders.device_decoding import DeviceDecoder
+
+_READ_TOGETHER = 64  # files whose bytes are in memory at a time, and as many that are being read
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def in_order(work: Work) -> Sequence[int]:
     return sorted(range(len(work)), key=lambda unit: -len(texts[work.rows[unit]]))
 
 
-def load(work: Work, encoder: Any, units: Sequence[int], slot: Slot) -> Batch:
+def load(work: Work, encoder: Any, units: Sequence[int], slot: Slot, decoder: Any = None) -> Batch:
     """Some units as a batch; one that cannot be read or decoded is among its failures.
 
     Args:
@@ -53,6 +58,7 @@ def load(work: Work, encoder: Any, units: Sequence[int], slot: Slot) -> Batch:
         encoder: whose input is made.
         units: of the work, one after another where they are images.
         slot: memory for images.
+        decoder: see `Forward`.
     """
     if tower_of(work.source) == "texts":
         return batch_of_texts(work, units)
@@ -61,6 +67,8 @@ def load(work: Work, encoder: Any, units: Sequence[int], slot: Slot) -> Batch:
         return batch_of_waves({unit: wave(unit) for unit in units})
     if isinstance(work.source, TensorSource) and encoder.transform is None and work.augment is None:
         return batch_of_tensors(work, work.source, units)
+    if decoder is not None:
+        return batch_by_decoder(work, decoder, units)
     failures = slot.fill(units, units, picture_loader(work, encoder.transform))
     good = [unit for unit in units if unit not in failures]
     return Batch(slot.take(units, good), good, failures, len(good))
@@ -89,7 +97,7 @@ def wave_loader(work: Work, encoder: Any) -> Callable[[int], Tensor | str]:
                 return f"it lasts {len(wave) / encoder.rate:.4g} s, and {encoder.name!r} takes {least:.4g} s at least"
             return torch.from_numpy(wave).float()
         except Exception as error:  # damaged files raise anything
-            return str(error) or type(error).__name__
+            return _reason(error)
 
     return load
 
@@ -135,7 +143,7 @@ class Slot:
                 tensor = load(unit)
                 self._buffer_for(tensor, len(units))[unit - units[0]] = tensor
             except Exception as error:  # damaged files raise anything, from SyntaxError to struct.error
-                failures[unit] = str(error) or type(error).__name__
+                failures[unit] = _reason(error)
         return failures
 
     def take(self, units: Sequence[int], good: list[int]) -> Tensor:
@@ -196,6 +204,56 @@ def picture_loader(work: Work, transform: Any) -> Callable[[int], Tensor]:
         return as_float(torch.from_numpy(np.array(picture)).permute(2, 0, 1))  # [3, H, W]
 
     return load
+
+
+def batch_by_decoder(work: Work, decoder: DeviceDecoder, units: Sequence[int], mapped: Any = map) -> Batch:
+    """Some units as a batch whose JPEGs a decoder has decoded on the device; Pillow decodes what it does not take.
+
+    Args:
+        work: pictures, without views.
+        decoder: of the encoder's pictures.
+        units: of the work.
+        mapped: reads them: `map`, or that of a pool of threads, which then reads ahead.
+    """
+    plain = decoder.transform.pixels
+
+    def read(unit: int) -> bytes | Tensor | str:
+        try:
+            content = _read(work, unit)[0]
+            return content if decoder.takes(content) else plain(as_picture(content))
+        except Exception as error:  # damaged files raise anything
+            return _reason(error)
+
+    rows: list[Tensor] = []
+    order: list[int] = []
+    failures: dict[int, str] = {}
+    parts = [units[first : first + _READ_TOGETHER] for first in range(0, len(units), _READ_TOGETHER)]
+    reading = mapped(read, parts[0])
+    with decoder.working():
+        for number, part in enumerate(parts):
+            found: dict[int, Any] = dict(zip(part, reading, strict=True))
+            reading = mapped(read, parts[number + 1]) if number + 1 < len(parts) else None
+            files = {unit: content for unit, content in found.items() if isinstance(content, bytes)}
+            for group, pixels in decoder(files):
+                rows.append(pixels)
+                order += group
+            for unit in files.keys() - set(order):
+                try:
+                    found[unit] = plain(as_picture(found[unit]))
+                except Exception as error:
+                    found[unit] = _reason(error)
+            others = {unit: pixels for unit, pixels in found.items() if isinstance(pixels, Tensor)}
+            if others:
+                rows.append(decoder.on_device(list(others.values())))
+                order += others
+            failures |= {unit: why for unit, why in found.items() if isinstance(why, str)}
+        inputs = torch.cat(rows) if rows else torch.empty(0)
+        decoder.settled()
+    return Batch(inputs, order, failures, len(order))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _read(work: Work, unit: int) -> tuple[Any, int]:

@@ -17,6 +17,7 @@ from fewshot.embedding.forward import Forward, choose_precision
 from fewshot.embedding.loading import first_input
 from fewshot.embedding.plan import Augment, Plan, crop_and_flip
 from fewshot.encoders import CHOICES
+from fewshot.encoders.device_decoding import device_decoder
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,14 @@ class Settings:
         device = choose_device(self.device, held=encoder.device, float64=False)
         chosen = precision or choose_precision(self.precision, device)
         held = encoder if encoder.device == device else encoder.to(device)
-        return Forward(held, device, chosen, getattr(torch, self.storage))
+        decoder = None if self.views else device_decoder(held, device)  # views are made of pictures that Pillow decodes
+        return Forward(held, device, chosen, getattr(torch, self.storage), decoder=decoder)
 
     def space_spec(self, source: StoredSource, forward: Forward, *, once: bool = False) -> dict[str, Any]:
         """What `EmbeddingCache.space` is asked for: JSON values that name weights, preprocessing and precision.
 
         The runtime is among them only where its rows differ from torch's by more than the storage can tell, which is
-        found on the control items (`fewshot.runtimes.agreement`).
+        found on the control items (`fewshot.runtimes.agreement`). The decoder of pictures is, where it is not Pillow.
 
         Args:
             source: only its kind counts; its first row is embedded where the encoder does not know its `dim`.
@@ -124,11 +126,19 @@ class Settings:
             "dim": encoder.dim or int(forward(first_input(source, encoder)).shape[1]),
             "storage": self.storage, "augment": _describe_augmentation(self._augmentation),
             **({} if forward.network is None or forward.network.shares_space else {"runtime": forward.runtime}),
+            **decoder_identity(source, forward),
         }  # fmt: skip
 
     @property
     def _augmentation(self) -> Augment | None:
         return (self.augment or crop_and_flip) if self.views else None
+
+
+def decoder_identity(source: StoredSource, forward: Forward) -> dict[str, str]:
+    """What the space of a source's rows says of their decoder: nothing, where it is Pillow."""
+    if forward.decoder is None or tower_of(source) != "images":
+        return {}
+    return {"decoding": forward.decoder.kind}
 
 
 def _describe_augmentation(augment: Augment | None) -> Any:

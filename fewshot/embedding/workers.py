@@ -13,7 +13,7 @@ from episodes.any_source import as_source
 from episodes.source import StoredSource
 from fewshot.embedding.filling import FillReport, fill
 from fewshot.embedding.plan import Work
-from fewshot.embedding.settings import Settings
+from fewshot.embedding.settings import Settings, decoder_identity
 
 _TASK_ROWS = 16_384  # missing rows of one task at most: some seconds of a GPU's work
 
@@ -65,6 +65,11 @@ def fill_task(job: Job, task: Task) -> FillReport:
         source = _rows(_dataset(job.dataset or "", job.encoder), task.first, task.last)
     plan = job.settings.plan(source, encoder)
     forward = forward_of(job.settings, encoder, source, store, job.spec)
+    decoder, own = job.spec.get("decoding", "Pillow"), decoder_identity(source, forward).get("decoding", "Pillow")
+    if own != decoder:
+        raise RuntimeError(
+            f"the caller's pictures are decoded by {decoder}, a worker's by {own}; embed without engine=."
+        )
     report = fill(plan.missing(space), forward, space, job.settings)
     failures = {**plan.failures, **report.failures}
     report.failures = {row + task.first: reason for row, reason in failures.items()}

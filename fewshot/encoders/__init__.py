@@ -23,7 +23,8 @@ A spec string is ``family:model@checkpoint(option=value, ...)``, of which only t
 ``pca:`` and ``tuned:`` are what `fewshot.fit_pca` and ``fewshot finetune`` wrote, and their folder alone will do;
 ``trained:`` is the network that ``fewshot train --data --encoder`` trained. Every family also
 takes ``decoding='full'``: large JPEGs at full size, where by default they are decoded no larger than the resize has use
-for; and ``runtime='onnx'`` (or ``'compile'``, ``'torch'``): what computes the network, see `fewshot.runtimes`.
+for; ``decoding='device'``: by torchvision on the device that computes (nvJPEG on a GPU); and ``runtime='onnx'`` (or
+``'compile'``, ``'torch'``): what computes the network, see `fewshot.runtimes`.
 
 ``@checkpoint`` is a local file of weights; a path that contains a bracket is given as ``checkpoint='...'``.
 """
@@ -86,7 +87,7 @@ KNOWN_MODELS = {  # what people type, and what they mean; also the beginning of 
     ),
 }
 CHOICES = {  # attributes of every encoder that a spec may set
-    "decoding": ("reduced", "full"),
+    "decoding": ("reduced", "full", "device"),
     "runtime": ("auto", "torch", "compile", "onnx"),
 }
 _RESNETS = tuple(f"resnet{layers}" for layers in (18, 34, 50, 101, 152))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from episodes.pictures import jpeg_size
+from episodes.jpeg import jpeg_size
 from fewshot.encoders.domain import Domain
 from fewshot.encoders.preprocess import is_plain
 
@@ -37,8 +37,10 @@ class Encoder:
             None; features do not depend on it.
         pretrained: whether its weights were learned; False where they are random, an architecture to be trained.
         decoding: ``"reduced"``: a large JPEG is decoded at the smallest scale that still has twice the pixels a side
-            that a `Preprocess` resizes it to (see its `reduction`); ``"full"``: at full size. Rows of reduced pictures
-            have content keys of their own, so neither is served for the other.
+            that a `Preprocess` resizes it to (see its `reduction`); ``"full"``: at full size; ``"device"``: at full
+            size by torchvision, on the device that computes (nvJPEG on a GPU; `fewshot.encoders.device_decoding`). Rows
+            of reduced pictures have content keys of their own, and those of torchvision's decoders spaces of their own,
+            so none is served for another.
         runtime: what computes `module` where `embed` is not told otherwise: ``"auto"``, ``"torch"``, ``"compile"`` or
             ``"onnx"`` (see `fewshot.runtimes`). It is no part of the fingerprint: rows that differ are kept apart.
         run: tensors -> features ``[B, D]``, in the place of `graph`; on copies that `fewshot.runtimes` makes.
@@ -61,7 +63,7 @@ class Encoder:
 
     def scale_of(self, content: bytes | Tensor) -> int:
         """How many times smaller than it is a picture, as stored, is decoded: 1, 2, 4 or 8."""
-        if self.decoding == "full" or not is_plain(self.transform) or not isinstance(content, bytes):
+        if self.decoding != "reduced" or not is_plain(self.transform) or not isinstance(content, bytes):
             return 1
         size = jpeg_size(content)
         return 1 if size is None else int(self.transform.reduction(*size))

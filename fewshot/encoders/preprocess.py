@@ -85,6 +85,18 @@ class Preprocess:
         order = torch.channels_last if channels_last else torch.contiguous_format
         return pixels.to(torch.float32, memory_format=order).div_(255).sub_(mean).div_(std)
 
+    def target(self, width: float, height: float) -> tuple[int, int]:
+        """Width and height to which a picture is resized."""
+        if self.resize is None:
+            return self.size, self.size
+        if width <= height:
+            return self.resize, int(self.resize * height / width)
+        return int(self.resize * width / height), self.resize
+
+    def corner(self, width: int, height: int) -> tuple[int, int]:
+        """Where the crop of a resized picture begins: left, top."""
+        return round((width - self.size) / 2.0), round((height - self.size) / 2.0)
+
     def pixels(self, image: Any, box: Box | None = None) -> Tensor:
         """One PIL image resized and cropped: ``[3, size, size]``, uint8, channels last in memory.
 
@@ -98,13 +110,8 @@ class Preprocess:
         if image.mode != "RGB":
             image = image.convert("RGB")
         width, height = image.size if box is None else (box[2] - box[0], box[3] - box[1])
-        if self.resize is None:
-            target = (self.size, self.size)
-        elif width <= height:
-            target = (self.resize, int(self.resize * height / width))
-        else:
-            target = (int(self.resize * width / height), self.resize)
-        left, top = round((target[0] - self.size) / 2.0), round((target[1] - self.size) / 2.0)
+        target = self.target(width, height)
+        left, top = self.corner(*target)
         if box is not None and min(target) >= self.size:  # only what the crop leaves is computed
             across, down = width / target[0], height / target[1]
             first, second = box[0] + left * across, box[1] + top * down
