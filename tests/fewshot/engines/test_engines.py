@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +254,10 @@ def cluster() -> Iterator[None]:
     ray = pytest.importorskip("ray")
     from fewshot.engines.ray import _cluster
 
-    with _cluster():
+    with ExitStack() as running:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # older releases of Ray leave files of their logs open
+            running.enter_context(_cluster())
         yield
     assert not ray.is_initialized()
 
