@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from episodes.inputs import read_file
+from episodes.pictures import decode_picture
 from episodes.temporary import temporary_folder
 from fewshot.app.session import Session
 
@@ -46,7 +48,10 @@ def build(session: Session, folder: Path) -> Any:
                 download = gradio.DownloadButton("Download the classifier", interactive=False)
             with gradio.Column():
                 gradio.Markdown("## 2. Ask")
-                picture = gradio.Image(label="A picture", type="pil", sources=["upload", "clipboard"], height=260)
+                # The file itself: Gradio would clip 16-bit grey.
+                picture = gradio.Image(
+                    label="A picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260
+                )
                 answer = gradio.Label(label="Answer", num_top_classes=5, elem_id="answer")
                 likely = gradio.Markdown(elem_id="likely")
                 gradio.Markdown("Most similar examples")
@@ -66,9 +71,7 @@ def build(session: Session, folder: Path) -> Any:
             return text, session.examples, choices, file
 
         def on_add(label: str, chosen: list[str] | None) -> tuple[Any, ...]:
-            from PIL import Image
-
-            _told(lambda: session.add(label or "", [Image.open(path) for path in chosen or []]))
+            _told(lambda: session.add(label or "", [_read(path) for path in chosen or []]))
             counts = ", ".join(f"{label} {count}" for label, count in session.counts().items())
             return (*show(f"Examples: {counts}. Learn when there are enough."), "", None)
 
@@ -80,20 +83,20 @@ def build(session: Session, folder: Path) -> Any:
             session.forget()
             return (*show("Everything was forgotten."), "", "")
 
-        def on_ask(asked: Any) -> tuple[Any, ...]:
+        def on_ask(asked: str | None) -> tuple[Any, ...]:
             if asked is None:
                 return None, "", []
-            found = _told(lambda: session.ask(asked))
+            found = _told(lambda: session.ask(_read(asked)))
             text = "" if found.likely is None else (
                 f"In {100 * session.coverage:.0f} of 100 cases it is one of: **{', '.join(found.likely)}**"
             )  # fmt: skip
             shown = [(example, f"{label} {cosine:.2f}") for example, label, cosine in found.alike]
             return found.probabilities, text, shown
 
-        def on_correct(asked: Any, label: str | None) -> tuple[Any, ...]:
+        def on_correct(asked: str | None, label: str | None) -> tuple[Any, ...]:
             if asked is None or not label:
                 raise gradio.Error("Choose a picture, and say what it really is.")
-            text = _told(lambda: session.correct(asked, label))
+            text = _told(lambda: session.correct(_read(asked), label))
             return (*show(f"Learned from it. {text}", learned=True), *on_ask(asked))
 
         add.click(on_add, [name, files], [*taught, name, files])
@@ -133,6 +136,14 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
             page.block_thread()
         finally:
             page.close()
+
+
+def _read(path: str) -> Any:
+    """A picture as `embed` reads it from a file: upright by its EXIF tags, and 8-bit RGB."""
+    try:
+        return decode_picture(read_file(path))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{Path(path).name}: {error}.") from error
 
 
 def _told(act: Any) -> Any:
