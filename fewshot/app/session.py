@@ -166,7 +166,7 @@ class Session:
         if self.classifier is None:
             raise ValueError("Nothing was learned yet: add examples or names, then learn.")
         folder = place / "classifier"
-        self.classifier.save(folder)
+        self.classifier.save_pretrained(folder)
         with zipfile.ZipFile(place / "classifier.zip", "w") as archive:
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
                 archive.write(file, file.relative_to(place))
