@@ -14,7 +14,7 @@ from torch import Tensor
 from episodes.audio_source import AudioSource
 from episodes.dataset_source import DatasetSource, first_part
 from episodes.image_source import ImageSource
-from episodes.inputs import is_pil, is_table, item_kind, rows_of
+from episodes.inputs import is_pil, is_table, item_kind, mappings_instead, rows_of
 from episodes.labelled_files import is_sound
 from episodes.pixels import channels_first
 from episodes.precision import is_sparse
@@ -163,6 +163,11 @@ def _from_torch_dataset(dataset: Any, labels: Any, class_names: Sequence[str] | 
     name, rows = type(dataset).__name__, len(dataset)
     if labels is None:
         labels, class_names = _labels(dataset)
+    if labels is None and rows:
+        if isinstance(item := dataset[0], Mapping):
+            raise ValueError(mappings_instead(item, "dataset"))
+        if not isinstance(item, (tuple, list)):  # items alone, as a list of them is given
+            labels, class_names = torch.zeros(rows, dtype=torch.int64), ["unlabelled"]
     if labels is None:
         raise ValueError(
             f"{name} has none of .targets, .labels and .samples, so its labels could only be read by "
@@ -174,6 +179,8 @@ def _from_torch_dataset(dataset: Any, labels: Any, class_names: Sequence[str] | 
         return ImageSource([sample[0] for sample in samples], labels, class_names, name=name)
     numbers, names = number_labels(labels, class_names, rows, name)
     first = first_part(dataset[0])
+    if isinstance(first, Mapping):
+        raise ValueError(mappings_instead(first, "dataset"))
     if isinstance(first, Tensor):
         stacked = _stacked([first_part(dataset[row]) for row in range(rows)])
         if isinstance(stacked, list):

@@ -17,7 +17,8 @@ from torch import Tensor
 from episodes.device import processors
 from episodes.identity import UnknownIdentityError, digest, digest_array
 from episodes.inputs import check_whole, read_file, rows_of
-from episodes.labelled_files import IMAGES, Kind, files_by_folder, pictures_by_table
+from episodes.labelled_files import IMAGES, Kind, files_by_folder
+from episodes.labelled_tables import pictures_by_table
 from episodes.pictures import CentreCrop, decode_picture, encode_picture, probe
 from episodes.pixels import as_input
 from episodes.source import number_labels
@@ -112,9 +113,9 @@ class ImageSource:
             path: comma-separated (``.tsv``: tab-separated) UTF-8 text, with or without a header.
             root: where relative file names start; by default the folder of the table.
             path_column: name (then the first line is a header) or position of the file names. By default a
-                column called path, file, filename, image or the like, else the first one.
+                column called path, file, filename, image or the like, else the first of two.
             label_column: likewise of the labels; by default label, class, target or the like, else the
-                second.
+                other one of two.
             options: as for the class.
 
         Raises:

@@ -71,8 +71,8 @@ def rows_of(X: Any, what: str = "X") -> Any:
         what: what messages call it.
 
     Raises:
-        ValueError: it is a single item (a string, an image), a mapping, a set, sparse, complex, empty, or a table
-            of several columns that are not all numbers.
+        ValueError: it is a single item (a string, an image), a mapping or holds such, a set, sparse, complex, empty,
+            or a table of several columns that are not all numbers.
     """
     _refuse_one(X, what)
     if isinstance(X, Tensor) or (isinstance(X, np.ndarray) and X.dtype != object and X.dtype.kind != "U"):
@@ -88,7 +88,20 @@ def rows_of(X: Any, what: str = "X") -> Any:
         raise ValueError(f"{what} is empty; give at least one item.")
     if isinstance(items[0], (list, tuple)):
         return _rows_of_numbers(items, what)
+    if isinstance(items[0], Mapping):
+        raise ValueError(mappings_instead(items[0], what))
     return items
+
+
+def mappings_instead(item: Mapping[Any, Any], what: str) -> str:
+    """The message where items are mappings, as in datasets whose rows are ``{"image": ..., "label": ...}``."""
+    keys = list(item)
+    listed = ", ".join(map(repr, keys[:6])) + (", ..." if len(keys) > 6 else "")
+    name, chosen = (what if what.isidentifier() else "rows"), keys[0] if keys else "image"
+    return (
+        f"{what} holds mappings with the keys {listed}; give the items alone, such as [row[{chosen!r}] for row in "
+        f"{name}], and their labels apart from them."
+    )
 
 
 def is_pil(item: Any) -> bool:

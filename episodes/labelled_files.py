@@ -1,24 +1,19 @@
-"""Labels from where files lie (a folder per class) or from a table that names them."""
+"""Labels from where files lie: a folder per class."""
 
 from __future__ import annotations
 
-import csv
 import difflib
 import logging
 import os
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 _LOG = logging.getLogger("episodes")
 PICTURES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SOUNDS = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".wav")
+_PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # of a dataset
 _LEFTOVERS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # of operating systems, as hidden as those with a dot
-PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
-TEXT_NAMES = ("text", "sentence", "query", "utterance", "document", "content")
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # written as int writes it, so that "01" and "1" stay two labels
-LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "intent", "y")
 
 
 class Kind(NamedTuple):
@@ -71,8 +66,39 @@ def files_by_folder(root: str | os.PathLike[str], kind: Kind) -> tuple[list[Path
             "ignored %d files in %s that are no %s: %s.%s", len(other), top.name, word, shown, _hint(other, root)
         )
     classes = sorted(found)
+    _refuse_parts(classes, top, kind)
     paths = [path for name in classes for path in found[name]]
     return paths, [number for number, name in enumerate(classes) for _ in found[name]], classes
+
+
+def _refuse_parts(classes: Sequence[str], top: Path, kind: Kind) -> None:
+    """Refuse a folder of a dataset's parts, which hold the same classes: each would be a class of its own there."""
+    parts: dict[str, set[str]] = {}
+    for name in classes:
+        first, _, rest = name.partition("/")
+        parts.setdefault(first, set()).add(rest)
+    names = sorted(parts)
+    if len(names) < 2 or "" in set.union(*parts.values()) or not {name.lower() for name in names} <= {*_PARTS}:
+        return
+    shared = sorted(name for name in set.union(*parts.values()) if sum(name in held for held in parts.values()) > 1)
+    if shared:
+        raise ValueError(
+            f"{os.fspath(top)!r} holds the parts {', '.join(map(repr, names))} of a dataset, with the same classes "
+            f"({shared[0]!r}, ...); give one of them, such as {os.fspath(top / names[-1])!r}, or put all {kind.word} "
+            "of a class into one folder."
+        )
+
+
+def holds_recordings(root: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds recordings and no pictures, at any depth."""
+    sounds = False
+    for _, folders, files in os.walk(root, followlinks=False):
+        folders[:] = [folder for folder in folders if not is_hidden(folder)]
+        shown = [file for file in files if not is_hidden(file)]
+        if any(map(is_picture, shown)):
+            return False
+        sounds = sounds or any(map(is_sound, shown))
+    return sounds
 
 
 def near_place(path: Path) -> str:
@@ -124,126 +150,6 @@ def is_sound(name: str) -> bool:
     return name.lower().endswith(SOUNDS)
 
 
-def pictures_by_table(
-    path: str | os.PathLike[str],
-    root: str | os.PathLike[str] | None,
-    path_column: str | int | None,
-    label_column: str | int | None,
-) -> tuple[list[Path], list[str] | list[int]]:
-    """Files and labels from a table; see `ImageSource.from_csv`.
-
-    Raises:
-        ValueError: no such column, or a line without file name or label.
-        FileNotFoundError: there is no such table or picture; the message names the line.
-    """
-    rows = read_table(path, path_column, label_column, "path", PATH_NAMES)
-    start = Path(path).parent if root is None else Path(root)
-    files = [start / row.value for row in rows]
-    missing = [number for number, file in enumerate(files) if not file.is_file()]
-    if missing:
-        row = rows[missing[0]]
-        hint = (
-            "If that line is a header, name its columns: path_column=..., label_column=..."
-            if missing == [0]
-            else "Correct them, or give with root= the folder that relative names start from."
-        )
-        if len(missing) == len(files) and any(not Path(given.value).suffix for given in rows[1:]):
-            hint = f"If these are texts, write 'text-csv:{os.fspath(path)}'. {hint}"
-        raise FileNotFoundError(
-            f"line {row.line} of {os.fspath(path)!r} names {row.value!r}, which is no file in "
-            f"{os.fspath(start)!r} ({len(missing)} of {len(files)} are missing). {hint}"
-        )
-    return files, numbers_if_all([row.label for row in rows])
-
-
-class Row(NamedTuple):
-    """One line of a table of values and labels."""
-
-    line: int
-    value: str
-    label: str
-
-
-def read_table(
-    path: str | os.PathLike[str],
-    value_column: str | int | None,
-    label_column: str | int | None,
-    what: str,
-    known: Collection[str],
-) -> list[Row]:
-    """Values and labels of a comma- or tab-separated table, with or without a header.
-
-    Args:
-        path: the file, UTF-8.
-        value_column: name or position of the values; None: a column named in `known`, else the first.
-        label_column: likewise of the labels; None: a column of a usual name, else the second.
-        what: what the values are, for messages ("path").
-        known: usual names of the value column.
-
-    Raises:
-        ValueError: no such column, or an incomplete line.
-        FileNotFoundError: there is no such file.
-    """
-    shown = os.fspath(path)
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no table {shown!r}; give a CSV file of {what} and label.")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            delimiter = delimiter_of(path, file.readline())
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{shown!r} is not UTF-8 text ({error.reason}); save it as UTF-8.") from None
-    except csv.Error as error:
-        raise ValueError(f"{shown!r} is not a well-formed table: {error}.") from None
-    if not lines:
-        raise ValueError(f"{shown!r} is empty; each line is a {what} and a label.")
-    head = [cell.strip() for cell in lines[0][1]]
-    named = isinstance(value_column, str) or isinstance(label_column, str)
-    # A usual name may also be a label, so one alone makes a header only where values are expected.
-    usual = _find(head, known) is not None and _find(head, LABEL_NAMES) is not None
-    header = named or usual or _find(head[:1], known) is not None
-    value_at = _position(value_column, head if header else [], known, 0, f"{what}_column", shown)
-    label_at = _position(label_column, head if header else [], LABEL_NAMES, 1, "label_column", shown)
-    rows = []
-    for number, cells in lines[1:] if header else lines:
-        if len(cells) <= max(value_at, label_at) or not cells[value_at].strip() or not cells[label_at].strip():
-            raise ValueError(
-                f"line {number} of {shown!r} has no {what} in column {value_at} or no label in column "
-                f"{label_at} (counted from 0): {cells}; complete or delete it, or choose columns with "
-                f"{what}_column=, label_column=."
-            )
-        rows.append(Row(number, cells[value_at].strip(), cells[label_at].strip()))
-    if not rows:
-        raise ValueError(f"{shown!r} has a header but no rows.")
-    return rows
-
-
-def delimiter_of(path: str | os.PathLike[str], first: str) -> str:
-    r"""What separates the cells of a table, by its name and first line; spreadsheets of some countries use semicolons.
-
-    >>> delimiter_of("a.csv", "path;label"), delimiter_of("a.csv", "path,label"), delimiter_of("a.tsv", "x")
-    (';', ',', '\t')
-    >>> delimiter_of("a.csv", "path\tlabel")
-    '\t'
-    """
-    if Path(path).suffix.lower() == ".tsv" or ("\t" in first and not {",", ";"} & {*first}):
-        return "\t"
-    return ";" if ";" in first and "," not in first else ","
-
-
-def numbers_if_all(labels: Sequence[str]) -> list[str] | list[int]:
-    """Labels as integers where every one is written like one, so that class 10 does not come before 9.
-
-    >>> numbers_if_all(["10", "9"]), numbers_if_all(["01", "1"])
-    ([10, 9], ['01', '1'])
-    """
-    if all(_INTEGER.fullmatch(label) for label in labels):
-        return [int(label) for label in labels]
-    return list(labels)
-
-
 def _hint(files: Sequence[str], root: str | os.PathLike[str]) -> str:
     """A hint where files are photos of telephones in a format that is not read, or of the other kind."""
     found = [file for file in files if file.lower().endswith((".heic", ".heif"))]
@@ -279,28 +185,3 @@ def _walk(top: Path, endings: tuple[str, ...]) -> tuple[dict[str, list[Path]], l
         elif not folders and name != ".":
             empty.append(name)
     return found, other, empty, mixed
-
-
-def _find(head: Sequence[str], names: Collection[str]) -> int | None:
-    lowered = [cell.lower() for cell in head]
-    return next((lowered.index(name) for name in names if name in lowered), None)
-
-
-def _position(
-    column: str | int | None,
-    head: Sequence[str],
-    usual: Collection[str],
-    default: int,
-    argument: str,
-    shown: str,
-) -> int:
-    if isinstance(column, int):
-        if column < 0:
-            raise ValueError(f"{argument}={column}; positions count from 0.")
-        return column
-    if column is None:
-        found = _find(head, usual)
-        return default if found is None else found
-    if column not in head:
-        raise ValueError(f"{argument}={column!r}, but the columns of {shown!r} are {', '.join(map(repr, head))}.")
-    return head.index(column)

@@ -25,6 +25,7 @@ _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
     6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
 }  # fmt: skip
+_TAGS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # each of them may hold an orientation
 # An opened PIL image reads its file when it is first used; threads would share the file's position.
 _loading = Lock()
 
@@ -129,11 +130,18 @@ def is_deep(data: bytes) -> bool:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """A picture turned and mirrored by its EXIF orientation; as it is where the tags cannot be read."""
+    """A picture turned and mirrored by its EXIF orientation; as it is where the tags cannot be read.
+
+    What was turned has no such tags any more, so that nothing turns it a second time.
+    """
     from PIL import Image
 
     turn = _TURNS.get(_orientation(picture))
-    return picture if turn is None else picture.transpose(Image.Transpose[turn])
+    if turn is None:
+        return picture
+    turned = picture.transpose(Image.Transpose[turn])
+    turned.info = {name: value for name, value in turned.info.items() if name not in _TAGS}
+    return turned
 
 
 def orientation_of(data: bytes) -> int:

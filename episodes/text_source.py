@@ -68,16 +68,16 @@ class TextSource:
         Args:
             path: comma-separated (``.tsv``: tab-separated) UTF-8 text, with or without a header.
             text_column: name (then the first line is a header) or position of the texts. By default a column
-                called text, sentence, query or the like, else the first one.
+                called text, sentence, query or the like, else the first of two.
             label_column: likewise of the labels; by default label, class, category or the like, else the
-                second.
+                other one of two.
             options: as for `TextSource`.
 
         Raises:
             ValueError: no such column, or a line without text or label.
             FileNotFoundError: there is no such table.
         """
-        from episodes.labelled_files import TEXT_NAMES, read_table
+        from episodes.labelled_tables import TEXT_NAMES, read_table
 
         rows = read_table(path, text_column, label_column, "text", TEXT_NAMES)
         options.setdefault("name", Path(path).stem)

@@ -9,7 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from episodes.labelled_files import near_place
+from episodes.inputs import is_table
+from episodes.labelled_files import holds_recordings, near_place
+from episodes.labelled_tables import refuse_spreadsheet, table_kind
 from episodes.registry import Registry
 from episodes.source import Source
 from episodes.spec import check_names, parse_arguments
@@ -43,8 +45,9 @@ def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Sourc
     Args:
         spec: ``"digits"``, ``"omniglot:test"``, ``"omniglot:train+val(rotations=False)"``,
             ``"cifar-fs:test"``, ``"folder:photos/"``, ``"audio:recordings/"``, ``"csv:index.csv"``,
-            ``"text-csv:intents.csv"``, ``"arrays:bank.npz"``, ...; a source is returned as it is. A `pathlib.Path` is
-            a folder of class folders or an ``.npz`` archive, and so is a string that names a folder but no dataset.
+            ``"text-csv:intents.csv"``, ``"arrays:bank.npz"``, ...; a source is returned as it is. A `pathlib.Path`, or
+            a string that names what exists but no dataset, is a folder of class folders, a table of files or texts
+            and labels, or an ``.npz`` archive.
         options: of the dataset; they override those in brackets. Each dataset documents its own, for example
             `episodes.datasets.omniglot.omniglot`. Those to be downloaded take ``download=True`` and ``root``:
             where they lie, by default the folder named by the environment variable EPISODES_DATA, else
@@ -63,10 +66,7 @@ def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Sourc
     if not isinstance(spec, str):
         if all(hasattr(spec, name) for name in ("labels", "class_names", "__len__", "__getitem__")):
             return spec
-        raise ValueError(
-            f"{spec!r:.80} is no dataset; give a name such as 'digits', a path, or a source such as "
-            "TensorSource(rows, labels)."
-        )
+        raise ValueError(_instead_of(spec))
     name, argument, written = parse_dataset(spec)
     if name not in ENTRIES and name not in list_datasets():
         place = f"{name}:{argument}" if argument else name
@@ -82,16 +82,31 @@ def load_dataset(spec: str | os.PathLike[str] | Source, **options: Any) -> Sourc
     return load(argument, **options) if argument else load(**options)
 
 
+def _instead_of(given: Any) -> str:
+    """What to give in place of something that is no dataset."""
+    if is_table(given) and hasattr(given, "columns"):
+        names = ", ".join(map(repr, list(given.columns)[:6]))
+        return (
+            f"a table (columns {names}) is no dataset; give ImageSource(table['path'], table['label']) for files, "
+            "TextSource(table['text'], table['label']) for texts, or TensorSource(rows, labels) for numbers."
+        )
+    shown = " ".join(repr(given)[:80].split())
+    return (
+        f"{shown} is no dataset; give a name such as 'digits', a path, or a source such as TensorSource(rows, labels)."
+    )
+
+
 def _spec_of_path(path: str) -> str:
-    """A folder or archive as a spec."""
+    """A folder, a table or an archive as a spec, by what is in it."""
     if os.path.isdir(path):
-        return f"folder:{path}"
+        return f"{'audio' if holds_recordings(path) else 'folder'}:{path}"
     if path.lower().endswith(".npz"):
         return f"arrays:{path}"
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file or folder {path!r}; give a folder with a sub-folder per class.")
     if path.lower().endswith((".csv", ".tsv")):
-        raise ValueError(f"{path!r} may name pictures or hold texts; write 'csv:{path}' or 'text-csv:{path}'.")
+        return f"{ {'texts': 'text-csv', 'sounds': 'audio', 'images': 'csv'}[table_kind(path)] }:{path}"
+    refuse_spreadsheet(path)
     raise ValueError(
         f"{path!r} is no dataset; give a folder with a sub-folder per class, an .npz archive, or for a list of files "
         "and their labels ImageSource(files, labels)."

@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from episodes.inputs import read_file
+from episodes.pictures import decode_picture
 from episodes.temporary import temporary_folder
 from fewshot.app.session import Session
 
 _HINT = """Give a few pictures of each class, or type class names, then learn. Nothing leaves this machine."""
 _DRAWN = """ The encoder that comes along knows drawn scenes only; for photographs start with
 `fewshot app --encoder timm:mobilenetv2_100` (examples) or `open_clip:ViT-B-32/laion2b_s34b_b79k` (names, too)."""
+# A telephone is narrow: Gradio would keep the columns, and let the last ones run out of it.
+_STYLE = """@media (max-width: 640px) {
+  .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+  #alike .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
+}"""
 
 
 def build(session: Session, folder: Path) -> Any:
@@ -46,11 +54,14 @@ def build(session: Session, folder: Path) -> Any:
                 download = gradio.DownloadButton("Download the classifier", interactive=False)
             with gradio.Column():
                 gradio.Markdown("## 2. Ask")
-                picture = gradio.Image(label="A picture", type="pil", sources=["upload", "clipboard"], height=260)
+                # The file itself: Gradio would clip 16-bit grey.
+                picture = gradio.Image(
+                    label="A picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260
+                )
                 answer = gradio.Label(label="Answer", num_top_classes=5, elem_id="answer")
                 likely = gradio.Markdown(elem_id="likely")
                 gradio.Markdown("Most similar examples")
-                alike = gradio.Gallery(show_label=False, columns=4, height=170, object_fit="contain")
+                alike = gradio.Gallery(show_label=False, columns=4, height=170, object_fit="contain", elem_id="alike")
                 with gradio.Row():
                     truth = gradio.Dropdown(label="It really is", choices=[], allow_custom_value=True)
                     correct = gradio.Button("Correct it: make it an example")
@@ -66,41 +77,41 @@ def build(session: Session, folder: Path) -> Any:
             return text, session.examples, choices, file
 
         def on_add(label: str, chosen: list[str] | None) -> tuple[Any, ...]:
-            from PIL import Image
-
-            _told(lambda: session.add(label or "", [Image.open(path) for path in chosen or []]))
+            session.add(label or "", [_read(path) for path in chosen or []])
             counts = ", ".join(f"{label} {count}" for label, count in session.counts().items())
             return (*show(f"Examples: {counts}. Learn when there are enough."), "", None)
 
         def on_learn(words: str, about: str) -> tuple[Any, ...]:
             session.describe(words or "", about or "")
-            return show(_told(session.learn), learned=True)
+            return show(session.learn(), learned=True)
 
         def on_forget() -> tuple[Any, ...]:
             session.forget()
             return (*show("Everything was forgotten."), "", "")
 
-        def on_ask(asked: Any) -> tuple[Any, ...]:
+        def on_ask(asked: str | None) -> tuple[Any, ...]:
             if asked is None:
                 return None, "", []
-            found = _told(lambda: session.ask(asked))
+            found = session.ask(_read(asked))
             text = "" if found.likely is None else (
                 f"In {100 * session.coverage:.0f} of 100 cases it is one of: **{', '.join(found.likely)}**"
             )  # fmt: skip
             shown = [(example, f"{label} {cosine:.2f}") for example, label, cosine in found.alike]
             return found.probabilities, text, shown
 
-        def on_correct(asked: Any, label: str | None) -> tuple[Any, ...]:
+        def on_correct(asked: str | None, label: str | None) -> tuple[Any, ...]:
             if asked is None or not label:
-                raise gradio.Error("Choose a picture, and say what it really is.")
-            text = _told(lambda: session.correct(asked, label))
+                raise ValueError("Choose a picture, and say what it really is.")
+            text = session.correct(_read(asked), label)
             return (*show(f"Learned from it. {text}", learned=True), *on_ask(asked))
 
-        add.click(on_add, [name, files], [*taught, name, files])
-        learn.click(on_learn, [names, task], taught).then(on_ask, picture, [answer, likely, alike])
+        same = gradio.update()  # leaves a part of the page as it is
+        ask = _noted(on_ask, (None, "", []))
+        add.click(_noted(on_add, (same,) * 6), [name, files], [*taught, name, files])
+        learn.click(_noted(on_learn, (same,) * 4), [names, task], taught).then(ask, picture, [answer, likely, alike])
         anew.click(on_forget, None, [*taught, names, task]).then(lambda: None, None, picture)
-        picture.change(on_ask, picture, [answer, likely, alike])
-        correct.click(on_correct, [picture, truth], [*taught, answer, likely, alike])
+        picture.change(ask, picture, [answer, likely, alike])
+        correct.click(_noted(on_correct, (same,) * 7), [picture, truth], [*taught, answer, likely, alike])
     return page
 
 
@@ -124,7 +135,7 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
         try:
             _, address, _ = page.launch(
                 server_name="127.0.0.1", server_port=port, share=False, inbrowser=browser, quiet=True, theme=theme,
-                prevent_thread_lock=True, footer_links=["settings"],
+                prevent_thread_lock=True, footer_links=["settings"], css=_STYLE,
             )  # fmt: skip
         except OSError as error:
             raise OSError(f"port {port} is taken; choose another: --port {port + 1} ({error}).") from error
@@ -135,12 +146,30 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
             page.close()
 
 
-def _told(act: Any) -> Any:
-    """What an act returns; its complaint, if it has one, as a note on the page."""
+def _read(path: str) -> Any:
+    """A picture as `embed` reads it from a file: upright by its EXIF tags, and 8-bit RGB."""
     try:
-        return act()
+        return decode_picture(read_file(path))
     except (ValueError, OSError) as error:
-        raise _gradio().Error(str(error)) from error
+        raise ValueError(f"{Path(path).name}: {error}.") from error
+
+
+def _noted(act: Callable[..., tuple[Any, ...]], otherwise: tuple[Any, ...]) -> Callable[..., tuple[Any, ...]]:
+    """An act whose complaint becomes a note: an error would be written over every part of the page that it concerns.
+
+    Args:
+        act: what a button does.
+        otherwise: what the page shows where it cannot be done.
+    """
+
+    def told(*given: Any) -> tuple[Any, ...]:
+        try:
+            return act(*given)
+        except (ValueError, OSError) as error:
+            _gradio().Warning(escape(str(error)))
+            return otherwise
+
+    return told
 
 
 def _gradio() -> Any:

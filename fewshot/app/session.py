@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from episodes.pictures import to_rgb, upright
 from fewshot.classifier import FewShotClassifier, ZeroShotClassifier
 from fewshot.classifier.explanation import nearest
 from fewshot.encoders import Encoder, load_encoder
@@ -72,7 +73,7 @@ class Session:
         name = name.strip()
         if not name or not pictures:
             raise ValueError("Name the class and choose at least one picture of it.")
-        self.examples += [(picture.convert("RGB"), name) for picture in pictures]
+        self.examples += [(to_rgb(upright(picture)), name) for picture in pictures]
 
     def describe(self, names: str, task: str = "") -> None:
         """Class names, separated by commas or lines, and what the task is, in words."""
@@ -135,7 +136,7 @@ class Session:
         """
         if self.classifier is None:
             raise ValueError("Nothing was learned yet: add examples or names, then learn.")
-        shown = [picture.convert("RGB")]
+        shown = [to_rgb(upright(picture))]
         chances = self.classifier.predict_proba(shown)[0]
         names = [str(name) for name in self.classifier.classes_]
         order = np.argsort(-chances, kind="stable")
@@ -165,7 +166,7 @@ class Session:
         if self.classifier is None:
             raise ValueError("Nothing was learned yet: add examples or names, then learn.")
         folder = place / "classifier"
-        self.classifier.save(folder)
+        self.classifier.save_pretrained(folder)
         with zipfile.ZipFile(place / "classifier.zip", "w") as archive:
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
                 archive.write(file, file.relative_to(place))

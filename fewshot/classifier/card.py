@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from episodes.files import write_atomically
+from episodes.schema import read_json
 
 if TYPE_CHECKING:
     from fewshot.classifier.base import LearnerEstimator
 
 _MOST = 60  # classes or prompts that are listed
+_SEEN = {"images": "pictures", "sounds": "recordings", "texts": "texts"}
+_ROWS = "rows of features"
+_TASKS = {
+    "pictures": "image-classification", "recordings": "audio-classification", "texts": "text-classification",
+    _ROWS: "tabular-classification",
+}  # fmt: skip
+_OTHERS = {
+    "pictures": "other cameras or places", "recordings": "other voices, rooms or microphones",
+    "texts": "other wordings", _ROWS: "rows of another origin",
+}  # fmt: skip
 
 
 def model_card(classifier: LearnerEstimator, config: dict[str, Any], name: str) -> str:
@@ -20,21 +34,51 @@ def model_card(classifier: LearnerEstimator, config: dict[str, Any], name: str) 
         config: what its ``config.json`` says.
         name: of the model or its repository.
     """
-    kind = config["kind"]
+    kind, what = config["kind"], _kind(classifier)
     words = [_plain(word) for word in getattr(classifier, "words_", config["classes"])]
+    learned = "few-shot" if _examples(classifier) else "zero-shot"
     parts = [
-        "---\nlibrary_name: fewshot\ntags:\n- few-shot\n- zero-shot\n---",
+        f"---\nlibrary_name: fewshot\npipeline_tag: {_TASKS[what]}\ntags:\n- {learned}\n---",
         f"# {_plain(name)}",
-        f"A `{kind}` of [fewshot](https://github.com/fewshot/fewshot): {len(words)} classes.",
+        f"Sorts {what} into {len(words)} classes. It is a `{kind}` of [fewshot](https://github.com/fewshot/fewshot).",
         "## Classes\n\n" + _listed(words),
         "## How it was made\n\n" + "\n".join(f"- {line}" for line in _facts(classifier, config)),
         *_prompts(config),
         "## How good it is\n\n" + _estimate(classifier),
-        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(classifier, config)),
-        f"## Use\n\n```python\nfrom fewshot import {kind}\n\nclassifier = {kind}.from_pretrained({json.dumps(name)})\n"
-        f"print(classifier.predict({_example(classifier)}))\n```",
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(classifier, what)),
+        "## Use\n\n" + _use(classifier, config, name, what),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def write_card(classifier: LearnerEstimator, folder: Path, name: str | None = None) -> None:
+    """Add the card, ``README.md``, to the folder that a classifier was saved to."""
+    config = read_json(folder / "config.json")
+    write_atomically(folder / "README.md", model_card(classifier, config, name or folder.resolve().name).encode())
+
+
+def _kind(classifier: Any) -> str:
+    """What is classified: ``"pictures"``, ``"recordings"``, ``"texts"`` or ``"rows of features"``."""
+    encoder, seen = getattr(classifier, "encoder_", None), getattr(classifier, "_seen", None)
+    if encoder is None:
+        return _ROWS
+    kind = (seen or "").partition(" ")[0]
+    if kind in _SEEN:
+        return _SEEN[kind]
+    return "pictures" if encoder.encodes("images") else "texts"
+
+
+def _examples(classifier: Any) -> int:
+    return len(classifier._adapted.episode.support[0])
+
+
+def _counts(classifier: Any) -> list[int]:
+    """Examples of each class; none where an example may have several classes."""
+    labels = classifier._adapted.episode.labels
+    if not labels.numel() or getattr(classifier, "multi_label", False):
+        return []
+    counts = labels.flatten().bincount()
+    return sorted(counts[counts > 0].tolist())
 
 
 def _facts(classifier: Any, config: dict[str, Any]) -> list[str]:
@@ -43,13 +87,17 @@ def _facts(classifier: Any, config: dict[str, Any]) -> list[str]:
         shown = f"{_code(encoder['object'])}, made in Python: `from_pretrained` needs `encoder=`"
     else:
         shown = _code(encoder) if encoder else "none: it takes features"
+    if "packed:" in shown:
+        shown += "; its weights are here, in the file or folder after `packed:`"
     lines = [f"encoder: {shown}"]
     if config["encoder_identity"]:
-        lines.append(f"identity of the encoder (weights and preprocessing): `{config['encoder_identity'][:16]}`")
+        lines.append(f"identity of the encoder (weights and preprocessing): `{config['encoder_identity'][:32]}`")
     if config.get("strategy"):
         lines.append(f"the encoder was fine-tuned on the examples: {_code(config['strategy'])}")
-    examples = len(classifier._adapted.episode.support[0])
-    lines += [f"learner: {_code(config['learner'])}", f"examples: {examples}", f"fewshot {config['fewshot']}"]
+    examples, counts = f"examples: {_examples(classifier)}", _counts(classifier)
+    if counts:
+        examples += f" ({counts[0] if counts[0] == counts[-1] else f'{counts[0]} to {counts[-1]}'} of each class)"
+    lines += [f"learner: {_code(config['learner'])}", examples, f"fewshot {config['fewshot']}"]
     if config.get("task"):
         lines.append(f"task: {_plain(config['task'])}")
     if config["reject"] is not None:
@@ -76,17 +124,16 @@ def _estimate(classifier: Any) -> str:
     )
 
 
-def _limits(classifier: Any, config: dict[str, Any]) -> list[str]:
+def _limits(classifier: Any, what: str) -> list[str]:
     lines = [
         "It answers one of its classes (or rejects); what belongs to none of them gets one all the same unless "
         "`reject` or `none` is set.",
-        "The estimate holds for new rows like the examples; other cameras, places or wordings may do worse.",
+        f"The estimate holds for new {what} like the examples; {_OTHERS[what]} may do worse.",
     ]
-    labels = classifier._adapted.episode.labels
-    counts = labels.flatten().bincount() if labels.numel() and not getattr(classifier, "multi_label", False) else None
-    if counts is not None and int(counts[counts > 0].min()) < 5:
+    counts = _counts(classifier)
+    if counts and counts[0] < 5:
         lines.append("Some classes have fewer than five examples: probabilities are rough.")
-    if labels.numel():
+    if _examples(classifier):
         lines.append(
             "The features of the examples are in `model.safetensors`: do not share the model with anybody who may not "
             "have those."
@@ -94,11 +141,23 @@ def _limits(classifier: Any, config: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _example(classifier: Any) -> str:
-    encoder = getattr(classifier, "encoder_", None)
-    if encoder is None:
-        return "features"
-    return '["photo.jpg"]' if encoder.encodes("images") else '["a text"]'
+def _use(classifier: Any, config: dict[str, Any], name: str, what: str) -> str:
+    """The lines that install the library, load the classifier and ask it."""
+    extra = {"texts": "[text]", "recordings": "[audio]"}.get(what, "")
+    given = f"{json.dumps(name)}, encoder=encoder" if isinstance(config["encoder"], dict) else json.dumps(name)
+    width = classifier._adapted.episode.support.shape[-1]
+    items = {"pictures": '["photo.jpg"]', "recordings": '["call.wav"]', "texts": '["a text"]'}.get(
+        what, f"[[0.0] * {width}]"
+    )
+    lines = [
+        f"from fewshot import {config['kind']}",
+        "",
+        f"classifier = {config['kind']}.from_pretrained({given})  # a folder, or OWNER/NAME on the hub",
+        f"print(classifier.predict({items}))",
+        f"print(classifier.predict_proba({items}))",
+    ]
+    code = "\n".join(lines)
+    return f'```\npip install "fewshot{extra} @ git+https://github.com/fewshot/fewshot"\n```\n\n```python\n{code}\n```'
 
 
 def _listed(names: list[str]) -> str:

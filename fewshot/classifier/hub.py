@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from episodes.files import write_atomically
-from episodes.schema import read_json
-from fewshot.classifier.card import model_card
+from fewshot.classifier.card import write_card
 
 if TYPE_CHECKING:
     from fewshot.classifier.base import LearnerEstimator
@@ -21,9 +19,7 @@ _FILES = ["config.json", "model.safetensors", "README.md", "encoder.safetensors"
 def save_with_card(classifier: LearnerEstimator, folder: Path, name: str | None = None) -> Path:
     """Write the classifier and its model card, ``README.md``."""
     classifier.save(folder)
-    config = read_json(folder / "config.json")
-    card = model_card(classifier, config, name or folder.resolve().name)
-    write_atomically(folder / "README.md", card.encode())
+    write_card(classifier, folder, name)
     return folder
 
 

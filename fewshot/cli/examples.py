@@ -9,22 +9,24 @@ from typing import Any, NamedTuple
 
 from episodes.labelled_files import (
     IMAGES,
-    PATH_NAMES,
     PICTURES,
     RECORDINGS,
     SOUNDS,
-    TEXT_NAMES,
-    delimiter_of,
     files_below,
     files_by_folder,
-    is_picture,
+    holds_recordings,
     is_sound,
     near_place,
+)
+from episodes.labelled_tables import (
+    TEXT_NAMES,
+    delimiter_of,
     numbers_if_all,
-    pictures_below,
     pictures_by_table,
     read_table,
-)  # fmt: skip
+    refuse_spreadsheet,
+    table_kind,
+)
 
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -47,7 +49,7 @@ def read_examples(place: str, path_column: str | None, text_column: str | None, 
     """
     path = Path(place.removeprefix("folder:").removeprefix("csv:").removeprefix("audio:")).expanduser()
     if path.is_dir():
-        sounds = place.startswith("audio:") or bool(not pictures_below(path) and files_below(path, SOUNDS))
+        sounds = place.startswith("audio:") or holds_recordings(path)
         files, numbers, classes = files_by_folder(path, RECORDINGS if sounds else IMAGES)
         names = [file.relative_to(path).as_posix() for file in files]
         kind = "sounds" if sounds else "images"
@@ -56,17 +58,14 @@ def read_examples(place: str, path_column: str | None, text_column: str | None, 
         raise FileNotFoundError(
             f"there is no folder or table {str(path)!r}; give photos by class, or a CSV file.{near_place(path)}"
         )
-    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise ValueError(
-            f"{path.name!r} is a spreadsheet; save its sheet as CSV, with columns of files or texts and of labels."
-        )
+    refuse_spreadsheet(path)
     if path.suffix.lower() not in TABLES:
         raise ValueError(
             f"{path.name!r} is neither a folder nor a table ({', '.join(TABLES)}); labelled examples are a folder with "
             "a sub-folder per class, or a table with columns of files (or texts) and labels."
         )
     table = _as_csv(path)
-    if text_column or (not path_column and _holds_texts(table)):
+    if text_column or (not path_column and table_kind(table) == "texts"):
         rows = read_table(table, text_column, label_column, "text", TEXT_NAMES)
         texts = [row.value for row in rows]
         return Examples(list(texts), list(numbers_if_all([row.label for row in rows])), texts, "texts")
@@ -167,19 +166,6 @@ def _lines(path: Path, column: str | None) -> Iterator[str]:
             yield from (str(row[chosen]) for row in reader)
         return
     yield from (line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-
-
-def _holds_texts(table: Path) -> bool:
-    """Whether the header names a column of texts and none of files, or the table begins with no file's name."""
-    with open(table, encoding="utf-8-sig", newline="") as file:
-        first, second = file.readline().strip(), file.readline().strip()
-    delimiter = delimiter_of(table, first)
-    cells, below = ([cell.strip().strip('"').lower() for cell in line.split(delimiter)] for line in (first, second))
-    if any(cell in PATH_NAMES for cell in cells):
-        return False
-    return any(cell in TEXT_NAMES for cell in cells) or not any(
-        is_picture(line[0]) or is_sound(line[0]) for line in (cells, below)
-    )
 
 
 def _as_csv(path: Path) -> Path:

@@ -206,9 +206,11 @@ def printable_lines(text: str) -> str:
 
 def _save(options: argparse.Namespace, classifier: Any, out: Path, names: list[str]) -> None:
     from episodes.files import write_atomically
+    from fewshot.classifier.card import write_card
     from fewshot.cli.predict import NAMES
 
     classifier.save(out, weights=not options.no_weights)
+    write_card(classifier, out)
     kept = [] if options.no_names else names
     write_atomically(out / NAMES, (json.dumps(kept, ensure_ascii=False, indent=0) + "\n").encode())
     if not options.quiet:

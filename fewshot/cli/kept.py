@@ -38,7 +38,8 @@ def kept(options: argparse.Namespace | None, since: float) -> str:
         found = _answered(Path(options.csv))
     parts = [part for part in (found, embedded) if part]
     if not parts:
-        return "nothing was kept."
+        tunes = verb == "fit" and getattr(options, "strategy", None)
+        return "nothing was kept" + ("; fewshot finetune keeps every epoch." if tunes else ".")
     return f"{' and '.join(parts)}; {_RESUMES if found or verb == 'embed' else 'all else starts anew'}."
 
 

@@ -44,10 +44,7 @@ class NetFront(Transform):
         if not count:
             return rows.new_zeros(episodes, 0, self.net.dim)  # type: ignore[call-overload]
         if tuple(rows.shape[2:]) != self.item_shape:
-            raise ValueError(
-                f"rows are {list(rows.shape[2:])}, but this {self.name} was made for items of {list(self.item_shape)}; "
-                f'write "{self.name}(item_shape={tuple(rows.shape[2:])})".'
-            )
+            raise ValueError(self._other_rows(tuple(rows.shape[2:])))
         if not self._by_task():
             features: Tensor = self.net(rows.flatten(0, 1))
             return features.view(episodes, count, -1)
@@ -59,6 +56,24 @@ class NetFront(Transform):
         with statistics_from(weights):
             features = self.net(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
         return features[:, -count:]
+
+    def _other_rows(self, shape: tuple[int, ...]) -> str:
+        """What to do about rows of another shape than the network was made for."""
+        rows = f"rows are {list(shape)}"
+        if self.inputs == "images" and len(shape) == 1:
+            return (
+                f"{rows}, which are features, but {self.name} learns from pictures [C, H, W]; give the pictures "
+                f'themselves, without an encoder, or take a network for features: "mlp(item_shape={shape})".'
+            )
+        if self.inputs == "features" and len(shape) == 3:
+            return (
+                f"{rows}, which are pictures, but {self.name} learns from features [D]; take "
+                f'"conv4(item_shape={shape})" in its place, or embed them first.'
+            )
+        return (
+            f"{rows}, but this {self.name} was made for items of {list(self.item_shape)}; "
+            f'write "{self.name}(item_shape={shape})".'
+        )
 
     def _by_task(self) -> bool:
         parts = list(self.net.modules())

@@ -154,7 +154,8 @@ class Advice:
             f"{self.seconds / 60:.1f} of {self.minutes:g} minutes"
         )
         parts = [title + (", interrupted" if self.interrupted else "")]
-        parts.append("Before training\n" + scores_table(self.scores))
+        if self.scores:
+            parts.append("Before training\n" + scores_table(self.scores))
         if any(option.result is not None for option in self.options):
             parts.append("Tried on held-out rows\n" + options_table(self.options))
         if self.choice is not None:

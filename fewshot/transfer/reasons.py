@@ -15,14 +15,20 @@ _FEW = 30  # held-out rows below which an interval is wider than most difference
 _NEAR = 1.0  # proxy A-distance below which domains count as near: a linear rule errs on a quarter of the rows
 
 
+def _effort(choice: Option) -> str:
+    """What an option takes on all rows, as far as it is known: results that were read from a file tell no times."""
+    parts = [f"takes about {duration(choice.seconds)}"] if choice.seconds is not None else []
+    parts += [f"trains {choice.trained:,} numbers"] if choice.trained else []
+    return f"; on all rows it {' and '.join(parts)}" if parts else ""
+
+
 def reasons(options: Sequence[Option], scores: Sequence[EncoderScores], transfer: NegativeTransfer | None) -> list[str]:
     """Why the first option is the choice."""
     choice, rest = options[0], [option for option in options[1:] if option.comparison is not None]
     assert choice.result is not None
     found = [
         f"{choice.strategy} on {choice.encoder} answers {100 * choice.result.mean:.1f} % of {choice.result.episodes} "
-        f"held-out rows right; on all rows it takes about {duration(choice.seconds)}"
-        + (f" and trains {choice.trained:,} numbers" if choice.trained else "")
+        f"held-out rows right{_effort(choice)}"
     ]
     ahead = [option for option in rest if option.comparison is not None and option.comparison.difference > 0]
     if ahead and choice.expected is not None:
@@ -86,7 +92,9 @@ def reasons_of_scores(scores: Sequence[EncoderScores]) -> list[str]:
 def limits(race: Race | None, options: Sequence[Option], parts: Folds) -> list[str]:
     """What so few rows, or so little time, cannot tell."""
     found = list(parts.notes)
-    if race is None or not race.sizes:
+    if race is None:
+        return [*found, "no strategy was tried: it was interrupted before"]
+    if not race.sizes:
         return [*found, "no strategy was tried: there was no time but for scores"]
     tried = [option for option in options if option.result is not None]
     if not tried:

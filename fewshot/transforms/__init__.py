@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from fewshot.registry import Registry, build, parse_spec
+from fewshot.registry import Registry, load_one
 from fewshot.transforms.base_statistics import CL2N as CL2N
 from fewshot.transforms.base_statistics import Centre as Centre
 from fewshot.transforms.base_statistics import Standardise as Standardise
@@ -50,15 +50,15 @@ def list_transforms() -> list[str]:
 
 
 def load_transform(spec: str | Transform) -> Transform:
-    """Make a transform from its spec string.
+    """Make a transform from its spec string; one that is made already is returned as it is.
+
+    Raises:
+        ValueError: an unknown name or argument (the message suggests near ones), or one out of range.
 
     >>> load_transform("power(beta=0.3)")
     power(beta=0.3)
     """
-    if not isinstance(spec, str):
-        return spec
-    name, arguments = parse_spec(spec)
-    return build(TRANSFORMS.get(name), name, arguments)
+    return load_one(TRANSFORMS, spec, Transform, "transform", "power(beta=0.3)")
 
 
 def __getattr__(name: str) -> Any:

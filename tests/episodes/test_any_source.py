@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,35 @@ class TestDatasets:
     def test_labels_are_given_once(self) -> None:
         with pytest.raises(ValueError, match=r"has labels of its own"):
             embed(TensorSource(torch.eye(2), [0, 1]), "pixels", labels=[0, 1], cache=False)
+
+
+class Column(Sequence[Any]):
+    """A column of a table that is read row by row, as those of Hugging Face's `datasets` are."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.rows[row]
+
+
+def test_rows_that_are_mappings(photographs: list[Path]) -> None:
+    """`datasets` of Hugging Face, and lists of such rows: the items are asked for by themselves."""
+    rows = [{"image": Image.open(path), "label": number} for number, path in enumerate(photographs[:2])]
+    for given in (rows, Column(rows)):
+        with pytest.raises(
+            ValueError, match=r"mappings with the keys 'image', 'label'; give .* \[row\['image'\] for row"
+        ):
+            embed(given, encoder(), cache=False)
+    with pytest.raises(ValueError, match="mappings with the keys"):
+        embed(Column(rows), encoder(), labels=[0, 1], cache=False)
+    images = Column([row["image"] for row in rows])
+    listed = embed([row["image"] for row in rows], encoder(), labels=["b", "a"], cache=False)
+    for labels in (["b", "a"], Column(["b", "a"])):
+        found = embed(images, encoder(), labels=labels, cache=False)
+        assert (found.class_names, found.labels.tolist()) == (["a", "b"], [1, 0])
+        torch.testing.assert_close(found.features, listed.features)
+    assert embed(images, encoder(), cache=False).class_names == ["unlabelled"]

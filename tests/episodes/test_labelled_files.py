@@ -10,7 +10,7 @@ import pytest
 from picture_examples import noise, save
 from PIL import Image
 
-from episodes import ImageSource, load_dataset
+from episodes import AudioSource, ImageSource, load_dataset
 from episodes.labelled_files import pictures_below
 
 
@@ -61,91 +61,6 @@ def test_a_link_to_a_folder_above_does_not_loop(photos: Path) -> None:
     assert len(ImageSource.from_folder(photos)) == 12
 
 
-def write(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    for number in range(3):
-        save(tmp_path / f"{number}.png")
-    return tmp_path / "index.csv"
-
-
-@pytest.mark.parametrize(
-    ("lines", "options"),
-    [
-        (["0.png,owl", "1.png,crow", "2.png,owl"], {}),
-        (["\ufeffFile,Label", "0.png,owl", "1.png,crow", "", "2.png,owl"], {}),
-        (["label,width,path", "owl,1,0.png", "crow,1,1.png", "owl,1,2.png"], {}),
-        (["img,bird", "0.png,owl", "1.png,crow", "2.png,owl"], {}),
-        (
-            ["where,bird", "0.png,owl", "1.png,crow", "2.png,owl"],
-            {"path_column": "where", "label_column": "bird"},
-        ),
-        (["1,owl,0.png", "1,crow,1.png", "1,owl,2.png"], {"path_column": 2, "label_column": 1}),
-        (['"0.png","owl"', " 1.png , crow ", "2.png,owl,extra"], {}),
-    ],
-)
-def test_from_csv(table: Path, lines: list[str], options: dict[str, object]) -> None:
-    source = ImageSource.from_csv(write(table, *lines), size=8, **options)  # type: ignore[arg-type]
-    assert [source.class_names[label] for label in source.labels] == ["owl", "crow", "owl"]
-    assert (source.name, source[[0, 1, 2]].shape) == ("index", (3, 3, 8, 8))
-
-
-def test_csv_root_tabs_and_numbers(table: Path, tmp_path: Path) -> None:
-    (tmp_path / "lists").mkdir()
-    path = write(tmp_path / "lists" / "index.tsv", "0.png\t10", "1.png\t9", "2.png\t10")
-    source = ImageSource.from_csv(path, root=tmp_path)
-    assert source.class_names == ["9", "10"]
-    assert source.labels.tolist() == [1, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("lines", "options", "error", "message"),
-    [
-        (
-            ["0.png,owl", "gone.png,crow"],
-            {},
-            FileNotFoundError,
-            r"line 2 .*'gone\.png'.*1 of 2 are missing.*root=",
-        ),
-        (
-            ["where,bird", "0.png,owl"],
-            {},
-            FileNotFoundError,
-            r"line 1 .*If that line is a header.*path_column=",
-        ),
-        (["0.png,owl", "1.png"], {}, ValueError, r"line 2 .*no label in column 1"),
-        (["0.png,owl", ",owl"], {}, ValueError, "line 2 .*no path in column 0"),
-        (
-            ["a,b", "0.png,owl"],
-            {"path_column": "c"},
-            ValueError,
-            "path_column='c', but the columns .* are 'a', 'b'",
-        ),
-        (["0.png,owl"], {"label_column": -1}, ValueError, "label_column=-1; positions count from 0"),
-        (["path,label"], {}, ValueError, "header but no rows"),
-        ([""], {}, ValueError, "is empty"),
-        (['0.png,"owl'], {}, ValueError, "not a well-formed table"),
-    ],
-)
-def test_csv_errors(
-    table: Path, lines: list[str], options: dict[str, object], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        ImageSource.from_csv(write(table, *lines), **options)  # type: ignore[arg-type]
-
-
-def test_csv_missing_or_not_utf8(table: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no table"):
-        ImageSource.from_csv(table)
-    table.write_bytes("0.png,m\xf6we".encode("latin-1"))
-    with pytest.raises(ValueError, match="not UTF-8"):
-        ImageSource.from_csv(table)
-
-
 class TestFolders:
     @pytest.fixture
     def photos(self, tmp_path: Path) -> Path:
@@ -174,10 +89,10 @@ class TestFolders:
     def test_other_paths(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "bank.npz", X=np.eye(2), y=[0, 1])
         assert len(load_dataset(tmp_path / "bank.npz")) == 2
-        (tmp_path / "index.csv").write_text("a,b\n")
         (tmp_path / "a.png").write_bytes(b"")
-        with pytest.raises(ValueError, match=r"write 'csv:.*' or 'text-csv:"):
-            load_dataset(tmp_path / "index.csv")
+        (tmp_path / "index.xlsx").write_bytes(b"")
+        with pytest.raises(ValueError, match=r"'index\.xlsx' is a spreadsheet; save its sheet as CSV"):
+            load_dataset(tmp_path / "index.xlsx")
         with pytest.raises(ValueError, match=r"'.*a\.png' is no dataset; give a folder"):
             load_dataset(str(tmp_path / "a.png"))
         with pytest.raises(FileNotFoundError, match="there is no file or folder"):
@@ -185,3 +100,24 @@ class TestFolders:
         for wrong in (None, ["a"], np.eye(2), 3):
             with pytest.raises(ValueError, match="is no dataset"):
                 load_dataset(wrong)  # type: ignore[arg-type]
+        pandas = pytest.importorskip("pandas")
+        with pytest.raises(ValueError, match=r"a table \(columns 'path', 'label'\) .*ImageSource\(table\['path'\]"):
+            load_dataset(pandas.DataFrame({"path": ["a.png"], "label": ["owl"]}))
+
+    def test_a_folder_of_recordings_is_known_by_what_is_in_it(self, tmp_path: Path) -> None:
+        pytest.importorskip("soundfile")
+        for name in ("hoot", "caw"):
+            (tmp_path / "calls" / name).mkdir(parents=True)
+            (tmp_path / "calls" / name / "0.wav").write_bytes(b"")
+        assert isinstance(load_dataset(tmp_path / "calls"), AudioSource)
+        assert isinstance(load_dataset(str(tmp_path / "calls")), AudioSource)
+
+    def test_parts_of_a_dataset_are_no_classes(self, photos: Path) -> None:
+        for part, name in (("train", "owl"), ("train", "crow"), ("test", "owl"), ("test", "crow")):
+            save(photos.parent / "split" / part / name / "0.png")
+        with pytest.raises(ValueError, match=r"the parts 'test', 'train' of a dataset.*'crow'.*split/train'"):
+            load_dataset(photos.parent / "split")
+        assert load_dataset(photos.parent / "split" / "train").class_names == ["crow", "owl"]
+        for place in ("test/robin", "train/owl"):  # no class in both: nested classes, as alphabets hold characters
+            save(photos.parent / "other" / place / "0.png")
+        assert load_dataset(photos.parent / "other").class_names == ["test/robin", "train/owl"]

@@ -32,6 +32,8 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     path = save(tmp_path / "turned.png", np.ascontiguousarray(stored), exif=exif)
     np.testing.assert_array_equal(np.asarray(ImageSource([path], [0]).decode(0)), upright)
     np.testing.assert_array_equal(np.asarray(ImageSource([Image.open(path)], [0]).decode(0)), upright)
+    turned = decode_picture(path.read_bytes())  # given on as a picture, it is not turned a second time
+    np.testing.assert_array_equal(np.asarray(ImageSource([turned], [0]).decode(0)), upright)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])

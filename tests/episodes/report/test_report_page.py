@@ -241,6 +241,25 @@ def test_latex_has_a_caption() -> None:
     assert caption.startswith(r"Accuracy in \%. $\pm$ is the 95 \% interval") and "bold: best" in caption
 
 
+def test_latex_folds_to_a_page() -> None:
+    """Six columns would run off the page: each dataset has its part, and a long table a second float."""
+    cells = [cell(learner, 4, dataset=name, shot=shot) for name in ("50%_a", "b", "c") for shot in (1, 5)
+             for learner in ("ridge", "prototypes")]  # fmt: skip
+    text = to_latex(cells)
+    assert text.count(r"\begin{tabular}{lrr}") == 3 and text.count(r"\begin{table}") == 1
+    assert [text.count(rf"\multicolumn{{3}}{{l}}{{{name}}} \\") for name in (r"50\%\_a", "b", "c")] == [1, 1, 1]
+    assert text.count(r"Learner & 5-way 1-shot & 5-way 5-shot \\") == 3
+    assert r"\begin{tabular}{lrr}" in to_latex([one for one in cells if one.dataset == "b"])
+    assert "multicolumn" not in to_latex([one for one in cells if one.dataset == "b"])
+    many = [cell(f"learner {number}", 4, dataset=name, shot=shot) for name in ("a", "b", "c") for shot in (1, 5)
+            for number in range(20)]  # fmt: skip
+    text = to_latex(many)
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    assert text.count(r"\caption{Accuracy in \%, continued.}") == 2
+    for tabular in re.findall(r"\\begin{tabular}.*?\\end{tabular}", text, re.S):
+        assert max(map(len, tabular.replace("$", "").splitlines())) < 90
+
+
 def test_in_a_browser(answered: tuple[Results, TensorSource], tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:

@@ -64,6 +64,19 @@ def test_in_a_browser(tmp_path: Path) -> None:
                 page.locator("input[type=file]").last.set_input_files(wanted[first][3])
                 page.locator("#likely", has_text="In 90 of 100 cases").wait_for()
                 page.locator("#answer h2").wait_for()
+                broken = tmp_path / "broken.png"
+                broken.write_bytes(b"no picture")
+                page.get_by_label("Class", exact=True).fill(first)
+                page.locator("input[type=file]").first.set_input_files(str(broken))
+                page.get_by_text("broken").first.wait_for()
+                page.get_by_role("button", name="Add examples").click()
+                page.get_by_text("broken.png: its bytes are no picture").wait_for()
+                assert page.locator(".error").count() == 0  # a note, and nothing is written over the page
+                assert page.locator(".grid-container").first.locator("button").count() >= 6
+                page.set_viewport_size({"width": 390, "height": 844})
+                wide = "all => all.map(one => one.scrollWidth - one.clientWidth)"
+                assert max(page.locator(".grid-wrap").evaluate_all(wide)) <= 1  # no picture out of sight at the right
+                page.set_viewport_size({"width": 1280, "height": 1000})
                 shots = os.environ.get("FEWSHOT_SCREENSHOTS")
                 if shots:
                     picture(page, Path(shots))

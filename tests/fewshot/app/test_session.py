@@ -90,3 +90,20 @@ def test_what_is_missing_is_said(scenes: dict[str, list[Image.Image]], tmp_path:
     blind.describe("a, b")
     with pytest.raises(ValueError, match="reads no words"):
         blind.learn()
+
+
+def test_pictures_are_read_as_files_are(tmp_path: Path) -> None:
+    """Upright by their EXIF tags, and 16-bit grey as grey, in examples and in what is asked about."""
+    deep = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray((deep[::-1] >> 8).astype(np.uint8)).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    files = [tmp_path / "turned.png", tmp_path / "deep.png"]
+    session = Session("pixels(size=8)", cache=False)
+    for file in files:
+        session.add(file.stem, [Image.open(file)])
+    session.learn()
+    fitted = FewShotClassifier("pixels(size=8)", "l2 | logistic", cache=False).fit(files, ["turned", "deep"])
+    np.testing.assert_array_equal(session.classifier.support_, fitted.support_)
+    assert session.ask(Image.open(files[0])).alike[0][2] == pytest.approx(1, abs=1e-3)

@@ -12,6 +12,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 from hub_server import hub_server
+from PIL import Image
 
 from fewshot import FewShotClassifier, ZeroShotClassifier
 
@@ -82,21 +83,48 @@ def test_a_hub_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         FewShotClassifier().fit(X, Y).push_to_hub("me/insects")
 
 
-def test_the_card_says_what_it_is(tmp_path: Path) -> None:
+def test_the_card_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = (FewShotClassifier(reject=0.3).fit(X, Y).save_pretrained(tmp_path / "insects") / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: fewshot\n")
+    assert card.startswith("---\nlibrary_name: fewshot\npipeline_tag: tabular-classification\ntags:\n- few-shot\n---\n")
+    assert "Sorts rows of features into 3 classes." in card and "examples: 12 (4 of each class)" in card
     assert "- ant\n" in card and "<b>" not in card.replace("\\<b\\>", "")
     assert "- learner: `l2 | logistic`" in card and "less probable than 0.3" in card
     assert "100.0 % of 12 held-out examples were classified right (95 % interval 75.8 to 100.0)" in card
     assert "fewer than five examples" in card and 'from_pretrained("insects")' in card
-    code = card.split("```python\n")[1].split("```")[0].replace('"insects"', repr(str(tmp_path / "insects")))
-    exec(code, {"features": X})
+    assert 'pip install "fewshot @ git+' in card
+    run_its_code(card, tmp_path, monkeypatch)
+
+
+def run_its_code(card: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of a card as it is written, in the folder that holds the model's."""
+    monkeypatch.chdir(folder)
+    exec(card.split("```python\n")[1].split("```")[0], {})
+
+
+def test_the_card_of_pictures_texts_and_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), dtype=np.uint8)
+    for row in noise:
+        Image.fromarray(row).save(tmp_path / "photo.jpg")
+    pictures = FewShotClassifier("pixels(size=8)", cache=False).fit(list(noise), ["a", "a", "a", "b", "b", "c"])
+    card = (pictures.save_pretrained(tmp_path / "pictures") / "README.md").read_text()
+    assert "image-classification" in card and "examples: 6 (1 to 3 of each class)" in card and "other cameras" in card
+    run_its_code(card, tmp_path, monkeypatch)
+    soundfile = pytest.importorskip("soundfile")
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", np.sin(np.arange(4000) * (1 + number // 2) / 5), 8000)
+    soundfile.write(tmp_path / "call.wav", np.sin(np.arange(4000) / 5), 8000)
+    calls = FewShotClassifier("pixels(size=8)", cache=False)
+    calls.fit([str(tmp_path / f"{number}.wav") for number in range(4)], ["a", "a", "b", "b"])
+    card = (calls.save_pretrained(tmp_path / "calls") / "README.md").read_text()
+    assert "Sorts recordings" in card and "fewshot[audio]" in card and "other voices" in card
+    run_its_code(card, tmp_path, monkeypatch)
 
 
 def test_the_card_of_words(tmp_path: Path) -> None:
     zero = ZeroShotClassifier("fewshot:tiny-clip", "the colour of the background").fit(None, ["red", "green"])
     card = (zero.save_pretrained(tmp_path / "colours") / "README.md").read_text()
     assert "## Prompts\n\n- " in card and "task: the colour of the background" in card and "Not known" in card
+    assert "pipeline_tag: image-classification\ntags:\n- zero-shot" in card
     assert "`fewshot:tiny-clip`" in card and "features of the examples" not in card
 
 

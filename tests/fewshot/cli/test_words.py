@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from episodes.labelled_files import IMAGES, files_by_folder, read_table
+from episodes.labelled_files import IMAGES, files_by_folder
+from episodes.labelled_tables import read_table
 from fewshot import embed
 from fewshot.cli import main
 

@@ -104,3 +104,19 @@ def test_weights_behind_the_norm_are_trained() -> None:
     chain, task = Pipeline([TaskMLP()], load_learner("prototypes")), episode()
     chain(task).logsumexp(-1).sum().backward()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in chain.parameters())
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "message"),
+    [
+        ("conv4", (64,), r"which are features, but conv4 learns from pictures .*\"mlp\(item_shape=\(64,\)\)\""),
+        ("resnet12", (64,), "which are features, but resnet12 learns from pictures"),
+        ("conv4", (3, 32, 32), r"made for items of \[1, 28, 28\]; write \"conv4\(item_shape=\(3, 32, 32\)\)\""),
+        ("mlp", (64,), r"made for items of \[512\]; write \"mlp\(item_shape=\(64,\)\)\""),
+        ("mlp", (3, 8, 8), r"which are pictures, but mlp learns from features .*\"conv4\(item_shape=\(3, 8, 8\)\)\""),
+    ],
+)
+def test_rows_of_another_shape(spec: str, shape: tuple[int, ...], message: str) -> None:
+    learner = load_learner(f"{spec} | prototypes")
+    with pytest.raises(ValueError, match=message):
+        learner(Episode(torch.zeros(1, 4, *shape), torch.tensor([[0, 0, 1, 1]]), torch.zeros(1, 2, *shape), way=2))
