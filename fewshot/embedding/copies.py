@@ -19,19 +19,20 @@ _copyable: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def is_copyable(encoder: Any, kind: str) -> bool:
     """Whether a copy of an encoder computes what the encoder does, whatever else happens to either.
 
-    That is one of `fewshot.encoders` with a network for items of this kind, of which nothing was replaced and to which
-    nothing is hooked, and whose objects can be copied: others may keep what copies should not share.
+    That is one whose class says so (`Encoder.copyable`), with a network for items of this kind, of which nothing was
+    replaced and to which nothing is hooked, and whose objects can be copied: others may keep what copies should not
+    share.
 
     Args:
-        encoder: any.
+        encoder: any that is its own `computed_by`.
         kind: ``"images"``, ``"texts"`` or ``"sounds"``.
     """
-    known = type(encoder).__module__.startswith("fewshot.encoders.") and f"encode_{kind}" not in vars(encoder)
-    if not known or encoder.pairs or kind == "sounds" or encoder.module is None:
+    known = vars(type(encoder)).get("copyable", False) and f"encode_{kind}" not in vars(encoder)
+    if not known or encoder.pairs or encoder.module is None or not encoder.encodes(kind):
         return False
     if any(isinstance(part, torch.jit.ScriptModule) or _is_hooked(part) for part in encoder.module.modules()):
         return False
-    if encoder.graph(kind) is None:
+    if kind != "sounds" and encoder.graph(kind) is None:
         return False
     module = encoder.module
     if module not in _copyable:
@@ -66,7 +67,7 @@ def with_weights_laid_out(forward: Forward, kind: str, items: Callable[[], Any])
         forward.device.type != "cpu"
         or forward.network is not None
         or not gains
-        or not is_copyable(forward.encoder, kind)
+        or not is_copyable(forward.encoder.computed_by, kind)
     ):
         return forward
     made = copy.copy(forward)

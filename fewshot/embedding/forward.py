@@ -109,7 +109,7 @@ class Forward:
     ) -> None:
         self.encoder, self.device, self.precision, self.dtype = encoder, device, precision, dtype
         self.network, self.decoder = network, decoder
-        self.worker = encoder  # what computes: the encoder, or a copy that computes the same
+        self.worker = encoder.computed_by  # what computes, or a copy that computes the same
         self.channels_last = device.type == "cpu" and self.runtime != "onnx" and gains_by_channels_last(encoder.module)
         self.limit: int | None = None  # the largest batch that may still fit, once one did not
         self._fingerprint: dict[str, Any] | None = None

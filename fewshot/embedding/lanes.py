@@ -33,7 +33,7 @@ _WORTH = 8  # items for each processor; fewer do not pay for the copies of a net
 def has_lanes(forward: Forward, kind: str, items: int) -> bool:
     """Whether so many items are computed in lanes, as many as torch has threads, each on one thread.
 
-    That is on a CPU, of encoders that can be copied.
+    That is on a CPU, of encoders that can be copied (`fewshot.embedding.copies.is_copyable`).
 
     Args:
         forward: by which runtime, and of which encoder.
@@ -43,7 +43,7 @@ def has_lanes(forward: Forward, kind: str, items: int) -> bool:
     threads = torch.get_num_threads()
     if forward.device.type != "cpu" or threads < 2 or items < _WORTH * threads or forward.runtime == "compile":
         return False
-    return is_copyable(forward.encoder, kind)
+    return is_copyable(forward.encoder.computed_by, kind)
 
 
 @contextmanager

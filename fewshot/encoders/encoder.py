@@ -44,6 +44,10 @@ class Encoder:
         runtime: what computes `module` where `embed` is not told otherwise: ``"auto"``, ``"torch"``, ``"compile"`` or
             ``"onnx"`` (see `fewshot.runtimes`). It is no part of the fingerprint: rows that differ are kept apart.
         run: tensors -> features ``[B, D]``, in the place of `graph`; on copies that `fewshot.runtimes` makes.
+        copyable: whether threads may compute side by side, each with a copy of the encoder (`copy.copy`) whose network
+            is other objects with the same tensors; `embed` does so on a CPU. That holds where features are made by
+            `module`, and by nothing else that changes while they are made (a counter, a buffer that is written to).
+            Each class says it for itself, as a subclass may keep what copies must not share.
     """
 
     name: str = "encoder"
@@ -60,6 +64,12 @@ class Encoder:
     decoding: str = "reduced"
     runtime: str = "auto"
     run: Callable[..., Tensor] | None = None
+    copyable: bool = False
+
+    @property
+    def computed_by(self) -> Encoder:
+        """The encoder that computes the rows: itself, or one whose rows it gives as they are."""
+        return self
 
     def scale_of(self, content: bytes | Tensor) -> int:
         """How many times smaller than it is a picture, as stored, is decoded: 1, 2, 4 or 8."""

@@ -51,6 +51,7 @@ class ModuleEncoder(Encoder):
     """
 
     module: nn.Module
+    copyable = True
 
     def __init__(
         self,

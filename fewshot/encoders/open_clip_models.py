@@ -49,6 +49,7 @@ class OpenClipEncoder(Encoder):
     """
 
     module: nn.Module
+    copyable = True
 
     def __init__(
         self,

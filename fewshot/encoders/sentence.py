@@ -42,6 +42,7 @@ class SentenceEncoder(Encoder):
     """
 
     module: nn.Module
+    copyable = True
     logit_scale = 20.0
 
     def __init__(self, model: str = "minilm", *, long_text: str = "warn") -> None:

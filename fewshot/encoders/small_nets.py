@@ -38,6 +38,8 @@ class SmallNet(ModuleEncoder):
         64
     """
 
+    copyable = True
+
     def __init__(
         self,
         model: str,

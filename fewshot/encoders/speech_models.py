@@ -41,6 +41,7 @@ class SpeechEncoder(Encoder):
     """
 
     module: nn.Module
+    copyable = True
 
     def __init__(self, model: str, where: str, *, layer: int | None = None) -> None:
         import transformers

@@ -38,6 +38,8 @@ class TimmEncoder(ModuleEncoder):
         ConnectionError: the pretrained weights are not on this machine and there is no network.
     """
 
+    copyable = True
+
     def __init__(
         self,
         model: str,

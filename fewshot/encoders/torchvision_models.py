@@ -36,6 +36,8 @@ class TorchvisionEncoder(ModuleEncoder):
         ConnectionError: the pretrained weights are not on this machine and there is no network.
     """
 
+    copyable = True
+
     def __init__(
         self,
         model: str,

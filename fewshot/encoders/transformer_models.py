@@ -81,6 +81,7 @@ class TransformersEncoder(Encoder):
     """
 
     module: nn.Module
+    copyable = True
 
     def __init__(
         self, model: str, *, pool: str | None = None, layer: int | None = None, long_text: str = "warn"

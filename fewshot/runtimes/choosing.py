@@ -20,6 +20,7 @@ from fewshot.embedding.plan import Plan
 from fewshot.embedding.settings import Settings
 from fewshot.encoders.preprocess import is_plain
 from fewshot.runtimes.compiled import compiled_computation
+from fewshot.runtimes.kept_weights import forget_weights, with_kept_weights
 from fewshot.runtimes.lower_precision import in_best_precision
 from fewshot.runtimes.network import Computation, Network, UnavailableError
 from fewshot.runtimes.onnx_runtime import export_key, is_at_hand, onnx_computation
@@ -58,6 +59,7 @@ def fastest_forward(settings: Settings, encoder: Any, source: StoredSource, plan
     """
     tower, asked = tower_of(source), settings.runtime_of(encoder)
     with _choosing:
+        forget_weights(encoder)
         exact = settings.forward(encoder)
         identity = _identity(exact)
         chosen = _asked(asked, exact, source, identity, store, tower) if asked == "onnx" else None
@@ -75,14 +77,16 @@ def fastest_forward(settings: Settings, encoder: Any, source: StoredSource, plan
 def known_forward(settings: Settings, encoder: Any, source: StoredSource) -> Forward:
     """The forward pass that `fastest_forward` last chose for an encoder, else torch in the precision of the settings.
 
-    Of an encoder that was changed since, the network is computed by torch: see `fewshot.runtimes.stamp`.
+    Of an encoder that was changed since, the network is computed by torch: see `fewshot.runtimes.stamp`. What is asked
+    again and again in lower precision on a CPU is computed with weights in it: see `fewshot.runtimes.kept_weights`.
     """
     tower = tower_of(source)
     with _choosing:
         precision, computation, then = _last.get(encoder, {}).get(tower, (None, None, None))
     forward = settings.forward(encoder, precision if settings.precision == "auto" else None)
     if computation is None or then is None or then != stamp(encoder):
-        return forward
+        with _choosing:
+            return with_kept_weights(forward, tower, source)
     return _with(forward, tower, computation)
 
 

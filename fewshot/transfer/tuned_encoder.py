@@ -61,6 +61,12 @@ class TunedEncoder(Encoder):
         self.name = f"{encoder.name}, {strategy}"
 
     @property
+    def computed_by(self) -> Encoder:
+        """The tuned copy, unless something else was put in its place."""
+        changed = type(self) is not TunedEncoder or any(name.startswith("encode_") for name in vars(self))
+        return self if changed else self.encoder.computed_by
+
+    @property
     def dim(self) -> int | None:  # type: ignore[override]
         """Features D of a row."""
         return self.encoder.dim

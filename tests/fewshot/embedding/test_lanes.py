@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from tuning_examples import pictures, tune
 
-from episodes import ImageSource, TextSource
+from episodes import AudioSource, ImageSource, TextSource
 from fewshot import embed, load_encoder
 from fewshot.embedding import lanes
 from fewshot.embedding.copies import replica
@@ -207,7 +208,10 @@ class TestWhoHasLanes:
         class Mine(ModuleEncoder):
             pass
 
-        assert not has(Mine(Forgetful(), Preprocess(16, 18)))
+        assert not has(Mine(Forgetful(), Preprocess(16, 18))), "it may keep what its base does not"
+        Mine.copyable = True
+        assert has(Mine(Forgetful(), Preprocess(16, 18))), "it says so itself"
+        assert not has(type("Another", (Mine,), {})(Forgetful(), Preprocess(16, 18))), "nobody inherits that"
         patched = model(Forgetful())
         patched.encode_images = lambda batch: batch.mean((2, 3))  # type: ignore[method-assign]
         assert not has(patched)
@@ -229,6 +233,76 @@ class TestWhoHasLanes:
 
     def test_not_without_a_network(self, two_threads: None) -> None:
         assert not has(load_encoder("pixels(size=4)"))
+
+
+@pytest.mark.parametrize("given", [{}, {"batch_size": 3, "precision": "bfloat16"}])
+def test_a_class_of_ones_own_that_says_so(photographs: list[Path], given: dict[str, Any], two_threads: None) -> None:
+    class Mine(Encoder):
+        """The size of its batch is kept on the encoder itself meanwhile."""
+
+        copyable, name, dim = True, "mine", 5
+        transform = Preprocess(16, 18)
+
+        def __init__(self) -> None:
+            self.module = Forgetful()
+            self.size = 0
+
+        def encode_images(self, batch: Tensor) -> Tensor:
+            self.size = len(batch)
+            found: Tensor = self.module(batch)  # type: ignore[misc]
+            return found * (self.size / len(batch))
+
+    encoder = Mine()
+    assert has(encoder)
+    found = rows(photographs, encoder, **given)
+    torch.set_num_threads(1)
+    torch.testing.assert_close(found, rows(photographs, encoder, **given), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["linear-probe", "norm", "full", "lora(4)"])
+def test_tuned_encoders(strategy: str, two_threads: None) -> None:
+    def layers() -> ModuleEncoder:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 900, 16))
+        return ModuleEncoder(network)
+
+    tuned = tune(layers(), strategy, epochs=1)
+    assert isinstance(tuned, Encoder) and tuned.computed_by is tuned.encoder
+    assert has(tuned) and not has(tuned, "texts")
+    source = pictures(40)
+    found = {}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found[threads] = rows(source, tuned, batch_size=4)
+    assert torch.equal(found[1], found[2])
+    tuned.encode_images = lambda batch: batch.flatten(1)
+    assert not has(tuned) and rows(source, tuned).shape == (40, 3072), "what was replaced counts"
+
+
+def test_recordings(tmp_path: Path, two_threads: None) -> None:
+    transformers = pytest.importorskip("transformers", reason="speech models are read by the extra 'text'")
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(8, 8),
+        conv_kernel=(10, 4), conv_stride=(5, 4), num_feat_extract_layers=2, num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2, feat_extract_norm="layer", do_stable_layer_norm=True,
+    )  # fmt: skip
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(tmp_path)
+    encoder = load_encoder(f"transformers:{tmp_path}")
+    generator = np.random.default_rng(0)
+    waves = [generator.standard_normal(int(length)).astype(np.float32) for length in generator.integers(400, 900, 40)]
+    waves[7] = waves[7][:20]
+    source = AudioSource(waves, [0] * 40, rate=8000)
+    assert has(encoder, "sounds", 40) and not has(encoder, "images", 40)
+    found = {}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found[threads] = embed(source, encoder, cache=False, device="cpu", storage="float32", batch_size=4,
+                               on_error="skip", progress=False)  # fmt: skip
+    assert torch.equal(found[1].features, found[2].features)
+    assert [entry["row"] for entry in found[2].report["skipped"]] == [7]
+    assert found[1].report["skipped"] == found[2].report["skipped"]
 
 
 def test_a_replica_shares_tensors_alone() -> None:
