@@ -1,10 +1,12 @@
 """How far probabilities can be trusted after `fit`: calibration error before and after, for every learner.
 
     python benchmarks/calibration.py --data ../shared/data
+    python benchmarks/calibration.py --data ../shared/data --words
 
 Features of Caltech-101 and DTD (CLIP ViT-B/32), office objects (MobileNetV2) and banking77 (MiniLM). For each draw of
 classes and examples the whole rest of those classes (at most 15 rows each) is predicted in one call. The number is the
 expected calibration error in points over ten bins, all draws together: with calibrated=False, then as `fit` does it.
+With ``--words``, learners that also read the names of the classes, of 77 intents and six kinds of questions (MiniLM).
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from text import SETS as TEXTS
 
-from fewshot import FewShotClassifier, embed, list_learners, load_learner
+from fewshot import FewShotClassifier, ZeroShotClassifier, embed, list_learners, load_learner
 
 Rows = tuple[np.ndarray, np.ndarray]
+Classifier = FewShotClassifier | ZeroShotClassifier
 
 
 def clip(name: str) -> Callable[[Path], Rows]:
@@ -66,6 +71,60 @@ def draw(rows: Rows, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]
     return tuple(parts)
 
 
+def texts(name: str, folder: Path) -> tuple[Rows, np.ndarray]:
+    """Rows of the test part of a set of texts, and what its classes are called."""
+    _, (sentences, labels), names = TEXTS[name](folder / "text")
+    rows = embed(sentences, "text:minilm", progress=False).features.float().numpy()
+    return (rows, labels), np.array([label.replace("_", " ") for label in names])
+
+
+def numbered(rows: Rows, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]:
+    """A draw whose labels are those of the whole set."""
+    index = np.arange(len(rows[1]))[:, None]
+    places, _, asked, _ = draw((index, rows[1]), ways, shots, seed)
+    places, asked = places[:, 0], asked[:, 0]
+    return rows[0][places], rows[1][places], rows[0][asked], rows[1][asked]
+
+
+class Data(NamedTuple):
+    """One set, whose classes have names or not."""
+
+    rows: Rows
+    names: np.ndarray | None = None
+
+    def drawn(self, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]:
+        """Examples and queries; empty where no class has as many."""
+        return (draw if self.names is None else numbered)(self.rows, ways, shots, seed)
+
+    def fit(self, learner: str, X: np.ndarray, y: np.ndarray, calibrated: bool = True) -> Classifier:
+        """A classifier of the examples, with the words of their classes where they have some."""
+        if self.names is None:
+            return FewShotClassifier(learner=learner, calibrated=calibrated).fit(X, y)
+        made = ZeroShotClassifier("text:minilm", templates="{label}", learner=learner, calibrated=calibrated)
+        return made.fit(X, self.names[y])
+
+    def places(self, classifier: Classifier, y: np.ndarray) -> np.ndarray:
+        """Columns of the true classes."""
+        return np.searchsorted(classifier.classes_, y if self.names is None else self.names[y])
+
+
+def chosen_sets(folder: Path, chosen: list[str] | None, words: bool) -> dict[str, Data]:
+    """The sets asked for."""
+    if words:
+        return {name: Data(*texts(name, folder)) for name in chosen or ["banking77", "TREC"]}
+    return {name: Data(SETS[name](folder)) for name in chosen or SETS}
+
+
+def learners_of(words: bool) -> list[str]:
+    """All that classify rows, by labelled ones alone or by the names of their classes as well."""
+    made = {name: load_learner(name) for name in list_learners()}
+    if words:
+        return [name for name, learner in made.items() if learner.needs == ("support", "text")]
+    return [name for name, learner in made.items()
+            if learner.inputs == "features" and learner.needs[0] == "support" and "text" not in learner.needs
+            and not hasattr(learner, "item_shape") and name != "sklearn"]  # fmt: skip
+
+
 def calibration_error(probabilities: list[np.ndarray], y: list[np.ndarray]) -> float:
     """Mean gap between stated and true accuracy over ten bins, in points."""
     stated = np.concatenate([part.max(1) for part in probabilities])
@@ -79,40 +138,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
     parser.add_argument("--learners", nargs="+", help="default: all that need labelled features alone")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--words", action="store_true", help="learners that read names of classes, on sets of texts")
+    parser.add_argument("--sets", nargs="+", help=f"of {', '.join(SETS)}; with --words of {', '.join(TEXTS)}")
     parser.add_argument("--ways", nargs="+", type=int, default=[5, 0], help="0: all classes at once")
     parser.add_argument("--shots", nargs="+", type=int, default=[1, 5])
     parser.add_argument("--draws", type=int, default=20, help="of 5 ways; of all classes a tenth as many")
     options = parser.parse_args()
-    made = {name: load_learner(name) for name in list_learners()}
-    names = options.learners or [
-        name
-        for name, learner in made.items()
-        if learner.inputs == "features" and learner.needs[0] == "support" and not hasattr(learner, "item_shape")
-        and "text" not in learner.needs
-    ]  # fmt: skip
-    sets = {name: SETS[name](options.data) for name in options.sets}
+    sets = chosen_sets(options.data, options.sets, options.words)
     columns = [(ways, shots) for ways in options.ways for shots in options.shots]
     heads = [f"{name} {ways or 'all'}-way {shots}" for name in sets for ways, shots in columns]
     print("| learner | " + " | ".join(heads) + " | seconds of fit, before / after |")
     print("|---" * (len(heads) + 2) + "|")
-    for name in names:
+    for name in options.learners or learners_of(options.words):
         shown = name.replace("|", r"\|")
         cells, seconds = [], {False: 0.0, True: 0.0}
-        for rows in sets.values():
+        for data in sets.values():
             for ways, shots in columns:
                 errors = {}
                 for calibrated in (False, True):
                     probabilities, truth = [], []
                     for seed in range(options.draws if ways else max(1, options.draws // 10)):
-                        X, y, X_new, y_new = draw(rows, ways, shots, seed)
+                        X, y, X_new, y_new = data.drawn(ways, shots, seed)
+                        if not len(y):
+                            continue  # no class has as many
                         started = time.process_time()
-                        classifier = FewShotClassifier(learner=name, calibrated=calibrated).fit(X, y)
+                        classifier = data.fit(name, X, y, calibrated)
                         seconds[calibrated] += time.process_time() - started
                         probabilities.append(classifier.predict_proba(X_new))
-                        truth.append(y_new)
-                    errors[calibrated] = calibration_error(probabilities, truth)
-                cells.append(f"{errors[False]:.0f} > {errors[True]:.1f}")
+                        truth.append(data.places(classifier, y_new))
+                    errors[calibrated] = calibration_error(probabilities, truth) if truth else float("nan")
+                cells.append(f"{errors[False]:.0f} > {errors[True]:.1f}" if errors[True] == errors[True] else "")
         print(
             f"| `{shown}` | " + " | ".join(cells) + f" | {seconds[False]:.2f} / {seconds[True]:.2f} |",
             flush=True,

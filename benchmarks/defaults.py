@@ -2,6 +2,7 @@
 
     python benchmarks/defaults.py --data ../shared/data --out defaults.jsonl             # the table, before and after
     python benchmarks/defaults.py --data ../shared/data --out defaults.jsonl --choose    # candidates, one set left out
+    python benchmarks/defaults.py --data ../shared/data --out defaults.jsonl --sets SST-2 --episodes 300 --each
     python benchmarks/defaults.py --large                                                # time and memory at 200 ways
 
 Nine feature sets of pictures and sounds (5-way 1 and 5 shots, all classes at 1, 4 and 16 shots), four of texts (1, 5
@@ -10,7 +11,8 @@ class means behind the same transforms on the same episodes: ``prototypes`` for 
 ``l2 | X`` and for candidates (of learners with words: from the better of that and zero-shot). A candidate's
 worth is its mean difference over all settings plus its lowest one, so that gains on one set do not pay for losses on
 another; each set in turn is left out of the choice and shows the score of the choice on unseen data. With
-``--out`` nothing is computed twice.
+``--out`` nothing is computed twice. The lowest of many settings is partly chance: ``--sets``, ``--settings`` and
+``--episodes`` measure those in question again, with an interval that tells.
 """
 
 from __future__ import annotations
@@ -46,8 +48,14 @@ class Setting(NamedTuple):
     episodes: int
 
 
-def settings(data: FeatureSet) -> Iterator[Setting]:
-    """Five classes and all of them, by shots."""
+def settings(data: FeatureSet, only: list[str] | None = None, episodes: int | None = None) -> Iterator[Setting]:
+    """Five classes and all of them, by shots; some of these, of so many episodes."""
+    for setting in _settings(data):
+        if only is None or setting.name in only:
+            yield setting if episodes is None else setting._replace(episodes=episodes)
+
+
+def _settings(data: FeatureSet) -> Iterator[Setting]:
     labels, classes = data.source.labels, len(data.source.class_names)
     fewest = int(labels.bincount().min())
     if classes > 5:
@@ -73,20 +81,19 @@ Differences = dict[str, dict[tuple[str, str], tuple[float, float]]]  # spec -> (
 
 
 def differences(
-    sets: list[FeatureSet], specs: list[str], worded: bool, out: str | None, reference: str = REFERENCE
+    asked: list[Setting], specs: list[str], worded: bool, out: str | None, reference: str = REFERENCE
 ) -> Differences:
     """Of all specs from the reference, in points."""
     table: Differences = {spec: {} for spec in specs}
-    for data in sets:
-        for setting in settings(data):
-            begin = time.perf_counter()
-            references = [reference, "zero-shot"] if worded else [reference]
-            found = scores_of(setting, list(dict.fromkeys([*references, *specs])), out)
-            best = max((found[name] for name in references), key=lambda result: result.mean)
-            for spec in specs:
-                pair = compare(found[spec], best)
-                table[spec][data.name, setting.name] = (100 * pair.difference, 100 * pair.ci95)
-            print(f"{data.name}, {setting.name}: {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
+    for setting in asked:
+        begin = time.perf_counter()
+        references = [reference, "zero-shot"] if worded else [reference]
+        found = scores_of(setting, list(dict.fromkeys([*references, *specs])), out)
+        best = max((found[name] for name in references), key=lambda result: result.mean)
+        for spec in specs:
+            pair = compare(found[spec], best)
+            table[spec][setting.data.name, setting.name] = (100 * pair.difference, 100 * pair.ci95)
+        print(f"{setting.data.name}, {setting.name}: {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
     return table
 
 
@@ -125,6 +132,14 @@ def show(title: str, rows: dict[str, tuple[str, str]], table: Differences) -> No
     print()
 
 
+def show_each(rows: dict[str, tuple[str, str]], table: Differences) -> None:
+    """The difference in each setting, with its interval."""
+    for name, (_, spec) in rows.items():
+        print(f"`{name}`:", ", ".join(f"{data}, {setting} {difference:+.1f} ± {half:.1f}"
+                                      for (data, setting), (difference, half) in table[spec].items()))  # fmt: skip
+    print()
+
+
 def chained(front: str, spec: str) -> str:
     """With a transform in front."""
     return f"{front} | {spec}" if front else spec
@@ -159,6 +174,10 @@ def main() -> None:
     parser.add_argument("--cache", help="embedding cache (default: the user's)")
     parser.add_argument("--choose", action="store_true", help="measure the candidates and choose, one set left out")
     parser.add_argument("--only", nargs="+", default=[], metavar="LEARNER", help="some learners")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help="some sets")
+    parser.add_argument("--settings", nargs="+", metavar="SETTING", help='some of them, as "5-way 1" or "all 16"')
+    parser.add_argument("--episodes", type=int, help="of every setting (default: 40 of 5 ways, 2 to 20 of all classes)")
+    parser.add_argument("--each", action="store_true", help="print the difference in each setting, of defaults alone")
     parser.add_argument("--kind", choices=("features", "words"), help="learners without, or with class words")
     parser.add_argument("--front", nargs="+", default=["", "l2"], help="transforms that learners stand behind")
     parser.add_argument("--large", action="store_true", help="time and memory at 200 ways and 16 shots")
@@ -181,17 +200,21 @@ def main() -> None:
         worded = kind == "words"
         texts = list(text_sets(options.data, options.cache))
         sets = [*worded_sets(options.data), *texts] if worded else [*texts, *image_sets(options.data, options.cache)]
+        sets = [data for data in sets if options.sets is None or data.name in options.sets]
+        asked = [setting for data in sets for setting in settings(data, options.settings, options.episodes)]
         if options.choose:
             families = {name: specs for name, specs in families.items() if not options.only or name in options.only}
-            choose(families, differences(sets, [s for specs in families.values() for s in specs], worded, options.out))
+            choose(families, differences(asked, [s for specs in families.values() for s in specs], worded, options.out))
             continue
         names = options.only or names
         for front in ("",) if worded else options.front:
-            rows = {chained(front, name): (chained(front, BEFORE.get(name, name)), chained(front, name))
-                    for name in names}  # fmt: skip
+            old = {} if options.each else BEFORE
+            rows = {chained(front, name): (chained(front, old.get(name, name)), chained(front, name)) for name in names}
             specs = list(dict.fromkeys(spec for pair in rows.values() for spec in pair))
             reference = REFERENCE if worded else chained(front, "prototypes")
-            table = differences(sets, specs, worded, options.out, reference)
+            table = differences(asked, specs, worded, options.out, reference)
+            if options.each:
+                show_each(rows, table)
             show("learner, with words" if worded else "learner", rows, table)
     return None
 

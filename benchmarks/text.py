@@ -23,6 +23,7 @@ from fewshot import Prompts, embed, load_encoder, load_learner
 
 LEARNERS = ["zero-shot", "prototypes(distance='cosine')", "l2 | logistic(C=10.0)", "l2 | ridge(alpha=0.1)", "proker",
             "tip-adapter", "clap"]  # fmt: skip
+PEER = "scikit-learn, TF-IDF"
 Part = tuple[list[str], np.ndarray]
 
 
@@ -72,6 +73,7 @@ def peer(train: Part, test: Part, index: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data")
+    parser.add_argument("--learners", nargs="+", default=[*LEARNERS, PEER])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--cache", help="embedding cache (default: the user's)")
     options = parser.parse_args()
@@ -101,9 +103,9 @@ def main() -> None:
             with torch.no_grad():
                 return float((load_learner(learner)(episode)[0].argmax(-1) == targets).float().mean())
 
-        for learner in [*LEARNERS, "scikit-learn, TF-IDF"]:
+        for learner in options.learners:
             cells = []
-            if "text" in getattr(load_learner(learner), "needs", ()) if learner in LEARNERS else False:
+            if learner != PEER and "text" in load_learner(learner).needs:
                 cells.append(f"{100 * score(learner, np.zeros(0, np.int64)):.1f}")
             else:
                 cells.append("")
@@ -112,8 +114,7 @@ def main() -> None:
                     cells.append("")
                     continue
                 values = [
-                    score(learner, index) if learner in LEARNERS else peer(train, test, index)
-                    for index in supports[shot]
+                    peer(train, test, index) if learner == PEER else score(learner, index) for index in supports[shot]
                 ]
                 cells.append(f"{100 * np.mean(values):.1f} ± {100 * mean_interval(values):.1f}")
             print(f"| `{learner}` | " + " | ".join(cells) + " |", flush=True)

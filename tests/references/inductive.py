@@ -127,19 +127,41 @@ def lda(
 
 def subspace(support: Array, labels: Labels, query: Array, way: int, dimensions: int = 4) -> Array:
     rows, classes = known(support, labels)
-    columns = {}
-    for n, centre in means(rows, classes, way).items():
-        residual = rows[classes == n] - centre
-        kept = min(dimensions, len(residual) - 1, max(1, residual.shape[1] - 1))
-        directions = np.linalg.svd(residual)[2][:kept]  # [R, D]
-        distances = []
-        for q in query:
-            away = q - centre
-            for direction in directions:
-                away = away - (away @ direction) * direction
-            distances.append(-(away @ away))
-        columns[n] = np.array(distances)
-    return fill(columns, way, len(query))
+    found = {n: squares_of_subspace(rows[classes == n], query, dimensions) for n in means(rows, classes, way)}
+    return fill({n: along - far for n, (far, along) in found.items()}, way, len(query))
+
+
+def subspace_validated(support: Array, labels: Labels, query: Array, way: int, dimensions: int = 4) -> Array:
+    rows, classes = known(support, labels)
+    names = list(means(rows, classes, way))
+    value = rows @ np.linspace(1, 2, rows.shape[1])
+    fold = np.array([sum(value[classes == c] < v) % 5 for v, c in zip(value, classes, strict=True)])
+    size = ((rows - rows.mean(0)) ** 2).sum() / (len(rows) - 1)
+    sharp = 10 * len(rows) / (len(rows) + len(names)) / size
+    seen = []
+    for s, row in enumerate(rows):
+        kept = {n: rows[(classes == n) & (fold != fold[s])] for n in names}
+        if len(kept[int(classes[s])]) > 1:
+            left = [n for n in names if len(kept[n])]
+            both = np.array([squares_of_subspace(kept[n], row[None], dimensions) for n in left])[:, :, 0]
+            seen.append((-sharp * both[:, 0], sharp * both[:, 1], left.index(int(classes[s]))))
+
+    def loss(weights: Array) -> float:
+        said = sum(-np.log(softmax(weights[0] * a + weights[1] * b)[own]) for a, b, own in seen)
+        return float(said + 5 * ((weights - [1.0, 0.4]) ** 2).sum())
+
+    first, second = np.maximum(minimize(loss, [1.0, 0.4], tol=1e-13).x, 0)
+    share = min(second / first, 1.0)
+    found = {n: squares_of_subspace(rows[classes == n], query, dimensions) for n in names}
+    return fill({n: share * along - far for n, (far, along) in found.items()}, way, len(query))
+
+
+def squares_of_subspace(own: Array, query: Array, dimensions: int) -> tuple[Array, Array]:
+    """Squared distances to the mean of some rows, and what lies along their directions."""
+    away = query - own.mean(0)
+    kept = min(dimensions, len(own) - 1, max(1, own.shape[1] - 1))
+    directions = np.linalg.svd(own - own.mean(0))[2][:kept]  # [R, D]
+    return (away**2).sum(1), ((away @ directions.T) ** 2).sum(1)
 
 
 def mahalanobis(support: Array, labels: Labels, query: Array, way: int, regularisation: float = 1.0) -> Array:

@@ -24,9 +24,6 @@ def expected_failures(estimator: FewShotClassifier) -> dict[str, str]:
     """What a learner cannot pass by its nature."""
     # Later releases make this check only of estimators that say they take sparse rows.
     failures = {"check_sample_weight_equivalence_on_sparse_data": "it takes no sparse rows, and says so"}
-    if estimator.learner == "subspace":
-        reason = "its data has two features, and the examples of every class span the whole plane"
-        failures["check_classifiers_train"] = reason
     if not load_learner(estimator.learner).weighted:
         failures |= dict.fromkeys(WEIGHT_CHECKS, "it cannot weigh its examples, and says so")
     elif estimator.calibrated:
