@@ -153,7 +153,8 @@ def _warn_of_header(rows: Sequence[Row], shown: str) -> None:
     if first.label not in labels and len(labels) < len(others):
         _LOG.warning(
             "line 1 of %s (%r, %r) was read as an example, and no other has its label; if it names the columns, say "
-            "which are meant: text_column=, label_column=.", shown, first.value[:40], first.label[:40],
+            "which are meant: text_column=, label_column= (--text-column, --label-column).",
+            shown, first.value[:40], first.label[:40],
         )  # fmt: skip
 
 

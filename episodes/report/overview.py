@@ -97,13 +97,11 @@ def _sentences(table: Grid) -> list[str]:
     won = best_of_tasks(table)
     if not won:
         return [f"{name.capitalize()} of {len(table.learners)} learners; no two were evaluated on the same task."]
-    sole: dict[str, int] = {}
-    for one in won:
-        sole[one.winner] = sole.get(one.winner, 0) + 1
-    leader = max(sole, key=lambda learner: sole[learner])
+    best = {learner: sum(holder == learner for holder, _ in table.best) for learner in table.learners}  # ties count
+    leader = max(table.learners, key=lambda learner: best[learner])
     clear = sum(one.winner == leader and not one.equals for one in won)
     said = (
-        f"By {name}, {leader} is best on {sole[leader]} of {_tasks(len(won))}"
+        f"By {name}, {leader} is best on {best[leader]} of {_tasks(len(won))}"
         f"{f', on {clear} of them clearly (exact paired test, Holm, 5 %)' if clear else ', nowhere clearly'}; "
         f"{len(table.learners)} learners, {episodes:,} episodes scored."
     )

@@ -6,6 +6,7 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
+from shlex import quote
 
 from fewshot.cli.examples import read_target
 from fewshot.cli.options import add_device, add_seed, check_folder
@@ -65,5 +66,5 @@ def run(options: argparse.Namespace) -> int:
     for one in caught:
         print(f"warning: {one.message}", file=sys.stderr)
     if not options.quiet:
-        print(f"saved in {out}; any command takes it: --encoder {out}", file=sys.stderr)
+        print(f"saved in {out}; any command takes it: --encoder {quote(str(out))}", file=sys.stderr)
     return 0

@@ -37,5 +37,15 @@ def run(options: argparse.Namespace) -> int:
         first = paired.cells[0]
         measured = "" if first.metric.name == "accuracy" else f", {printable(first.metric.heading)}"
         print(f"\n{task}{measured}:")
-        print("\n".join(f"  {comparison}" for comparison in comparisons) or "  only one learner here")
+        print("\n".join(_aligned([str(one) for one in comparisons], terminal_width())) or "  only one learner here")
     return 0
+
+
+def _aligned(sentences: list[str], width: int) -> list[str]:
+    """Comparisons below each other, ``a - b = ...``; in two lines each where they are wider than the terminal."""
+    parts = [sentence.partition(" = ") for sentence in sentences]
+    longest = max((len(names) for names, *_ in parts), default=0)
+    lines = [f"  {names:{longest}}{equals}{found}" for names, equals, found in parts]
+    if max(map(len, lines), default=0) <= width:
+        return lines
+    return [f"  {names}\n     {equals}{found}" for names, equals, found in parts]

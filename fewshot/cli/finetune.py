@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewshot.cli.examples import Examples, content_digest, read_examples, read_target, takes
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     save_with_encoder(tuned, options.encoder, out, map(content_digest, examples.items))
     if not options.quiet:
-        print(f"saved in {out}; any command takes it: --encoder {out}", file=sys.stderr)
+        print(f"saved in {out}; any command takes it: --encoder {quote(str(out))}", file=sys.stderr)
     return 0
 
 

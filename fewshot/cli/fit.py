@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewshot.cli.options import (
@@ -216,4 +217,4 @@ def _save(options: argparse.Namespace, classifier: Any, out: Path, names: list[s
     if not options.quiet:
         seen = classifier._seen or ("images" if classifier.encoder_.encodes("images") else "texts")
         new = "--texts NEW.txt" if seen == "texts" else "NEW/"
-        print(f"saved in {out}; now: fewshot predict {out} {new} --csv answers.csv", file=sys.stderr)
+        print(f"saved in {out}; now: fewshot predict {quote(str(out))} {new} --csv answers.csv", file=sys.stderr)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from fewshot.cli.options import terminal_width
+
+_NARROW = 30  # letters beside the names; where there are fewer, lines are left to the terminal
 _REGISTRIES = {
     "learners": "fewshot.learners:LEARNERS",
     "encoders": "fewshot.encoders:ENCODERS",
@@ -57,10 +61,17 @@ def run(options: argparse.Namespace) -> int:
             print(("\n" if number else "") + kind)
         width = max((len(name) for name in entries), default=0)
         for name, summary in entries.items():
-            print(f"  {name:<{width}}  {summary}".rstrip())
+            print(_folded(f"  {name:<{width}}  {summary}".rstrip(), width + 4))
     if options.kind in _REGISTRIES and not options.quiet:
         print(f"arguments of one: fewshot list {options.kind} {next(iter(found[options.kind]))}", file=sys.stderr)
     return 0
+
+
+def _folded(line: str, indent: int) -> str:
+    """A line as several in a terminal; for a file or another program as it is, so that each line is an entry."""
+    if not sys.stdout.isatty() or terminal_width() < indent + _NARROW:
+        return line
+    return textwrap.fill(line, terminal_width(), subsequent_indent=" " * indent, break_long_words=False)
 
 
 def _entries(kind: str) -> dict[str, str]:

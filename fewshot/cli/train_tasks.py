@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewshot.cli.training_reports import given_or, refuse_given, reporter, required_encoder
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     trained.save(out)
     if not options.quiet:
         print(
-            f"saved in {out}; any command takes the network: --encoder {out}; the heads: "
+            f"saved in {out}; any command takes the network: --encoder {quote(str(out))}; the heads: "
             f"fewshot.load_tasks({str(out)!r})",
             file=sys.stderr,
         )

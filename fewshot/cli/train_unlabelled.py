@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewshot.cli.training_reports import given_or, refuse_given, reporter, required_encoder
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         _train(encoder, source, method, options, out)
     if not options.quiet:
-        print(f"saved in {out}; any command takes it: --encoder {out}", file=sys.stderr)
+        print(f"saved in {out}; any command takes it: --encoder {quote(str(out))}", file=sys.stderr)
     return 0
 
 

@@ -74,10 +74,14 @@ def test_ranks_and_means_over_tasks() -> None:
 
 def test_the_summary_says_who_is_best() -> None:
     (said,) = summary(grids(three_learners()))
-    assert said == (
-        "By accuracy, high is best on 2 of 3 tasks, nowhere clearly; 3 learners, 360 episodes scored. "
-        "Over all tasks twin has the best mean rank, 1.50."
-    )
+    assert said == ("By accuracy, twin is best on 3 of 3 tasks, nowhere clearly; 3 learners, 360 episodes scored.")
+    levels = {"often": (8, 8, 1), "always": (7, 7, 8), "c": (3, 3, 5), "d": (2, 2, 4)}
+    uneven = [
+        cell(name, level, shot=shot) for name, own in levels.items() for shot, level in zip((1, 2, 5), own, strict=True)
+    ]
+    (said,) = summary(grids(uneven))
+    assert said.startswith("By accuracy, often is best on 2 of 3 tasks")
+    assert said.endswith("Over all tasks always has the best mean rank, 1.67.")
     clear = [cell("a", 3), cell("b", 8)]
     assert "b is best on 1 of 1 task, on 1 of them clearly" in summary(grids(clear))[0]
     assert summary(grids([cell("a", 3)]))[0].startswith("a: accuracy of ")
@@ -232,6 +236,13 @@ def test_text_folds_to_the_width_of_a_terminal() -> None:
     assert len({line for line in folded.splitlines() if line.startswith("accuracy")}) == 3
     assert to_text(cells) == to_text(cells, 10_000)
     assert to_text(cells, 5).count("\na ") == 6  # a column each, however narrow
+
+
+def test_a_tie_is_a_best_for_each() -> None:
+    """The sentence counts as the table below it does."""
+    table = grids([cell("a", 4), cell("b", 4), cell("a", 4, shot=5), cell("b", 6, shot=5)])[0]
+    assert {one.learner: one.best for one in standings(table)} == {"a": 1, "b": 2}
+    assert "b is best on 2 of 2 tasks" in summary([table])[0]
 
 
 def test_latex_has_a_caption() -> None:

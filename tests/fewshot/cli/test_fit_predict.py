@@ -54,6 +54,7 @@ def test_the_whole_road(photos: Path, capsys: pytest.CaptureFixture[str]) -> Non
     out = capsys.readouterr()
     assert "held out: 100.0 % of 12 right (95 % interval 75.8 to 100.0)" in out.out
     assert "12 pictures, 3 classes of 4" in out.err
+    assert fit("--out", "a model") == 0 and "fewshot predict 'a model' NEW/" in capsys.readouterr().err
     assert "100.0 % of 12 held-out examples" in (photos / "model" / "README.md").read_text()
     shutil.move("model", "elsewhere")  # and what it was fitted on is gone
     shutil.rmtree("photos")

@@ -248,3 +248,23 @@ def test_what_comes_after_fit(photos: Path, capsys: pytest.CaptureFixture[str]) 
 def test_tabs(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("path\tlabel\nb.jpg\towl\n")
     assert [row[1:] for row in read_table(tmp_path / "a.csv", None, None, "path", ("path",))] == [("b.jpg", "owl")]
+
+
+def test_lines_fit_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lists are folded in a terminal alone; comparisons are aligned where they fit, and else in two lines."""
+    from fewshot.cli import compare, listing
+
+    sentences = ["a - b = +0.00 ± 3.28, p = 1.000", "long(alpha=0.1) - b = -1.00 ± 2.00, p = 0.500"]
+    assert [line.index(" = ") for line in compare._aligned(sentences, 80)] == [21, 21]
+    assert compare._aligned(sentences, 40)[1].splitlines() == [
+        "  long(alpha=0.1) - b",
+        "      = -1.00 ± 2.00, p = 0.500",
+    ]
+    assert main(["list", "transforms"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setattr(listing.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(listing, "terminal_width", lambda: 80)
+    assert main(["list", "transforms"]) == 0
+    folded = capsys.readouterr().out
+    assert max(map(len, folded.splitlines())) <= 80 < max(map(len, whole.splitlines()))
+    assert folded.split() == whole.split()
