@@ -3,7 +3,7 @@
     python benchmarks/learners.py
 
 5-way, 1 and 5 shots, 15 queries per class, 640 features of a bank of 20 classes x 600. Two comparisons in the same run,
-rounds alternating, medians, on an idle machine. *Method*: the same gathered episodes are handed to both; the peer is
+rounds alternating, medians of processor time. *Method*: the same gathered episodes are handed to both; the peer is
 called once per episode, as its own evaluation does. *End to end*: `evaluate` here (drawing, gathering and scoring
 included) against the peer with its collate function and loop. The floor is the products of matrices that the formula
 cannot do without, at the rate this thread multiplies large ones.
@@ -84,8 +84,8 @@ def bank(total: float = 0.0) -> TensorSource:
 
 def timed(work: Callable[[], Any], episodes: int, least: float = 0.2) -> float:
     """Seconds per episode, over as many repetitions as fill the least time."""
-    begin, repetitions = time.perf_counter(), 0
-    while (spent := time.perf_counter() - begin) < least or not repetitions:
+    begin, repetitions = time.process_time(), 0
+    while (spent := time.process_time() - begin) < least or not repetitions:
         work()
         repetitions += 1
     return spent / repetitions / episodes

@@ -175,7 +175,7 @@ def _inside(cell: Any) -> Any:
 def _globals_read(function: FunctionType, describe: Describe) -> dict[str, Any]:
     """What the code reads by name from outside itself, by dotted name."""
     found: dict[str, Any] = {}
-    for path in sorted(set(_paths(function.__code__, str(function.__globals__.get("__package__") or "")))):
+    for path in _names_read(function.__code__, str(function.__globals__.get("__package__") or "")):
         name, value = _resolve(path, function.__globals__)
         if value is not _MISSING and name not in found:
             found[name] = describe(value)
@@ -217,6 +217,12 @@ class Library:
 def describe_library(library: Library) -> dict[str, Any]:
     """Name and version."""
     return {"library": ".".join((library.module, *library.names)), "version": version_of(library.module)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_read(code: CodeType, package: str) -> tuple[tuple[str, ...], ...]:
+    """`_paths` in order, each once; code never changes, and is disassembled once."""
+    return tuple(sorted(set(_paths(code, package))))
 
 
 def _paths(code: CodeType, package: str) -> Iterator[tuple[str, ...]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Support
+from fewshot.maths.linalg import product, squared_lengths
 
 AUTO = "auto"  # a hyper-parameter that is a fixed number for rescaled features
 
@@ -35,12 +36,10 @@ def spread(rows: Tensor, shares: Tensor) -> Spread:
         shares: how often each is there ``[E, S]``: 1, 0 for padding, or a weight.
     """
     shares = shares.to(rows.dtype).unsqueeze(-1)  # [E, S, 1]
-    known = shares > 0
-    rows = torch.where(known, rows, torch.zeros_like(rows))
+    rows = torch.where(shares > 0, rows, torch.zeros_like(rows))
     count = shares.sum(1, keepdim=True)  # [E, 1, 1]
-    mean = (shares * rows).sum(1, keepdim=True) / torch.where(count > 0, count, torch.ones_like(count))  # [E, 1, D]
-    away = torch.where(known, rows - mean, torch.zeros_like(rows))
-    square = (shares * away.square()).sum((1, 2), keepdim=True) / (count - 1).clamp(min=1)
+    mean = product(shares.mT, rows) / torch.where(count > 0, count, torch.ones_like(count))  # [E, 1, D]
+    square = (shares.squeeze(-1) * squared_lengths(rows - mean)).sum(1).view(-1, 1, 1) / (count - 1).clamp(min=1)
     # Equal rows are apart by rounding only, and have no size to be relative to.
     least = (torch.finfo(rows.dtype).eps * mean.abs()).square().sum(-1, keepdim=True)
     return Spread(mean, torch.where(square > 16 * least, square, torch.ones_like(square)).sqrt())

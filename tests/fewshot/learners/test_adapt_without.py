@@ -10,12 +10,14 @@ from episodes.episode import Support
 from fewshot import Learner, load_learner
 from fewshot.classifier.folds import held_out_folds
 from fewshot.learners.lda import LDA
+from fewshot.learners.mahalanobis import Mahalanobis
 from fewshot.learners.ridge import Ridge
 
 SPECS = [
     "nearest", "nearest(k=3)", "ridge", "ridge(alpha=0.1, scale=3.0)", "ridge(fit_intercept=False)", "lda",
     "lda(shrinkage='oas')", "lda(shrinkage=0.3, prior='empirical')", "logistic", "logistic(C=5.0)", "l2 | ridge",
-    "cl2n | lda",
+    "cl2n | lda", "mahalanobis", "mahalanobis(regularisation=1.0)",
+    "distribution-calibration",
 ]  # fmt: skip
 SHOTS = [[5] * 6, [2] * 6, [2, 3, 9, 14, 5, 1]]
 
@@ -88,19 +90,19 @@ def test_equals_fitting_the_others_with_weights(spec: str, dim: int) -> None:
     agrees(spec, support, masks(support))
 
 
-@pytest.mark.parametrize("spec", ["nearest", "ridge", "lda"])
+@pytest.mark.parametrize("spec", ["nearest", "ridge", "lda", "mahalanobis"])
 def test_equals_fitting_the_others_far_from_zero(spec: str) -> None:
     support = drawn([5] * 6, 4, torch.float32, offset=3000.0)
     agrees(spec, support, masks(support))
 
 
-@pytest.mark.parametrize("spec", ["nearest", "ridge", "lda", "logistic"])
+@pytest.mark.parametrize("spec", ["nearest", "ridge", "lda", "logistic", "mahalanobis"])
 def test_a_class_may_lose_all_its_rows(spec: str) -> None:
     support = drawn([5, 4, 3], 4, torch.float64)
     agrees(spec, support, (support.labels == 1).expand(2, -1))
 
 
-@pytest.mark.parametrize("spec", ["ridge", "lda"])
+@pytest.mark.parametrize("spec", ["ridge", "lda", "mahalanobis"])
 def test_where_hardly_any_scatter_remains_it_is_not_a_difference(spec: str) -> None:
     """All but one row are the same but for 1e-9, of which a difference of sums would know nothing."""
     random = torch.Generator().manual_seed(0)
@@ -113,7 +115,7 @@ def test_where_hardly_any_scatter_remains_it_is_not_a_difference(spec: str) -> N
     agrees(spec, support, left)
 
 
-@pytest.mark.parametrize("learner", [Ridge(), LDA()])
+@pytest.mark.parametrize("learner", [Ridge(), LDA(), Mahalanobis()])
 def test_the_inner_products_of_all_rows_are_formed_once(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     support = drawn([5] * 6, 4, torch.float64)
     state = learner.adapt(support)
