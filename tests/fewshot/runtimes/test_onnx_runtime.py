@@ -338,9 +338,10 @@ class TestAuto:
     def test_exports_where_the_rows_pay_for_it(
         self, tmp_path: Path, large: dict[str, float], exports: list[str]
     ) -> None:
-        large["torch"] = 1.9 * choosing.EXPORT_SECONDS / 70  # half of the time of 70 rows: less than an export
+        pays = choosing.EXPORT_SECONDS / choosing.SAVED / 70
+        large["torch"] = 0.95 * pays  # what 70 rows would save is less than an export
         assert self.runtime(tmp_path / "a") == "torch" and not exports
-        large["torch"] = 2.1 * choosing.EXPORT_SECONDS / 70
+        large["torch"] = 1.05 * pays
         assert self.runtime(tmp_path / "b") == "onnx" and len(exports) == 1
 
     def test_uses_what_is_exported_where_it_is_faster(
