@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from base64 import urlsafe_b64encode
 from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
 
 ADDRESS = "git+https://github.com/fewshot/fewshot"  # there is no release in a package index
 REPAIR = f'pip uninstall -y episodes && pip install --force-reinstall --no-deps "fewshot @ {ADDRESS}"'
@@ -25,19 +27,22 @@ def altered_files() -> list[str]:
     lists no files of the packages, so there are none of them here.
     """
     try:
-        listed = distribution("fewshot").files or []
+        installed = distribution("fewshot")
     except PackageNotFoundError:
         return []
     altered = []
-    for file in listed:
-        if file.parts[0] not in ("episodes", "fewshot") or file.hash is None or file.hash.mode != "sha256":
+    # `Distribution.files` leaves out what is missing, from Python 3.12 on.
+    for name, digest, *_ in csv.reader((installed.read_text("RECORD") or "").splitlines()):
+        kind, _, wanted = digest.partition("=")
+        if name.partition("/")[0] not in ("episodes", "fewshot") or kind != "sha256":
             continue
         try:
-            found = urlsafe_b64encode(hashlib.sha256(file.read_binary()).digest()).decode().rstrip("=")
+            content = Path(str(installed.locate_file(name))).read_bytes()
+            found = urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
         except OSError:
             found = ""
-        if found != file.hash.value:
-            altered.append(file.as_posix())
+        if found != wanted:
+            altered.append(name)
     return altered
 
 

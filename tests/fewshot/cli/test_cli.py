@@ -92,6 +92,7 @@ STOPPED = """
 import signal, sys
 from episodes import evaluation_loop
 from fewshot.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit that it is ignored
 episodes, score = [], evaluation_loop.score
 def stopped(cell, episode, targets):
     episodes.append(len(targets))
