@@ -129,9 +129,10 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
 def _say_what_is_read(options: argparse.Namespace, classifier: Any, kind: str, error: ValueError) -> None:
     """Where items were taken for another kind than they are, say so in place of what came of it."""
     from fewshot.cli.examples import takes
+    from fewshot.encoders import load_encoder
 
-    encoder = getattr(classifier, "encoder_", None)
-    if encoder is not None and not takes(encoder, kind):
+    encoder = load_encoder(classifier.encoder)
+    if not takes(encoder, kind):
         remedy = {"texts": "--encoder text:minilm; or, where the column names files, --path-column NAME"}
         raise ValueError(
             f"{options.data!r} holds {kind}, which the encoder {encoder.name!r} does not read; take another, such as "

@@ -11,7 +11,6 @@ from episodes.counter import Stream, uniforms
 from episodes.episode import Episode, Support
 from episodes.source import Source
 from fewshot.learner import Learner
-from fewshot.maths.held_out import without_rows
 from fewshot.maths.linalg import product
 from fewshot.maths.newton import softmax_regression
 from fewshot.maths.outliers import distance_to_means
@@ -106,14 +105,8 @@ class DistributionCalibration(Learner):
         parts = [self._fit(episode[start : start + size]) for start in range(0, len(episode), size)]
         return CalibratedState(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
-    def adapt_without(self, state: CalibratedState, support: Support, left: Tensor) -> CalibratedState:
-        """Begin at the optimum of all rows, from which a few steps lead to that of the others; a copy at a time."""
-        copies = without_rows(support, left)
-        parts = [self._fit(copies[place : place + 1], state) for place in range(len(left))]
-        return CalibratedState(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-
     @torch.no_grad()
-    def _fit(self, episode: Support, start: CalibratedState | None = None) -> CalibratedState:
+    def _fit(self, episode: Support) -> CalibratedState:
         support = self._transform(episode.support)
         samples = max(1, min(self.samples, _MOST // max(1, int((episode.labels >= 0).sum(1).max()))))
         drawn = torch.cat([support.unsqueeze(2), self._draws(support, samples)], 2)  # [E, S, 1 + samples, D]
@@ -125,11 +118,7 @@ class DistributionCalibration(Learner):
         weights = target.sum(1, keepdim=True) / target.sum((1, 2)).view(-1, 1, 1).clamp(min=1)
         mean = product(weights, rows)  # [E, 1, D]
         strength = torch.full((len(rows), 1, 1), self.C, dtype=exact, device=rows.device)
-        begin = None
-        if start is not None:
-            before = start.weight.to(exact)
-            begin = before, torch.where(present, start.bias, 0).unsqueeze(-1).to(exact) + product(before, mean.mT)
-        weight, bias = softmax_regression(rows - mean, target.contiguous(), strength, _NEAR, start=begin)
+        weight, bias = softmax_regression(rows - mean, target.contiguous(), strength, tolerance=_NEAR)
         bias = (bias - product(weight, mean.mT)).squeeze(-1).masked_fill(~present, -torch.inf)
         return CalibratedState(weight.to(support.dtype), bias.to(support.dtype))
 
