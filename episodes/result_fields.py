@@ -50,7 +50,7 @@ def checked_fields(data: Any, where: str) -> dict[str, Any]:
     recipe = schema.field(data, "recipe", dict, where)
     environment, provenance = (schema.field(data, name, dict, where) for name in ("environment", "provenance"))
     for name, value in (("recipe", recipe), ("environment", environment), ("provenance", provenance)):
-        if _deeper(value, _DEEPEST):
+        if schema.is_deeper(value, _DEEPEST):
             raise ValueError(f"{where}: the field {name!r} is nested too deeply.")
     _check_recipe(recipe, where)
     if schema.field(data, "key", str, where) != (key := _hash(recipe, where)):
@@ -117,13 +117,6 @@ def _hash(values: Any, where: str) -> str:
         return recipe_hash(values)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{where}: a field is not plain JSON ({type(error).__name__}).") from None
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, (dict, list)):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper(item, levels - 1) for item in inner)
 
 
 def _short(value: Any) -> str:

@@ -15,6 +15,7 @@ _NAMES = {
 }  # fmt: skip
 _MISSING: Any = ...  # unlike a bare object, it has an identity where code that reads it is described
 JSON_LIMIT = 16 * 2**20  # bytes of a JSON file, unless its reader knows better
+_DEEPEST = 500  # levels; what Python itself reads differs between its versions, from 1,000 to over 50,000
 
 
 def read_json(path: str | os.PathLike[str], limit: int = JSON_LIMIT) -> Any:
@@ -39,13 +40,29 @@ def parse_json(content: bytes | str, where: str) -> Any:
     """
     try:
         text = content.decode() if isinstance(content, bytes) else content
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
+        deep = text.count("[") + text.count("{") > _DEEPEST and is_deeper(value, _DEEPEST)
     except RecursionError:
-        raise ValueError(f"{where} is nested too deeply.") from None
+        deep = True
     except UnicodeDecodeError:
         raise ValueError(f"{where} is damaged: it is not UTF-8.") from None
     except ValueError as error:
         raise ValueError(f"{where} is damaged: it is not JSON ({error}).") from None
+    if deep:
+        raise ValueError(f"{where} is nested too deeply.")
+    return value
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie in one another more than so many levels deep.
+
+    >>> is_deeper([[1], {"a": 2}], 2), is_deeper([[1], {"a": 2}], 1)
+    (False, True)
+    """
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in inner)
 
 
 def field(

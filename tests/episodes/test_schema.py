@@ -28,7 +28,8 @@ LABELS = np.repeat(np.arange(4), 6)
     [
         (b"", "is damaged: it is not JSON"), (b"\xff", "it is not UTF-8"), (b"{", "it is not JSON"),
         (b"NaN", "NaN is no JSON value"), (b"[Infinity]", "Infinity is no JSON value"),
-        (b"[" * 100_000, "nested too deeply"), (b'{"a":' * 50_000, "nested too deeply"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "nested too deeply"), (b"[" * 600 + b"]" * 600, "nested too deeply"),
         (b"[" + b"9" * 5000 + b"]", "it is not JSON"), (b" " * 2000, "has 2,000 bytes"),
     ],
 )  # fmt: skip
