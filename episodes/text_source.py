@@ -77,11 +77,11 @@ class TextSource:
             ValueError: no such column, or a line without text or label.
             FileNotFoundError: there is no such table.
         """
-        from episodes.labelled_tables import TEXT_NAMES, read_table
+        from episodes.labelled_tables import TEXT_NAMES, numbers_if_all, read_table
 
         rows = read_table(path, text_column, label_column, "text", TEXT_NAMES)
         options.setdefault("name", Path(path).stem)
-        return cls([row.value for row in rows], [row.label for row in rows], **options)
+        return cls([row.value for row in rows], numbers_if_all([row.label for row in rows]), **options)
 
     def __len__(self) -> int:
         """Number of texts M."""

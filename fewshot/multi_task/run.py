@@ -23,7 +23,7 @@ from fewshot.multi_task.tasks import JoinedRows, same_shapes
 from fewshot.multi_task.weighting import Weighting
 from fewshot.transfer.heads import linear
 from fewshot.transfer.inputs import Inputs
-from fewshot.transfer.labelled_rows import LabelledRows, phase_rows
+from fewshot.transfer.labelled_rows import LabelledRows, embedding_options, phase_rows
 from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phases
 from fewshot.transfer.settings import Settings
@@ -80,9 +80,7 @@ def run(
     trains = not (how.still and all(phase.frozen for phase in phases))
     working = WorkingCopy(given, tower_of(first.items), device, trains)
     body, model = working.body, working.model
-    options: dict[str, Any] = {
-        "cache": cache, "device": device, "storage": "float32", "precision": how.precision, "progress": progress,
-    }  # fmt: skip
+    options = embedding_options(how, cache, device, progress)
     inputs = {name: None if body is None else Inputs(rows.items, model, progress) for name, rows in tasks.items()}
     examples = {name: part.first(2, device) for name, part in inputs.items() if part is not None}
     same_shapes(examples)

@@ -16,6 +16,7 @@ from fewshot.transfer.body import Body
 from fewshot.transfer.cut import Cut
 from fewshot.transfer.inputs import Activations
 from fewshot.transfer.prefix import PrefixEncoder
+from fewshot.transfer.settings import Settings
 from fewshot.transfer.views import ViewedActivations, ViewedEncoder, ViewedInputs
 
 
@@ -92,6 +93,19 @@ def validation_labels(items: StoredSource, names: list[str]) -> Tensor:
     return torch.tensor([number[items.class_names[label]] for label in items.labels.tolist()])
 
 
+def embedding_options(how: Settings, cache: Any, device: torch.device, progress: bool) -> dict[str, Any]:
+    """How a training embeds.
+
+    Some kernels sum in another order for batches of another size. So without a cache, where a resumed training computes
+    features again, they come in batches of its own size, not of one that is found by the clock.
+    """
+    steady = {"batch_size": how.batch_size} if cache is False else {}
+    return {
+        "cache": cache, "device": device, "storage": "float32", "precision": how.precision, "progress": progress,
+        **steady,
+    }  # fmt: skip
+
+
 def phase_rows(
     body: Body | None,
     cut: Cut | None,
@@ -110,7 +124,7 @@ def phase_rows(
     def computed(encoder: Encoder, shape: Sequence[int] | None, **more: Any) -> Any:
         parts = []
         for one in [encoder] if views is None else [ViewedEncoder(encoder, views, n) for n in range(count)]:
-            features = embed(data, one, **more, **options).features
+            features = embed(data, one, **{**options, **more}).features
             parts.append(Activations(features, features.shape[1:] if shape is None else shape))
         return parts[0] if views is None else ViewedActivations(parts, len(parts[0].features))
 

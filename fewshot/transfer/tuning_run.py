@@ -21,7 +21,7 @@ from fewshot.transfer.alignment.target import TargetRows
 from fewshot.transfer.copying import clones, interpolate
 from fewshot.transfer.heads import Head, first_head, linear
 from fewshot.transfer.inputs import Inputs
-from fewshot.transfer.labelled_rows import LabelledRows, phase_rows
+from fewshot.transfer.labelled_rows import LabelledRows, embedding_options, phase_rows
 from fewshot.transfer.objective import Objective
 from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phases
@@ -73,9 +73,7 @@ def run(
     trains = not (how.still and all(phase.frozen for phase in phases))
     working = WorkingCopy(given, tower_of(rows.items), device, trains)
     body, model, origin = working.body, working.model, working.parameters()
-    options: dict[str, Any] = {
-        "cache": cache, "device": device, "storage": "float32", "precision": how.precision, "progress": progress,
-    }  # fmt: skip
+    options = embedding_options(how, cache, device, progress)
     inputs = None if body is None else Inputs(rows.items, model, progress)
     example = None if inputs is None else inputs.first(2, device)
     anatomy = working.anatomy(example, phases)

@@ -64,6 +64,13 @@ def test_from_csv(tmp_path: Path) -> None:
         TextSource.from_csv(path)
 
 
+def test_numbers_in_a_table_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label\nten,10\nnine,9\n")
+    assert TextSource.from_csv(tmp_path / "t.csv").class_names == ["9", "10"]
+    (tmp_path / "t.csv").write_text("text,label\none,01\ntwo,1\n")
+    assert TextSource.from_csv(tmp_path / "t.csv").class_names == ["01", "1"]
+
+
 def test_real_intents(shared_data: Path) -> None:
     (path,) = (shared_data / "text" / "banking77").rglob("test.csv")
     source = TextSource.from_csv(path)

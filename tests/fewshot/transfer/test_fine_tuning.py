@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tuning_examples import conv4, dropping, state, tune
@@ -80,3 +82,19 @@ def test_the_plan_says_before_what_will_train(caplog: pytest.LogCaptureFixture) 
     assert "last(k=1, lr=0.001): 1 epochs, 3 steps; batch norms: running statistics" in text
     assert "stages before 'layers.12' are computed once" in text
     assert [line.split()[0] for line in text.splitlines()[-4:]] == ["layers.4", "layers.8", "layers.12", "head"]
+
+
+@pytest.mark.parametrize("strategy", ["linear-probe", "last(1)"])
+def test_without_a_cache_no_batch_size_is_found_by_the_clock(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed training computes the features of its first head again, and they have to be the same bits."""
+    import fewshot.embedding
+
+    sizes, embed = [], fewshot.embedding.embed
+
+    def watched(*given: Any, **options: Any) -> Any:
+        sizes.append(options.get("batch_size", "auto"))
+        return embed(*given, **options)
+
+    monkeypatch.setattr(fewshot.embedding, "embed", watched)
+    tune(conv4(), strategy, batch_size=8, epochs=1)
+    assert sizes and set(sizes) == {8}
