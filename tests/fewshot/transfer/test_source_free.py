@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from alignment_examples import Secret
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,18 +24,6 @@ from fewshot.transfer.source_free.shot import pseudo_labels
 
 CLASSES = 3
 SPECS = ["adabn", "tent(epochs=3)", "shot(epochs=3)"]
-
-
-class Secret(TensorSource):
-    """Rows whose labels must not be read."""
-
-    @property
-    def labels(self) -> Tensor:  # type: ignore[override]
-        raise AssertionError("target labels were read")
-
-    @labels.setter
-    def labels(self, value: Tensor) -> None:
-        pass
 
 
 def rows(count: int = 24, shift: float = 0.0, seed: int = 0) -> tuple[Tensor, Tensor]:
