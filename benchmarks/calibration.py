@@ -2,6 +2,7 @@
 
     python benchmarks/calibration.py --data ../shared/data
     python benchmarks/calibration.py --data ../shared/data --words
+    python benchmarks/calibration.py --data ../shared/data --shots 1 2 5 --unlabelled 15
 
 Features of Caltech-101 and DTD (CLIP ViT-B/32), office objects (MobileNetV2) and banking77 (MiniLM). For each draw of
 classes and examples the whole rest of those classes (at most 15 rows each) is predicted in one call. The number is the
@@ -56,19 +57,24 @@ def banking(folder: Path) -> Rows:
 SETS = {"caltech101": clip("caltech101"), "dtd": clip("dtd"), "office": office, "banking77": banking}
 
 
-def draw(rows: Rows, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]:
-    """Examples and queries of some classes; `ways` 0 is all."""
+def draw(rows: Rows, ways: int, shots: int, seed: int, unlabelled: int = 0) -> tuple[np.ndarray, ...]:
+    """Examples and queries of some classes, then rows without labels; `ways` 0 is all.
+
+    Of a class with few rows, half of the rest are queries where `unlabelled` ones are wanted.
+    """
     X, y = rows
     random = np.random.default_rng([seed, ways, shots])
     able = np.flatnonzero(np.bincount(y) >= shots + 5)
     chosen = random.permutation(able)[: ways or None]
-    picked = [random.permutation(np.flatnonzero(y == c))[: shots + 15] for c in chosen]
-    support, queries = [p[:shots] for p in picked], [p[shots:] for p in picked]
+    picked = [random.permutation(np.flatnonzero(y == c)) for c in chosen]
+    asked = [min(15, (len(p) - shots) // 2 if unlabelled else len(p) - shots) for p in picked]
+    support, queries = [p[:shots] for p in picked], [p[shots : shots + n] for p, n in zip(picked, asked, strict=True)]
+    others = [p[shots + n : shots + n + unlabelled] for p, n in zip(picked, asked, strict=True)]
     number = {c: place for place, c in enumerate(chosen)}
     parts = []
     for chunk in (np.concatenate(support), np.concatenate(queries)):
         parts += [X[chunk], np.array([number[c] for c in y[chunk]])]
-    return tuple(parts)
+    return (*parts, X[np.concatenate(others)])
 
 
 def texts(name: str, folder: Path) -> tuple[Rows, np.ndarray]:
@@ -81,9 +87,9 @@ def texts(name: str, folder: Path) -> tuple[Rows, np.ndarray]:
 def numbered(rows: Rows, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]:
     """A draw whose labels are those of the whole set."""
     index = np.arange(len(rows[1]))[:, None]
-    places, _, asked, _ = draw((index, rows[1]), ways, shots, seed)
+    places, _, asked, _, others = draw((index, rows[1]), ways, shots, seed)
     places, asked = places[:, 0], asked[:, 0]
-    return rows[0][places], rows[1][places], rows[0][asked], rows[1][asked]
+    return rows[0][places], rows[1][places], rows[0][asked], rows[1][asked], rows[0][others[:, 0]]
 
 
 class Data(NamedTuple):
@@ -92,14 +98,17 @@ class Data(NamedTuple):
     rows: Rows
     names: np.ndarray | None = None
 
-    def drawn(self, ways: int, shots: int, seed: int) -> tuple[np.ndarray, ...]:
-        """Examples and queries; empty where no class has as many."""
-        return (draw if self.names is None else numbered)(self.rows, ways, shots, seed)
+    def drawn(self, ways: int, shots: int, seed: int, unlabelled: int = 0) -> tuple[np.ndarray, ...]:
+        """Examples, queries and rows without labels; empty where no class has as many."""
+        if self.names is None:
+            return draw(self.rows, ways, shots, seed, unlabelled)
+        return numbered(self.rows, ways, shots, seed)
 
-    def fit(self, learner: str, X: np.ndarray, y: np.ndarray, calibrated: bool = True) -> Classifier:
+    def fit(self, learner: str, X: np.ndarray, y: np.ndarray, calibrated: bool, others: np.ndarray) -> Classifier:
         """A classifier of the examples, with the words of their classes where they have some."""
         if self.names is None:
-            return FewShotClassifier(learner=learner, calibrated=calibrated).fit(X, y)
+            told = others if calibrated and len(others) else None
+            return FewShotClassifier(learner=learner, calibrated=calibrated).fit(X, y, unlabelled=told)
         made = ZeroShotClassifier("text:minilm", templates="{label}", learner=learner, calibrated=calibrated)
         return made.fit(X, self.names[y])
 
@@ -143,7 +152,10 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", type=int, default=[5, 0], help="0: all classes at once")
     parser.add_argument("--shots", nargs="+", type=int, default=[1, 5])
     parser.add_argument("--draws", type=int, default=20, help="of 5 ways; of all classes a tenth as many")
+    parser.add_argument("--unlabelled", type=int, default=0, help="rows of each class that are given without labels")
     options = parser.parse_args()
+    if options.unlabelled and options.words:
+        parser.error("--unlabelled is of learners without words")
     sets = chosen_sets(options.data, options.sets, options.words)
     columns = [(ways, shots) for ways in options.ways for shots in options.shots]
     heads = [f"{name} {ways or 'all'}-way {shots}" for name in sets for ways, shots in columns]
@@ -158,11 +170,11 @@ def main() -> None:
                 for calibrated in (False, True):
                     probabilities, truth = [], []
                     for seed in range(options.draws if ways else max(1, options.draws // 10)):
-                        X, y, X_new, y_new = data.drawn(ways, shots, seed)
+                        X, y, X_new, y_new, others = data.drawn(ways, shots, seed, options.unlabelled)
                         if not len(y):
                             continue  # no class has as many
                         started = time.process_time()
-                        classifier = data.fit(name, X, y, calibrated)
+                        classifier = data.fit(name, X, y, calibrated, others)
                         seconds[calibrated] += time.process_time() - started
                         probabilities.append(classifier.predict_proba(X_new))
                         truth.append(data.places(classifier, y_new))

@@ -39,10 +39,10 @@ def main() -> None:
             for shots in options.shots:
                 held, size = [], []
                 for seed in range(options.draws):
-                    X, y, X_new, y_new = data.drawn(options.ways, shots, seed)
+                    X, y, X_new, y_new, others = data.drawn(options.ways, shots, seed)
                     if not len(y):
                         continue  # no class has as many
-                    classifier = data.fit(learner, X, y)
+                    classifier = data.fit(learner, X, y, True, others)
                     found = classifier.predict_set(X_new, options.coverage)
                     held.append(found[np.arange(len(y_new)), data.places(classifier, y_new)].mean())
                     size.append(found.sum(1).mean())

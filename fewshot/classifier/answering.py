@@ -78,7 +78,10 @@ class AnsweringEstimator(PromisingEstimator):
         """
         check_is_fitted(self, "_adapted")
         if (X is None) != (y is None):
-            raise ValueError("calibrate takes X and y together, or neither, to hold out fitted examples.")
+            raise ValueError(
+                "calibrate takes X and y together, or neither, to hold out fitted examples; rows without labels are "
+                "unlabelled= of a FewShotClassifier."
+            )
         if X is None:
             self._adapted.asked = None
             self.temperature_ = self._own_temperature()

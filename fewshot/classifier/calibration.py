@@ -10,6 +10,7 @@ from torch import Tensor
 from fewshot.classifier.adapted import Adapted, own_gap
 from fewshot.classifier.folds import some_rows
 from fewshot.classifier.modelled import modelled_rows
+from fewshot.maths.clusters import likely_classes
 from fewshot.maths.temperature import fit_temperature
 
 FEW_HELD_OUT = 10  # fewer held-out rows say less than `expected_temperature`
@@ -19,9 +20,12 @@ _GAP = 10.0
 _OTHER_UNITS = 4.0  # times the gap of a fold
 _DISPLACEMENTS = 2**24  # logits of displaced rows, at most
 _TRUSTED = 4  # shots up to which rows that were drawn say more than those that were held out
+_UNLABELLED = 2  # shots up to which unlabelled rows do
+MOST_UNLABELLED = 1000  # rows that are looked at
+_LEAST, _NUMBERS = 64, 500_000  # the fewest where classes are many, and rows times classes
 
 
-def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
+def own_temperature(adapted: Adapted, otherwise: float | None = None, unlabelled: Tensor | None = None) -> float:
     """The temperature that the fitted examples ask for, each held out in turn with one of every other class.
 
     A learner that has seen fewer examples may be surer of itself (class means of few rows lie further apart, a
@@ -31,22 +35,52 @@ def own_temperature(adapted: Adapted, otherwise: float | None = None) -> float:
 
     A transductive learner knows its queries by one another, and the few examples of a fold tell it less than the many
     rows that it will be asked about. So its temperature is ``T_h^(1-w) T_m^w``, of held-out examples and of rows drawn
-    from a model of the classes (`modelled_rows`), with ``w = min(1, 4 / K)`` for K shots.
+    from a model of the classes (`modelled_rows`), with ``w = min(1, 4 / K)`` for K shots. Unlabelled rows, which tell
+    how much a class scatters, take the place of drawn ones (`unlabelled_temperature`), and help any learner, with ``w =
+    min(1, 2 / K)``.
 
     Args:
         adapted: the learner and its examples.
         otherwise: the answer where too few can be held out; None guesses one (`expected_temperature`).
+        unlabelled: rows such as will be asked about ``[U, D]``; None where there are none.
     """
     logits, labels = held_out_logits(adapted)
-    if len(labels) < FEW_HELD_OUT:
-        return expected_temperature(adapted) if otherwise is None else otherwise
-    found = fit_temperature(logits, labels)
-    if not _can_be_modelled(adapted) or _by_single_rows(adapted):
-        return found
     known = adapted.episode.labels[0]
-    shots = len(known) / len(known.unique())
-    share = min(1.0, _TRUSTED / shots)
-    return found ** (1 - share) * modelled_temperature(adapted) ** share
+    classes, few = len(known.unique()), len(labels) < FEW_HELD_OUT
+    modelled = _can_be_modelled(adapted) and not _by_single_rows(adapted)
+    if unlabelled is not None and classes > 1:
+        other = unlabelled_temperature(adapted, unlabelled)
+    elif few:
+        return expected_temperature(adapted) if otherwise is None else otherwise
+    elif modelled:
+        other = modelled_temperature(adapted)
+    else:
+        return fit_temperature(logits, labels)
+    share = min(1.0, (_TRUSTED if modelled else _UNLABELLED) * classes / len(known))
+    return other if few else fit_temperature(logits, labels) ** (1 - share) * other**share
+
+
+def unlabelled_temperature(adapted: Adapted, rows: Tensor) -> float:
+    """The temperature at which the learner is as sure of unlabelled rows as their clusters around the examples allow.
+
+    It is the geometric mean of those that the two models of `likely_classes` ask for. The learner is asked about at
+    most 1,000 rows (fewer where classes are thousands), all together.
+
+    Args:
+        adapted: the learner and its examples, of at least two classes.
+        rows: ``[U, D]``.
+    """
+    support, labels, way = adapted.episode.support[0], adapted.episode.labels[0], adapted.episode.way
+    classes, place, counts = labels.unique(return_inverse=True, return_counts=True)  # [N], [S], [N]
+    rows = rows[some_rows(len(rows), max(_LEAST, min(MOST_UNLABELLED, _NUMBERS // len(classes))))].to(support)
+    means = torch.zeros(len(classes), rows.shape[1], dtype=rows.dtype, device=rows.device)
+    means = means.index_add_(0, place, support) / counts.unsqueeze(1)  # [N, D]
+    logits = torch.cat(list(adapted.logits(rows.cpu().numpy())))  # [U, way]
+    found = []
+    for chance in likely_classes(means.cpu(), counts.cpu(), rows.cpu()):
+        target = torch.zeros(len(rows), way, dtype=chance.dtype)
+        found.append(fit_temperature(logits, target.index_copy(1, classes.cpu(), chance)))
+    return math.sqrt(found[0] * found[1])
 
 
 def modelled_temperature(adapted: Adapted) -> float:

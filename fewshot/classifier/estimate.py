@@ -98,7 +98,8 @@ class Estimate:
             return []
         return [
             "probabilities rest on an assumption about how much rows of a class scatter, as fewer than 10 examples can "
-            "be held out; give more, or calibrate(X, y) with labelled rows that were not fitted"
+            "be held out; give more, or calibrate(X, y) with labelled rows that were not fitted, or "
+            "calibrate(unlabelled=rows)"
         ]
 
     def _confusions(self) -> list[str]:
@@ -157,5 +158,6 @@ def estimate(classifier: AnsweringEstimator) -> Estimate:
     ]  # fmt: skip
     alone = [name for name, number in zip(classes, shots, strict=True) if number == 1]
     low, high = interval
-    few = count < FEW_HELD_OUT and adapted.asked is None and bool(getattr(classifier, "calibrated", True))
+    guessed = adapted.asked is None and getattr(classifier, "_unlabelled", None) is None
+    few = count < FEW_HELD_OUT and guessed and bool(getattr(classifier, "calibrated", True))
     return Estimate(right, count, (float(low), float(high)), classes, confusion, suspects, alone, few)

@@ -16,14 +16,14 @@ from fewshot.classifier.base import LearnerEstimator, warn_uncalibrated
 from fewshot.classifier.explanation import Explanation, neighbours_of, verdicts
 from fewshot.classifier.labels import as_labels, merge_labels, reject_label
 from fewshot.classifier.rows import as_items, check_array, embed_items, item_names, seen_as
-from fewshot.classifier.tuning import TuningEstimator
+from fewshot.classifier.unlabelled import UnlabelledEstimator
 from fewshot.learner import Learner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class FewShotClassifier(TuningEstimator):
+class FewShotClassifier(UnlabelledEstimator):
     """Classifies features, images or texts from a few labelled examples, with any learner of this library.
 
     `fit` is one episode of the learner: the examples are its support, the distinct labels its classes; what
@@ -99,26 +99,35 @@ class FewShotClassifier(TuningEstimator):
         self.reject = reject
         self.reject_label = reject_label
 
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, unlabelled: Any = None) -> Self:
         """Learn the classes of `y` from the examples `X`; whatever was learned before is forgotten.
 
         Args:
             X: features ``[n, D]``, or items for the encoder ``[n]``.
             y: labels, numbers or names ``[n]``.
             sample_weight: how much each example counts ``[n]``: one of weight 2 is two. Not every learner can.
+            unlabelled: rows such as will be asked about, at least 10, for probabilities that can be believed with one
+                or two examples a class (see `calibrate`); answers stay the same. `partial_fit` remembers them.
 
         Raises:
-            ValueError: rows and labels do not match, rows are not finite, an unknown learner or encoder, or weights
-                for a learner that has no use for them.
+            ValueError: rows and labels do not match, rows are not finite, an unknown learner or encoder, weights
+                for a learner that has no use for them, or unlabelled rows that are too few or without use.
         """
         with self._or_as_before():
             self._start()
+            if unlabelled is not None:
+                self._refuse_unlabelled()
+                if not self.calibrated:
+                    raise ValueError("unlabelled rows set the temperature, which calibrated=False leaves; drop either.")
             if self.strategy is not None:
                 X = list(X) if isinstance(X, tuple) else X
                 self._tune(X, y, sample_weight)
             rows, y, names = self._read(X, y, reset=True)
             classes, labels = np.unique(y, return_inverse=True)
-            return self._adapt(rows, labels, classes, names, self._weights(sample_weight, rows))
+            weights = self._weights(sample_weight, rows)
+            if unlabelled is None:
+                return self._adapt(rows, labels, classes, names, weights)
+            return self._adapt(rows, labels, classes, names, weights, 1.0).calibrate(unlabelled=unlabelled)
 
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -210,7 +219,7 @@ class FewShotClassifier(TuningEstimator):
                 f"{self.learner_!r} uses words for the classes; ZeroShotClassifier(encoder, "
                 f"learner={repr(self.learner_)!r}) has them."
             )
-        self.encoder_, self._held_out = self._own_encoder(), None
+        self.encoder_, self._held_out, self._unlabelled = self._own_encoder(), None, None
 
     def _rows_to_ask(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "_adapted")
@@ -264,6 +273,7 @@ class FewShotClassifier(TuningEstimator):
         rows, labels = tensors["support"].numpy(), tensors["labels"].numpy()
         if self.strategy is not None:
             self._restore_tuned(tensors, len(classes), len(rows))
+        self._unlabelled = tensors.get("unlabelled")
         weights = tensors["weights"].numpy() if "weights" in tensors else None
         self._adapt(rows, labels, classes, [None] * len(rows), weights, temperature)
         if self.encoder is None:
@@ -276,5 +286,7 @@ class FewShotClassifier(TuningEstimator):
         tensors = {"support": self.support_, "labels": self.support_labels_}
         if self.weights_ is not None:
             tensors["weights"] = self.weights_
+        if self._unlabelled is not None:
+            tensors["unlabelled"] = self._unlabelled.numpy()
         held = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
         return {}, held | self._saved_answers()

@@ -114,6 +114,7 @@ def read_model(folder: Path, config: dict[str, Any], kind: str = KINDS[0]) -> di
     floats = (torch.float32, torch.float64)
     wanted = [("support", floats, 2), ("labels", (torch.int64,), 2 if several else 1)]
     wanted += [("text", floats, 2)] if kind == KINDS[1] else []
+    wanted += [("unlabelled", floats, 2)] if "unlabelled" in tensors else []
     for name, types, ndim in wanted:
         if name not in tensors:
             raise ValueError(f"{where} {name!r} is missing.")

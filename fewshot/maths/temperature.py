@@ -15,11 +15,12 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     ``minimise over T   -sum_i sum_n  t_in log softmax(logits_i / T)_n``. Few examples are often all
     classified right, and then the likelihood alone would ask for T = 0 and for certainty. So the targets are
     softened as Platt did: with M examples the true class gets ``(M + 1) / (M + 2)``, the others share what
-    is left.
+    is left. Targets that are probabilities themselves are taken as they are.
 
     Args:
         logits: ``[M, N]``, ``-inf`` for classes that could not be answered.
-        labels: true classes ``[M]``, each with a finite logit.
+        labels: true classes ``[M]``, each with a finite logit; or their probabilities t ``[M, N]``, 0 where logits are
+            ``-inf``.
 
     Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017,
     arXiv:1706.04599. Targets: Platt, "Probabilistic outputs for support vector machines", 1999.
@@ -37,9 +38,12 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     # All classes are always equally likely, whatever the temperature; or rows left the range of numbers.
     if spread == 0 or not math.isfinite(spread):
         return 1.0
-    own = logits.gather(1, labels.unsqueeze(1))  # [M, 1]
-    rest = (logits.sum(1, keepdim=True) - own) / others  # the mean over the other classes
-    hoped = ((count + 1) * own + rest) / (count + 2)  # mean logit under the targets, [M, 1]
+    if labels.ndim == 2:
+        hoped = (labels * logits).sum(1, keepdim=True)  # mean logit under the targets, [M, 1]
+    else:
+        own = logits.gather(1, labels.unsqueeze(1))  # [M, 1]
+        rest = (logits.sum(1, keepdim=True) - own) / others  # the mean over the other classes
+        hoped = ((count + 1) * own + rest) / (count + 2)
 
     def slope(log_inverse: float) -> tuple[float, float]:
         """Derivative of the loss by 1 / T, which only rises, and that by log(1 / T)."""
