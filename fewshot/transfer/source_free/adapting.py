@@ -23,7 +23,7 @@ from fewshot.transfer.body import Body, examine
 from fewshot.transfer.copying import clones
 from fewshot.transfer.heads import linear
 from fewshot.transfer.inputs import Inputs
-from fewshot.transfer.norms import keeps_statistics
+from fewshot.transfer.norms import folded, keeps_statistics
 from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phase
 from fewshot.transfer.settings import Settings
@@ -53,8 +53,8 @@ def adapt_to(
     """A copy of a tuned encoder that serves another domain; its head is the same.
 
     Batch norms use statistics of target batches while they train, and take their running ones from all target rows in
-    the end, so that the result answers each row by itself, like any encoder. A run that was killed resumes, to the same
-    weights (on a CPU).
+    the end, so that the result answers each row by itself, like any encoder. Those that were folded into the weights
+    (means 0, variances 1) stay as they are. A run that was killed resumes, to the same weights (on a CPU).
 
     Args:
         tuned: what `fine_tune` or `load_tuned` gave; it is not changed.
@@ -73,7 +73,7 @@ def adapt_to(
         progress: show bars on a terminal.
 
     Raises:
-        ValueError: the network has no batch norm to adapt, too few rows, or an argument out of range.
+        ValueError: the network has no batch norm to adapt, or folded ones, too few rows, or an argument out of range.
 
     Warns:
         fewshot.adaptation.AdaptationWarning: the answers about the target look worse afterwards, by what can be seen
@@ -93,6 +93,13 @@ def adapt_to(
             f"{how_to!r} adapts batch norms, but {type(body.network).__name__} of {tuned.name!r} has none; use 'shot', "
             "which trains the whole network, or an encoder with batch norms."
         )
+    bare = folded(body.network)
+    if how_to.statistics and bare:
+        raise ValueError(
+            f"{how_to!r} renews statistics of batch norms, but {tuned.name!r} has none that were taken from data "
+            "(means 0, variances 1: folded into the weights, or never taken), and would compute something else with "
+            "others; use 'shot', which leaves such norms as they are."
+        )
     top = linear(tuned.head.weight, tuned.head.bias)
     top.unit = tuned.head.unit
     top.to(place).requires_grad_(False)
@@ -103,8 +110,8 @@ def adapt_to(
     anatomy = examine(body, inputs.first(2, place))
     how = Settings(
         epochs=None, batch_size=batch_size, lr=None, head_lr=None, optimizer=optimizer, weight_decay=0.0,
-        schedule=how_to.schedule, warm_up=0.0, clip=None, head="zero", batch_norm="train", layer_decay=1.0, l2_sp=None,
-        label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False,
+        schedule=how_to.schedule, warm_up=0.0, clip=None, head="zero", batch_norm="frozen" if bare else "train",
+        layer_decay=1.0, l2_sp=None, label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False,
         precision=training_precision(precision, tuned.module, place), seed=seed,
     )  # fmt: skip
     how.check([how_to])
