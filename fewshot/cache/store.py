@@ -94,6 +94,10 @@ class EmbeddingCache:
         Args:
             spec: JSON values: everything that an embedding depends on besides the item, with ``"dim"`` and
                 ``"storage"`` (``"float16"`` or ``"float32"``).
+
+        Raises:
+            ValueError: `spec` lacks one of the two, or it is out of range.
+            CacheWriteError: the folder cannot be written.
         """
         dim = spec.get("dim")
         if spec.get("storage") not in _STORAGE or type(dim) is not int or not 1 <= dim <= _LARGEST_DIM:
@@ -166,6 +170,9 @@ class EmbeddingCache:
             max_bytes: until all spaces and exported networks together take no more than this.
             older_than: those not used for so many days.
             dry_run: only name the spaces.
+
+        Raises:
+            ValueError: neither limit is given.
         """
         if max_bytes is None and older_than is None:
             raise ValueError("prune needs max_bytes or older_than; nothing is removed without a reason.")
@@ -204,7 +211,20 @@ class EmbeddingCache:
             raise explain_write_error(error, space.path) from error
 
     def export(self, prefix: str, path: str | os.PathLike[str]) -> int:
-        """Write keys and rows of a space to ``.npy`` (keys beside it), ``.safetensors`` or ``.parquet``."""
+        """Write keys and rows of a space to ``.npy`` (keys beside it), ``.safetensors`` or ``.parquet``.
+
+        Args:
+            prefix: beginning of its id.
+            path: file, whose suffix says which.
+
+        Returns:
+            How many rows.
+
+        Raises:
+            MissingRowsError: the space is empty.
+            ValueError: another suffix, or no space, or several, begin so.
+            ImportError: ``.parquet`` without pyarrow.
+        """
         path, space = Path(path), self.open(prefix)
         if not len(space):
             raise MissingRowsError(f"space {space.id} is empty; there is nothing to export.")
