@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from episodes.cell import Cell, OutOfMemory, record, score
+from episodes.cell import Cell
 from episodes.progress import progress_bar
 from episodes.results import ResultsFile
 from episodes.samplers.sampler import Sampler
+from episodes.scoring import OutOfMemory, record, score
 from episodes.source import Source, TensorSource
 
 _LOG = logging.getLogger("episodes")

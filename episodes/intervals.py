@@ -45,6 +45,14 @@ def paired_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> float:
 
     Easy and hard episodes are so to both learners; pairing takes that common part away, and the interval is
     often several times narrower than those of the two means suggest.
+
+    Args:
+        a: scores of one learner ``[n]``.
+        b: those of the other.
+        level: how often it holds the true difference.
+
+    Raises:
+        ValueError: of different shapes.
     """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape:

@@ -84,7 +84,11 @@ class Results(Mapping[str, Result]):
         return cls(longest(cell for path in paths for cell in read_lines(Path(path))))
 
     def to_pandas(self) -> Any:
-        """One row per cell as a `pandas.DataFrame` (needs pandas)."""
+        """One row per cell as a `pandas.DataFrame`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
         try:
             import pandas
         except ImportError as error:

@@ -26,6 +26,9 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
     The i-th smallest of m becomes ``max_{j <= i} min(1, (m - j + 1) p_j)``; no assumption on dependence.
 
+    Raises:
+        ValueError: they are no row of numbers from 0 to 1.
+
     Reference: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 1979.
 
@@ -75,6 +78,9 @@ def episodes_needed(differences: ArrayLike, difference: float, power: float = 0.
         difference: the true difference to be shown, in the units of the scores; its sign does not matter.
         power: probability of detection.
         level: 1 minus the significance level of the two-sided test.
+
+    Raises:
+        ValueError: fewer than two differences, no spread among them, nothing to show, or a probability out of range.
 
     >>> episodes_needed([0.1, -0.1, 0.1, -0.1], 0.01) > 1000
     True

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "ConvergenceWarning": "fewshot.maths.convergence",
     "Learner": "fewshot.learner",
+    "Pipeline": "fewshot.transforms",
     "Transform": "fewshot.transforms",
     "load_learner": "fewshot.learners",
     "list_learners": "fewshot.learners",
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from fewshot.transfer import fine_tune as fine_tune
     from fewshot.transfer import inspect as inspect
     from fewshot.transfer import load_tuned as load_tuned
+    from fewshot.transforms import Pipeline as Pipeline
     from fewshot.transforms import Transform as Transform
     from fewshot.transforms import list_transforms as list_transforms
     from fewshot.transforms import load_transform as load_transform

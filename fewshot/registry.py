@@ -43,6 +43,11 @@ def spec_string(name: str, thing: Any) -> str:
 def build(cls: Any, name: str, arguments: Mapping[str, Any]) -> Any:
     """Call ``cls(**arguments)``, naming the allowed arguments where one is unknown.
 
+    Args:
+        cls: class or function.
+        name: what messages call it.
+        arguments: by name.
+
     Raises:
         ValueError: an unknown argument, or a value of a type that the class cannot use.
         TypeError: an argument that has no default is missing.

@@ -18,6 +18,9 @@ import fewshot
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = re.findall(r"^\| `((?:episodes|fewshot)[\w.]*)` \|", (ROOT / "docs" / "api.md").read_text(), re.M)
+SOURCES = [path for package in ("episodes", "fewshot") for path in sorted((ROOT / package).rglob("*.py"))]
+GROUPS = {group for path in SOURCES
+          for group in re.findall(r'Registry\("[\w -]+", ENTRIES, "([\w.]+)"', path.read_text(encoding="utf-8"))}  # fmt: skip
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *NOTEBOOKS]
 
@@ -68,8 +71,13 @@ def test_names_in_the_text_of_documents_exist(path: Path) -> None:
     """``fewshot.fine_tune`` in backticks is a public module, or a name of one."""
     for name in re.findall(r"`((?:episodes|fewshot)\.[a-zA-Z_.]+)\b[`(]", path.read_text(encoding="utf-8")):
         module, _, last = name.rpartition(".")
-        group = name in ("fewshot.transforms", "episodes.samplers", "episodes.datasets")  # of entry points
-        assert group or name in PUBLIC or (module in PUBLIC and last in names_of(module)), name
+        assert name in GROUPS or name in PUBLIC or (module in PUBLIC and last in names_of(module)), name
+
+
+def test_every_entry_point_group_is_named() -> None:
+    assert {"fewshot.learners", "episodes.datasets"} < GROUPS
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").split("entry-point group:")[1]
+    assert set(re.findall(r"`([\w.]+)`", text.split("`fewshot list`")[0])) == GROUPS
 
 
 @pytest.mark.parametrize("module", PUBLIC)

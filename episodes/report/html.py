@@ -12,12 +12,12 @@ from episodes.naming import learner_names, task_names
 from episodes.printable import printable
 from episodes.report.charts import bar, differences, shots
 from episodes.report.forest import forest
+from episodes.report.grid import grids
 from episodes.report.overview import best_of_tasks, same_episodes, standings, summary
 from episodes.report.queries import Budget, answers, source_of
 from episodes.report.recipes import as_json, citation, command, days, in_words, package_version
 from episodes.report.rendering import drawn, render
 from episodes.report.svg import picture
-from episodes.report.tables import grids
 from episodes.result import HasCells, Result, cells_of, group_by_evaluation
 
 _WIDE = 600.0

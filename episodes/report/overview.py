@@ -9,7 +9,7 @@ import numpy as np
 
 from episodes.naming import learner_names, short_encoders
 from episodes.printable import printable
-from episodes.report.tables import Grid
+from episodes.report.grid import Grid
 from episodes.result import Result, describe_evaluation
 
 

@@ -7,11 +7,11 @@ import socket
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from episodes.inputs import read_file
-from episodes.pictures import decode_picture
 from episodes.temporary import temporary_folder
+from fewshot.app.acts import Acts
 from fewshot.app.session import Session
 
 _HINT = """Give a few pictures of each class, or type class names, then learn. Nothing leaves this machine."""
@@ -37,82 +37,68 @@ def build(session: Session, folder: Path) -> Any:
         gradio.Markdown(f"# fewshot\n{_HINT}{drawn}")
         with gradio.Row():
             with gradio.Column():
-                gradio.Markdown("## 1. Teach")
-                name = gradio.Textbox(label="Class", placeholder="barn owl")
-                files = gradio.File(label="Pictures of it", file_count="multiple", file_types=["image"], height=140)
-                add = gradio.Button("Add examples")
-                # A label of the gallery would lie on its first picture.
-                gradio.Markdown("Examples")
-                examples = gradio.Gallery(show_label=False, columns=5, height=270, object_fit="contain")
-                with gradio.Accordion("Or class names in words", open=False):
-                    names = gradio.Textbox(label="Class names, separated by commas", placeholder="circle, square")
-                    task = gradio.Textbox(label="What the task is", placeholder="the shape of the object")
-                with gradio.Row():
-                    learn = gradio.Button("Learn", variant="primary")
-                    anew = gradio.Button("Begin anew")
-                said = gradio.Markdown(elem_id="said")
-                download = gradio.DownloadButton("Download the classifier", interactive=False)
+                teach = _teaching(gradio)
             with gradio.Column():
-                gradio.Markdown("## 2. Ask")
-                # The file itself: Gradio would clip 16-bit grey.
-                picture = gradio.Image(
-                    label="A picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260
-                )
-                answer = gradio.Label(label="Answer", num_top_classes=5, elem_id="answer")
-                likely = gradio.Markdown(elem_id="likely")
-                gradio.Markdown("Most similar examples")
-                alike = gradio.Gallery(show_label=False, columns=4, height=170, object_fit="contain", elem_id="alike")
-                with gradio.Row():
-                    truth = gradio.Dropdown(label="It really is", choices=[], allow_custom_value=True)
-                    correct = gradio.Button("Correct it: make it an example")
-
-        taught = [said, examples, truth, download]
-
-        def show(text: str, *, learned: bool = False) -> tuple[Any, ...]:
-            choices = gradio.update(choices=list(session.counts()), value=None)
-            if learned:
-                file = gradio.update(interactive=True, value=str(session.pack(folder)))
-            else:
-                file = gradio.update(interactive=session.classifier is not None)
-            return text, session.examples, choices, file
-
-        def on_add(label: str, chosen: list[str] | None) -> tuple[Any, ...]:
-            session.add(label or "", [_read(path) for path in chosen or []])
-            counts = ", ".join(f"{label} {count}" for label, count in session.counts().items())
-            return (*show(f"Examples: {counts}. Learn when there are enough."), "", None)
-
-        def on_learn(words: str, about: str) -> tuple[Any, ...]:
-            session.describe(words or "", about or "")
-            return show(session.learn(), learned=True)
-
-        def on_forget() -> tuple[Any, ...]:
-            session.forget()
-            return (*show("Everything was forgotten."), "", "")
-
-        def on_ask(asked: str | None) -> tuple[Any, ...]:
-            if asked is None:
-                return None, "", []
-            found = session.ask(_read(asked))
-            text = "" if found.likely is None else (
-                f"In {100 * session.coverage:.0f} of 100 cases it is one of: **{', '.join(found.likely)}**"
-            )  # fmt: skip
-            shown = [(example, f"{label} {cosine:.2f}") for example, label, cosine in found.alike]
-            return found.probabilities, text, shown
-
-        def on_correct(asked: str | None, label: str | None) -> tuple[Any, ...]:
-            if asked is None or not label:
-                raise ValueError("Choose a picture, and say what it really is.")
-            text = session.correct(_read(asked), label)
-            return (*show(f"Learned from it. {text}", learned=True), *on_ask(asked))
-
-        same = gradio.update()  # leaves a part of the page as it is
-        ask = _noted(on_ask, (None, "", []))
-        add.click(_noted(on_add, (same,) * 6), [name, files], [*taught, name, files])
-        learn.click(_noted(on_learn, (same,) * 4), [names, task], taught).then(ask, picture, [answer, likely, alike])
-        anew.click(on_forget, None, [*taught, names, task]).then(lambda: None, None, picture)
-        picture.change(ask, picture, [answer, likely, alike])
-        correct.click(_noted(on_correct, (same,) * 7), [picture, truth], [*taught, answer, likely, alike])
+                ask = _asking(gradio)
+        _connect(gradio, teach, ask, Acts(session, folder, gradio.update))
     return page
+
+
+def _teaching(gradio: Any) -> SimpleNamespace:
+    """The parts of the left column, where examples and names are given."""
+    gradio.Markdown("## 1. Teach")
+    name = gradio.Textbox(label="Class", placeholder="barn owl")
+    files = gradio.File(label="Pictures of it", file_count="multiple", file_types=["image"], height=140)
+    add = gradio.Button("Add examples")
+    # A label of the gallery would lie on its first picture.
+    gradio.Markdown("Examples")
+    examples = gradio.Gallery(show_label=False, columns=5, height=270, object_fit="contain")
+    with gradio.Accordion("Or class names in words", open=False):
+        names = gradio.Textbox(label="Class names, separated by commas", placeholder="circle, square")
+        task = gradio.Textbox(label="What the task is", placeholder="the shape of the object")
+    with gradio.Row():
+        learn = gradio.Button("Learn", variant="primary")
+        anew = gradio.Button("Begin anew")
+    said = gradio.Markdown(elem_id="said")
+    download = gradio.DownloadButton("Download the classifier", interactive=False)
+    return SimpleNamespace(
+        name=name, files=files, add=add, examples=examples, names=names, task=task, learn=learn, anew=anew, said=said,
+        download=download,
+    )  # fmt: skip
+
+
+def _asking(gradio: Any) -> SimpleNamespace:
+    """The parts of the right column, where a picture is asked about."""
+    gradio.Markdown("## 2. Ask")
+    # The file itself: Gradio would clip 16-bit grey.
+    picture = gradio.Image(
+        label="A picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260
+    )
+    answer = gradio.Label(label="Answer", num_top_classes=5, elem_id="answer")
+    likely = gradio.Markdown(elem_id="likely")
+    gradio.Markdown("Most similar examples")
+    alike = gradio.Gallery(show_label=False, columns=4, height=170, object_fit="contain", elem_id="alike")
+    with gradio.Row():
+        truth = gradio.Dropdown(label="It really is", choices=[], allow_custom_value=True)
+        correct = gradio.Button("Correct it: make it an example")
+    return SimpleNamespace(picture=picture, answer=answer, likely=likely, alike=alike, truth=truth, correct=correct)
+
+
+def _connect(gradio: Any, teach: SimpleNamespace, ask: SimpleNamespace, acts: Acts) -> None:
+    """What each button does, and which parts of the page it changes."""
+    taught = [teach.said, teach.examples, ask.truth, teach.download]
+    answered = [ask.answer, ask.likely, ask.alike]
+    same = gradio.update()  # leaves a part of the page as it is
+    asked = _noted(acts.ask, (None, "", []))
+    teach.add.click(
+        _noted(acts.add, (same,) * 6), [teach.name, teach.files], [*taught, teach.name, teach.files]
+    )  # fmt: skip
+    learned = teach.learn.click(_noted(acts.learn, (same,) * 4), [teach.names, teach.task], taught)
+    learned.then(asked, ask.picture, answered)
+    forgotten = teach.anew.click(acts.forget, None, [*taught, teach.names, teach.task])
+    forgotten.then(lambda: None, None, ask.picture)
+    ask.picture.change(asked, ask.picture, answered)
+    ask.correct.click(_noted(acts.correct, (same,) * 7), [ask.picture, ask.truth], [*taught, *answered])
 
 
 def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], Any]) -> None:
@@ -144,14 +130,6 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
             page.block_thread()
         finally:
             page.close()
-
-
-def _read(path: str) -> Any:
-    """A picture as `embed` reads it from a file: upright by its EXIF tags, and 8-bit RGB."""
-    try:
-        return decode_picture(read_file(path))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{Path(path).name}: {error}.") from error
 
 
 def _noted(act: Callable[..., tuple[Any, ...]], otherwise: tuple[Any, ...]) -> Callable[..., tuple[Any, ...]]:

@@ -2,7 +2,8 @@
 
 from fewshot.cache.errors import CacheWriteError, MissingRowsError, StaleCacheError
 from fewshot.cache.fingerprint import UnfingerprintableError
-from fewshot.cache.store import EmbeddingCache, SpaceInfo
+from fewshot.cache.space_folder import SpaceInfo
+from fewshot.cache.store import EmbeddingCache
 
 __all__ = [
     "CacheWriteError",

@@ -9,47 +9,25 @@ import os
 import re
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from episodes.files import write_atomically
-from episodes.schema import field, read_json
 from fewshot.cache import compaction
-from fewshot.cache.errors import MissingRowsError, explain_write_error
+from fewshot.cache.errors import explain_write_error
 from fewshot.cache.exports import Exports
 from fewshot.cache.fingerprint import canonical
-from fewshot.cache.segment import Segment
-from fewshot.cache.space import Space, touched
+from fewshot.cache.rows_file import write_rows
+from fewshot.cache.space import Space
+from fewshot.cache.space_folder import LARGEST_DIM, STORAGE, SpaceInfo, info_of, read_spec, says, sweep
 
 _TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This folder is a cache of embeddings; backup programs may leave it out (https://bford.info/cachedir/).\n"
 )
 _ID = re.compile(r"[0-9a-f]{32}")
-_STORAGE = ("float16", "float32")
 _DAY = 86_400
-_LARGEST_DIM = 2**24
 _LOG = logging.getLogger("fewshot")
-
-
-@dataclass(frozen=True)
-class SpaceInfo:
-    """One space in a listing: sizes in rows and bytes, last use in seconds since the epoch.
-
-    Where its ``space.json`` or segments cannot be read, ``problems`` says so; an unreadable spec is empty.
-    """
-
-    id: str
-    rows: int
-    bytes: int
-    segments: int
-    last_used: float
-    spec: dict[str, Any]
-    problems: tuple[str, ...] = ()
 
 
 class EmbeddingCache:
@@ -94,22 +72,26 @@ class EmbeddingCache:
         Args:
             spec: JSON values: everything that an embedding depends on besides the item, with ``"dim"`` and
                 ``"storage"`` (``"float16"`` or ``"float32"``).
+
+        Raises:
+            ValueError: `spec` lacks one of the two, or it is out of range.
+            CacheWriteError: the folder cannot be written.
         """
         dim = spec.get("dim")
-        if spec.get("storage") not in _STORAGE or type(dim) is not int or not 1 <= dim <= _LARGEST_DIM:
+        if spec.get("storage") not in STORAGE or type(dim) is not int or not 1 <= dim <= LARGEST_DIM:
             raise ValueError(
                 f"spec has dim={dim!r}, storage={spec.get('storage')!r}; dim must be a positive integer "
-                f"of at most {_LARGEST_DIM:,} and storage one of {', '.join(_STORAGE)}."
+                f"of at most {LARGEST_DIM:,} and storage one of {', '.join(STORAGE)}."
             )
         folder = self.path / "v1" / _identity(spec)
-        if not _says(folder / "space.json", spec):
+        if not says(folder / "space.json", spec):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomically(folder / "space.json", json.dumps(spec, indent=1, sort_keys=True).encode())
             except OSError as error:
                 if not folder.is_dir():
                     raise explain_write_error(error, self.path) from error
-        _sweep(folder)
+        sweep(folder)
         return Space(folder, spec)
 
     def ls(self) -> list[SpaceInfo]:
@@ -117,14 +99,14 @@ class EmbeddingCache:
         found = []
         for folder in self._folders():
             try:
-                found.append(self._info(folder))
+                found.append(info_of(folder))
             except FileNotFoundError:  # removed meanwhile
                 pass
         return sorted(found, key=lambda info: -info.last_used)
 
     def info(self, prefix: str) -> SpaceInfo:
         """One space by the beginning of its id."""
-        return self._info(self._folder(prefix))
+        return info_of(self._folder(prefix))
 
     def open(self, prefix: str) -> Space:
         """An existing space by the beginning of its id.
@@ -133,7 +115,7 @@ class EmbeddingCache:
             ValueError: no or several such spaces, or its ``space.json`` is damaged.
         """
         folder = self._folder(prefix)
-        return Space(folder, _read_spec(folder), given=False)
+        return Space(folder, read_spec(folder), given=False)
 
     def verify(self, prefix: str | None = None) -> dict[str, list[str]]:
         """Check the checksums of one space or all; damaged files, by space, are set aside.
@@ -166,6 +148,9 @@ class EmbeddingCache:
             max_bytes: until all spaces and exported networks together take no more than this.
             older_than: those not used for so many days.
             dry_run: only name the spaces.
+
+        Raises:
+            ValueError: neither limit is given.
         """
         if max_bytes is None and older_than is None:
             raise ValueError("prune needs max_bytes or older_than; nothing is removed without a reason.")
@@ -204,31 +189,21 @@ class EmbeddingCache:
             raise explain_write_error(error, space.path) from error
 
     def export(self, prefix: str, path: str | os.PathLike[str]) -> int:
-        """Write keys and rows of a space to ``.npy`` (keys beside it), ``.safetensors`` or ``.parquet``."""
-        path, space = Path(path), self.open(prefix)
-        if not len(space):
-            raise MissingRowsError(f"space {space.id} is empty; there is nothing to export.")
-        keys = np.unique(space.keys(), axis=0)
-        rows = space.read(keys, dtype=getattr(torch, str(space.storage))).numpy()
-        if path.suffix == ".npy":
-            np.save(path, rows)
-            np.save(path.with_suffix(".keys.npy"), keys)
-        elif path.suffix == ".safetensors":
-            from safetensors.numpy import save_file
+        """Write keys and rows of a space to ``.npy`` (keys beside it), ``.safetensors`` or ``.parquet``.
 
-            save_file({"keys": keys, "rows": rows}, path, metadata={"space": space.id})
-        elif path.suffix == ".parquet":
-            try:
-                import pyarrow
-                import pyarrow.parquet
-            except ImportError as error:
-                raise ImportError("exporting to parquet needs pyarrow: pip install pyarrow") from error
-            column = pyarrow.FixedSizeListArray.from_arrays(rows.reshape(-1), space.dim)
-            names = [bytes(key).hex() for key in keys]
-            pyarrow.parquet.write_table(pyarrow.table({"key": names, "row": column}), path)
-        else:
-            raise ValueError(f"cannot export to {path.name!r}; use .npy, .safetensors or .parquet.")
-        return len(keys)
+        Args:
+            prefix: beginning of its id.
+            path: file, whose suffix says which.
+
+        Returns:
+            How many rows.
+
+        Raises:
+            MissingRowsError: the space is empty.
+            ValueError: another suffix, or no space, or several, begin so.
+            ImportError: ``.parquet`` without pyarrow.
+        """
+        return write_rows(self.open(prefix), Path(path))
 
     def _folders(self) -> list[Path]:
         try:
@@ -249,27 +224,6 @@ class EmbeddingCache:
             raise ValueError(f"{len(found)} spaces begin with {prefix!r}; there are: {known}.")
         return found[0]
 
-    def _info(self, folder: Path) -> SpaceInfo:
-        problems, spec, rows, size, segments = [], {}, 0, 0, 0
-        try:
-            spec = _read_spec(folder)
-        except ValueError as error:
-            problems.append(str(error))
-        storage = np.dtype(spec["storage"]) if spec else None
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            try:
-                if not entry.is_file(follow_symlinks=False):
-                    continue
-                size += entry.stat(follow_symlinks=False).st_size
-                if entry.name.endswith(".safetensors"):
-                    segments += 1
-                    rows += Segment(Path(entry.path), folder.name, spec.get("dim"), storage).count
-            except FileNotFoundError:  # a writer at work has renamed or merged it
-                pass
-            except (ValueError, OSError) as error:
-                problems.append(f"{entry.name} cannot be used: {error}")
-        return SpaceInfo(folder.name, rows, size, segments, touched(folder), spec, tuple(problems))
-
     def __repr__(self) -> str:
         return f"EmbeddingCache({str(self.path)!r})"
 
@@ -283,42 +237,3 @@ def default_path() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("fewshot")
-
-
-def _read_spec(folder: Path) -> dict[str, Any]:
-    path = folder / "space.json"
-    where = repr(str(path))
-    try:
-        spec = read_json(path)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(f"{where} cannot be read: {error.strerror}.") from None
-    field(spec, "dim", int, where, least=1, most=_LARGEST_DIM)
-    storage = field(spec, "storage", str, where)
-    if storage not in _STORAGE:
-        raise ValueError(f"{where}: the field 'storage' is {storage[:40]!r}; it must be one of {', '.join(_STORAGE)}.")
-    return dict(spec)
-
-
-def _says(path: Path, spec: dict[str, Any]) -> bool:
-    """Whether a space.json holds this spec; one that is damaged is written anew."""
-    try:
-        return bool(canonical(read_json(path)) == canonical(spec))
-    except (ValueError, OSError):
-        return False
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what crashed writers left more than a day ago."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.endswith(".tmp"):
-            try:
-                if time.time() - entry.stat().st_mtime > _DAY:
-                    os.unlink(entry.path)
-            except OSError:
-                pass

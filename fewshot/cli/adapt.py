@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -58,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
         warnings.simplefilter("always", AdaptationWarning)
         adapted = adapt_to(
             before, as_source(items, before), options.method, batch_size=options.batch_size, out=out / "training",
-            device=options.device, seed=options.seed, callbacks=[] if options.quiet else [show_epoch],
+            device=options.device, seed=options.seed,
+            callbacks=[] if options.quiet else [partial(show_epoch, accuracy="mean confidence")],
             progress=not options.quiet,
         )  # fmt: skip
     spec, rows = before_tuning(folder)

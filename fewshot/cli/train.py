@@ -30,6 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '84))" --out learned/\n\n'
         "With --task or --unlabelled the folder is an encoder afterwards: --encoder shared/"
     )
+    _add_rows(parser)
+    _add_network(parser)
+    _add_episodes(parser)
+    _add_updates(parser)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of weights, state and log")
+    parser.add_argument("--json", action="store_true", help="one JSON object per report")
+    add_seed(parser)
+    add_device(parser)
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="SPEC", help="rows to train on (fewshot list datasets)")
     parser.add_argument(
         "--task", action="append", metavar="NAME=SPEC",
@@ -42,6 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation", action="append", metavar="SPEC",
         help="rows of other classes, which choose the best weights; with --task, NAME=SPEC: other rows of a task",
     )  # fmt: skip
+    parser.add_argument("--root", metavar="DIR", help="where the datasets lie on disk")
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder", metavar="SPEC",
         help="with --task or --unlabelled: whose network trains; with --data: it goes on training, before --learner "
@@ -63,8 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment", metavar="A", help='with --task or --unlabelled: changes of pictures, such as "crop(0.4) | flip"'
     )
-    parser.add_argument("--root", metavar="DIR", help="where the datasets lie on disk")
     parser.add_argument("--learner", metavar="SPEC", help='a learner with weights (default "conv4 | prototypes")')
+    parser.add_argument("--weights", metavar="FILE", help="weights to begin with, such as those of a Baseline")
+
+
+def _add_episodes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--way", type=int, help="classes per episode (default 5)")
     parser.add_argument("--shot", type=int, help="support rows per class (default 1)")
     parser.add_argument("--query", type=int, help="query rows per class (default 15)")
@@ -74,13 +92,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="plain classification of all classes for so many epochs, instead of episodes: a Baseline; "
         "--way, --shot and --query are then of the validation",
     )  # fmt: skip
-    parser.add_argument("--weights", metavar="FILE", help="weights to begin with, such as those of a Baseline")
     parser.add_argument(
         "--batch",
         type=int,
         help="episodes per forward pass (default 4), or rows: 64 with --epochs or --task, 128 with --unlabelled",
     )
     parser.add_argument("--accumulate", type=int, help="forward passes per update (default 1)")
+
+
+def _add_updates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", choices=("adam", "adamw", "sgd"), help="(default adam; adamw with --task)")
     parser.add_argument("--lr", type=float, help="learning rate (default 0.001; with --task the strategy's own)")
     for old, new in (("--optimiser", "optimizer"), ("--rate", "lr")):  # names of version 0.1
@@ -101,10 +121,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every", type=int, help="steps between reports and checkpoints (default 200, or one epoch with --epochs)"
     )
     parser.add_argument("--patience", type=int, help="reports without a better validation before it ends")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of weights, state and log")
-    parser.add_argument("--json", action="store_true", help="one JSON object per report")
-    add_seed(parser)
-    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -19,12 +19,12 @@ _OF_TRAINING = ("epochs", "batch", "optimizer", "lr", "clip", "augment", "every"
 
 def run(options: argparse.Namespace) -> int:
     """Learn, and save the encoder."""
-    from episodes import load_dataset
+    from episodes.datasets.unlabelled import load_unlabelled
     from fewshot.registry import parse_call
 
     refuse_given(options, _UNUSED, "--unlabelled")
     out, encoder, method = Path(options.out), required_encoder(options), options.method or "barlow-twins"
-    source = load_dataset(options.unlabelled, **({"root": options.root} if options.root else {}))
+    source = load_unlabelled(options.unlabelled, **({"root": options.root} if options.root else {}))
     if parse_call(method)[0] == "pca":
         refuse_given(options, _OF_TRAINING, "--method pca, which is fitted at once")
         _fit_pca(encoder, source, method, not options.quiet).save(out)

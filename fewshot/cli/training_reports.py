@@ -31,10 +31,15 @@ def reporter(options: argparse.Namespace, unit: str) -> Callable[[dict[str, Any]
     return show
 
 
-def show_epoch(report: dict[str, Any]) -> None:
-    """A line on stderr for an epoch of `fine_tune` or `adapt_to`."""
-    wanted = ("epoch", "step", "loss", "accuracy", "validation")
-    shown = [f"{name} {report[name]:.4g}" for name in wanted if isinstance(report.get(name), int | float)]
+def show_epoch(report: dict[str, Any], accuracy: str = "accuracy") -> None:
+    """A line on stderr for an epoch of `fine_tune` or `adapt_to`.
+
+    Args:
+        report: of the epoch.
+        accuracy: what its ``accuracy`` is called, which without labels is something else.
+    """
+    wanted = {"epoch": "epoch", "step": "step", "loss": "loss", "accuracy": accuracy, "validation": "validation"}
+    shown = [f"{word} {report[name]:.4g}" for name, word in wanted.items() if isinstance(report.get(name), int | float)]
     print("  ".join(shown), file=sys.stderr)
 
 

@@ -68,22 +68,7 @@ def train(
         while training.step < plan.steps and (monitoring.patience is None or stale < monitoring.patience):
             for group, lr in zip(updates.param_groups, rates, strict=True):
                 group["lr"] = rate_at(min(training.step, last), plan.steps, lr, plan.schedule, plan.warm_up)
-            trained.train()
-            seed_layers(trained, plan.seed, training.step)
-            updates.zero_grad(set_to_none=True)
-            with seeded(device, plan.seed, training.step):
-                for turn in range(plan.accumulate):
-                    with _precision(plan, device):
-                        loss, accuracy = compute_loss(training.step, turn)
-                    window.append(torch.stack([loss.detach().float(), accuracy.detach().float()]))
-                    if device.type == "cpu":  # elsewhere it would wait for the device in every step
-                        _check_finite(window, training.step, plan.accumulate)
-                    scaler.scale(loss / plan.accumulate).backward()
-            if plan.clip is not None:
-                scaler.unscale_(updates)
-                nn.utils.clip_grad_norm_(trained.parameters(), plan.clip)
-            scaler.step(updates)
-            scaler.update()
+            window += _update(trained, compute_loss, plan, training.step, updates, scaler, device)
             training.step += 1
             bar.update(1)
             if training.step % monitoring.every and training.step < plan.steps:
@@ -121,6 +106,36 @@ def train(
             learner.load_state_dict(best)
     learner.eval()
     return training
+
+
+def _update(
+    trained: nn.Module,
+    compute_loss: Callable[[int, int], tuple[Tensor, Tensor]],
+    plan: Plan,
+    step: int,
+    updates: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    device: torch.device,
+) -> list[Tensor]:
+    """One update of the weights; returns loss and accuracy of each of its forward passes, on the device."""
+    passes: list[Tensor] = []
+    trained.train()
+    seed_layers(trained, plan.seed, step)
+    updates.zero_grad(set_to_none=True)
+    with seeded(device, plan.seed, step):
+        for turn in range(plan.accumulate):
+            with _precision(plan, device):
+                loss, accuracy = compute_loss(step, turn)
+            passes.append(torch.stack([loss.detach().float(), accuracy.detach().float()]))
+            if device.type == "cpu":  # elsewhere it would wait for the device in every step
+                _check_finite(passes, step, plan.accumulate)
+            scaler.scale(loss / plan.accumulate).backward()
+    if plan.clip is not None:
+        scaler.unscale_(updates)
+        nn.utils.clip_grad_norm_(trained.parameters(), plan.clip)
+    scaler.step(updates)
+    scaler.update()
+    return passes
 
 
 def _validate(learner: nn.Module, monitoring: Monitoring, device: torch.device) -> float:

@@ -23,6 +23,11 @@ def save_weights(learner: nn.Module, path: str | os.PathLike[str], **notes: str)
 
     Tensors that are one in the learner are written once.
 
+    Args:
+        learner: what holds the weights.
+        path: the file, which is replaced if it is there.
+        **notes: what else the header says, by name.
+
     Returns:
         The digest.
 
@@ -39,6 +44,10 @@ def save_weights(learner: nn.Module, path: str | os.PathLike[str], **notes: str)
 
 def load_weights(learner: nn.Module | str, path: str | os.PathLike[str]) -> nn.Module:
     """Read weights that `save_weights` wrote into a learner, or into the one that a spec names; returns the learner.
+
+    Args:
+        learner: it, whose weights are replaced, or the spec of a new one.
+        path: the file.
 
     Raises:
         ValueError: they are of another learner, or the file is damaged; the learner is as it was then.

@@ -138,7 +138,15 @@ class Prompts:
         return normalize(vectors, dim=-1)
 
     def encode_each(self, encoder: Encoder | str, **embedding: Any) -> tuple[Tensor, list[str]]:
-        """Unit vectors of each class under each template ``[C, T, D]``, and the templates; no descriptions."""
+        """Unit vectors of each class under each template ``[C, T, D]``, and the templates; no descriptions.
+
+        Args:
+            encoder: with a text tower, or its spec.
+            **embedding: ``cache``, ``device`` and other options of `fewshot.embed`.
+
+        Raises:
+            ValueError: there are descriptions or random words, which classes do not share.
+        """
         model = _load(encoder)
         assert model is not None
         if self.descriptions is not None or self.random_words:

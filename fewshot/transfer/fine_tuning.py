@@ -85,7 +85,8 @@ def fine_tune(
         clip: longest gradient, or None.
         head: how the head begins: ``"prototypes"``, ``"ridge"`` or ``"zero"``; see `first_head`.
         batch_norm: trained batch norms use running statistics (``"frozen"``), those of the batch (``"train"``), or
-            (``"auto"``) the former below 1,000 rows or batches of 32, unless all begins from scratch.
+            (``"auto"``) the former below 1,000 rows or batches of 32, unless all begins from scratch, and where
+            statistics were folded into the weights (means 0, variances 1).
         layer_decay: rates fall by this factor from stage to stage towards the input.
         l2_sp: strength alpha of ``alpha/2 |w - w_0|² + beta/2 |head|²``, which takes the place of `weight_decay`; or
             (alpha, beta); beta is 0.01.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def is_norm(part: nn.Module) -> bool:
@@ -21,11 +21,32 @@ def keeps_statistics(part: nn.Module) -> bool:
     return is_norm(part) and any(value.is_floating_point() for value in part.buffers(recurse=False))
 
 
+def folded(network: nn.Module) -> bool:
+    """Whether its batch norms have learned scales or shifts, but statistics of no data: means 0 and variances 1.
+
+    So they are where a converter folded the statistics into the weights. With those of a batch in their place the
+    network computes something else.
+    """
+    norms = [part for part in network.modules() if keeps_statistics(part)]
+    statistics = [pair for norm in norms for pair in norm.named_buffers(recurse=False)]
+    learned = [pair for norm in norms for pair in norm.named_parameters(recurse=False)]
+    return bool(norms) and all(map(_as_it_began, statistics)) and not all(map(_as_it_began, learned))
+
+
+def _as_it_began(pair: tuple[str, Tensor]) -> bool:
+    name, value = pair
+    return not value.is_floating_point() or bool((value == _first(name)).all())
+
+
+def _first(name: str) -> float:
+    return float("weight" in name or "scale" in name or "var" in name)
+
+
 def reset_norm(part: nn.Module) -> None:
     """Scales and variances one, shifts and means zero, as all such layers begin."""
     with torch.no_grad():
         for name, value in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
-            value.fill_(float("weight" in name or "scale" in name or "var" in name))
+            value.fill_(_first(name))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 from fewshot.encoders.encoder import Encoder
 from fewshot.transfer.body import Anatomy, Body
 from fewshot.transfer.cut import Cut
+from fewshot.transfer.norms import folded
 from fewshot.transfer.settings import Settings
 from fewshot.transfer.stages import stages
 from fewshot.transfer.strategies import Strategy
@@ -61,7 +62,8 @@ def plan_phase(
             )
         rates = decayed_rates(anatomy, names, rate, how.layer_decay)
         lines = (*stage_lines(anatomy, network, names, rates), head)
-    mode = batch_norm_mode(how.batch_norm, rows, how.batch_size, pretrained)
+    kept = pretrained and body is not None and folded(body.network)
+    mode = batch_norm_mode(how.batch_norm, rows, how.batch_size, pretrained, kept)
     steps = epochs * -(-phase.draws(rows) // how.batch_size)
     return PhasePlan(repr(phase), epochs, steps, lines, names, rates, mode, None, how.averaged(epochs), how.views)
 

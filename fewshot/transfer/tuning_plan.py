@@ -118,8 +118,8 @@ def decayed_rates(anatomy: Anatomy, names: frozenset[str], rate: float, decay: f
     return {name: rate * decay ** (last - at[plain_name(name)]) for name in names}
 
 
-def batch_norm_mode(choice: str, rows: int, batch: int, pretrained: bool) -> str:
-    """``"frozen"`` or ``"train"``; fresh weights have no running statistics to rely on."""
+def batch_norm_mode(choice: str, rows: int, batch: int, pretrained: bool, folded: bool) -> str:
+    """``"frozen"`` or ``"train"``; fresh weights have no running statistics to rely on, folded norms no others."""
     if choice != "auto":
         return choice
-    return "frozen" if pretrained and (rows < _FEW_ROWS or batch < _SMALL_BATCH) else "train"
+    return "frozen" if folded or (pretrained and (rows < _FEW_ROWS or batch < _SMALL_BATCH)) else "train"

@@ -108,7 +108,7 @@ def fit_pca(
 
     Args:
         encoder: spec string or `Encoder`; ``"pixels"`` for the pixels themselves.
-        source: rows as `fewshot.embed` takes them; labels are not looked at.
+        source: rows as `fewshot.embed` takes them; labels are not looked at, and pictures in a folder need none.
         k: how many components.
         whiten: divide each by its standard deviation.
         cache: of embeddings, as in `fewshot.embed`.
@@ -121,12 +121,13 @@ def fit_pca(
     (1901); Raina, Battle, Lee, Packer, Ng, "Self-taught learning: transfer learning from unlabeled data", ICML 2007.
     """
     from episodes.any_source import as_source
+    from episodes.datasets.unlabelled import load_unlabelled
     from fewshot.embedding import embed
     from fewshot.encoders import load_encoder
 
     base = load_encoder(encoder)
     spec = os.fspath(encoder) if isinstance(encoder, str | os.PathLike) else None
-    items = as_source(source, base)
+    items = as_source(load_unlabelled(source) if isinstance(source, (str, os.PathLike)) else source, base)
     rows = embed(items, base, cache=cache, storage="float32", progress=progress).features.double().cpu()  # [M, D]
     check_whole("k", k)
     most = min(len(rows) - 1, rows.shape[1])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +19,6 @@ from fewshot.meta.loop import train
 from fewshot.meta.plan import Monitoring, Plan
 from fewshot.meta.precision import training_precision
 from fewshot.randomness import drawing_from
-from fewshot.runtimes.memory_order import MemoryOrder
 from fewshot.transfer.body import Body
 from fewshot.transfer.heads import linear
 from fewshot.transfer.inputs import Inputs
@@ -28,6 +27,7 @@ from fewshot.transfer.tuning_identity import identity_of
 from fewshot.transfer.working_copy import WorkingCopy
 from fewshot.unsupervised.method import Method
 from fewshot.unsupervised.methods import load_method
+from fewshot.unsupervised.passes import Passes
 
 
 class _Trained(nn.Module):
@@ -71,7 +71,7 @@ def pretrain_unlabelled(
 
     Args:
         encoder: spec string or `Encoder`, such as ``"net:conv4(item_shape=(1, 28, 28))"``; all of its network trains.
-        source: pictures as `fewshot.embed` takes them; labels are not looked at.
+        source: pictures as `fewshot.embed` takes them; labels are not looked at, and those in a folder need none.
         method: ``"simsiam(dim, bottleneck)"``, ``"barlow-twins(dim, weight)"`` or ``"rotation"``.
         epochs: passes over the pictures.
         batch: pictures of one update.
@@ -105,14 +105,14 @@ def pretrain_unlabelled(
     References: those of the methods; Raina, Battle, Lee, Packer, Ng, "Self-taught learning: transfer learning from
     unlabeled data", ICML 2007.
     """
-    from episodes import load_dataset
     from episodes.any_source import as_source
+    from episodes.datasets.unlabelled import load_unlabelled
     from fewshot.augmentation import load_augmentation
     from fewshot.augmentation.in_pixels import for_inputs
     from fewshot.encoders import load_encoder
 
     given, place, task = load_encoder(encoder), choose_device(device), load_method(method)
-    items = as_source(load_dataset(source) if isinstance(source, str) else source, given)
+    items = as_source(load_unlabelled(source) if isinstance(source, (str, os.PathLike)) else source, given)
     if tower_of(items) == "texts":
         raise ValueError(f"{items.name!r} holds texts; the methods here are of pictures.")
     if epochs < 1 or len(items) < max(task.least, 2) or batch < task.least:
@@ -139,32 +139,11 @@ def pretrain_unlabelled(
     with drawing_from(seed):
         task.begin(width, tuple(example.shape[1:]))
     trained = _Trained(body, task).to(place)
-    ordered = MemoryOrder(network)
-    generator = torch.Generator()
-    order: dict[int, tuple[Tensor, ...]] = {}
-
-    def changed(pictures: Tensor) -> Tensor:
-        return pictures if change is None else change(pictures, generator)
-
-    def compute_loss(step: int, turn: int) -> tuple[Tensor, Tensor]:
-        epoch, part = divmod(step, steps)
-        if epoch not in order:
-            order.clear()
-            random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
-            order[epoch] = torch.from_numpy(random.permutation(len(items))).tensor_split(steps)
-        generator.manual_seed(seed + step)
-        loss, accuracy = task(lambda views: body(ordered(views, body)), rows.take(order[epoch][part], place), changed)
-        return loss, accuracy
+    compute_loss = Passes(body, task, partial(rows.take, device=place), len(items), steps, change, seed)
 
     def validated() -> float:
-        from episodes.evaluation import evaluate
-        from fewshot.embedding import embed
-
         assert validation is not None
-        held, sampler = validation
-        features = embed(held, model, cache=False, device=place, progress=False)
-        found = evaluate({"prototypes": "prototypes"}, features, sampler, episodes=validation_episodes, progress=False)
-        return float(found["prototypes"].mean)
+        return _mean_accuracy(model, *validation, validation_episodes, place)
 
     def identity() -> dict[str, Any]:
         checked = None if validation is None else [validation[0].fingerprint(), validation[1].recipe()]
@@ -186,6 +165,16 @@ def pretrain_unlabelled(
         changed=moved, strategy=repr(task), history=[training.history],
         setting="self-taught",
     )  # fmt: skip
+
+
+def _mean_accuracy(model: Encoder, held: Source, sampler: Any, episodes: int, device: torch.device) -> float:
+    """Of ``prototypes`` on the features of labelled rows."""
+    from episodes.evaluation import evaluate
+    from fewshot.embedding import embed
+
+    features = embed(held, model, cache=False, device=device, progress=False)
+    found = evaluate({"prototypes": "prototypes"}, features, sampler, episodes=episodes, progress=False)
+    return float(found["prototypes"].mean)
 
 
 def _pictures_of(items: Any) -> str:

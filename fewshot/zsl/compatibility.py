@@ -16,7 +16,7 @@ class _Bilinear:
         """``x V c`` of rows and class descriptions: ``[M, D], [C, A] -> [M, C]``; the largest is the answer.
 
         Raises:
-            ValueError: another width than fitted.
+            ValueError: not fitted yet, or of another width than fitted.
         """
         if not hasattr(self, "matrix_"):
             raise ValueError(f"this {type(self).__name__} is not fitted; call fit(features, labels, classes) first.")
@@ -42,6 +42,9 @@ class ESZSL(_Bilinear):
         gamma: penalty on the side of features.
         lam: penalty on the side of attributes.
 
+    Raises:
+        ValueError: one of them is not positive.
+
     Reference: Romera-Paredes, Torr, "An embarrassingly simple approach to zero-shot learning", ICML 2015.
     """
 
@@ -57,6 +60,9 @@ class ESZSL(_Bilinear):
             features: ``[M, D]``.
             labels: positions in `classes` ``[M]``.
             classes: attributes of the seen classes ``[C, A]``.
+
+        Raises:
+            ValueError: not one label for each row, or one that is no position among the classes.
         """
         x, s = features.double(), classes.double()
         _check(x, labels, s)
@@ -76,6 +82,9 @@ class DeViSE(_Bilinear):
         margin: of the hinge.
         steps: of the descent.
         lr: of the descent.
+
+    Raises:
+        ValueError: one of them is not positive.
 
     Reference: Frome et al., "DeViSE: a deep visual-semantic embedding model", NIPS 2013.
     """

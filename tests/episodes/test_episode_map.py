@@ -14,13 +14,6 @@ from episodes.episode_map import as_arrays, from_arrays, hardest_and_typical, ma
 from episodes.predictions import load_predictions, predictions_path
 
 
-@pytest.fixture
-def source(generator: torch.Generator) -> TensorSource:
-    centres = torch.randn(8, 16, generator=generator)
-    rows = centres.repeat_interleave(40, 0) + 1.5 * torch.randn(320, 16, generator=generator)
-    return TensorSource(rows, torch.arange(8).repeat_interleave(40), name="gaussians")
-
-
 def near(episode):  # type: ignore[no-untyped-def]
     means = episode.one_hot.mT @ episode.support / episode.shots.clamp(min=1).unsqueeze(-1)
     return -torch.cdist(episode.query, means)

@@ -21,13 +21,6 @@ def answers(generator: torch.Generator) -> Answers:
     return Answers(logits, targets)
 
 
-@pytest.fixture
-def source(generator: torch.Generator) -> TensorSource:
-    centres = torch.randn(8, 16, generator=generator)
-    rows = centres.repeat_interleave(40, 0) + 1.5 * torch.randn(320, 16, generator=generator)
-    return TensorSource(rows, torch.arange(8).repeat_interleave(40), name="gaussians")
-
-
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 def test_metrics_equal_scikit_learn(answers: Answers) -> None:
     found = {name: metric.function(answers) for name, metric in METRICS.items() if not metric.open_set}  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +72,10 @@ class Unlabelled:
 
 
 def without_labels(dataset: Any, encoder: Encoder) -> StoredSource:
-    """Rows of any dataset that `fewshot.embed` takes; its labels are not read."""
-    from episodes import load_dataset
+    """Rows of any dataset that `fewshot.embed` takes; its labels are not read, and pictures in a folder need none."""
+    from episodes.datasets.unlabelled import load_unlabelled
 
-    data = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    data = load_unlabelled(dataset) if isinstance(dataset, (str, os.PathLike)) else dataset
     if hasattr(data, "class_names") and hasattr(data, "read"):
         items = as_source(data, encoder)
     else:

@@ -99,8 +99,17 @@ class Inspection:
         return [stage.name for stage in self.before.stages]
 
     def accuracy(self, when: str = "before") -> float:
-        """Share of the rows that are answered rightly, ``"before"`` or ``"after"``."""
-        view = {"before": self.before, "after": self.after}[when]
+        """Share of the rows that are answered rightly.
+
+        Args:
+            when: ``"before"`` or ``"after"``.
+
+        Raises:
+            ValueError: another word, or ``"after"`` where one network was inspected.
+        """
+        if when not in ("before", "after"):
+            raise ValueError(f"when={when!r}; it must be one of before, after.")
+        view = self.before if when == "before" else self.after
         if view is None:
             raise ValueError("only one network was inspected; give inspect(..., after=tuned) the tuned one.")
         return float((view.answers.classes == self.labels).double().mean())

@@ -21,9 +21,9 @@ from fewshot.transfer.alignment.target import without_labels
 from fewshot.transfer.averaging import renew_statistics
 from fewshot.transfer.body import Body, examine
 from fewshot.transfer.copying import clones
-from fewshot.transfer.heads import linear
+from fewshot.transfer.heads import Head, linear
 from fewshot.transfer.inputs import Inputs
-from fewshot.transfer.norms import keeps_statistics
+from fewshot.transfer.norms import folded, keeps_statistics
 from fewshot.transfer.phase import train_phase
 from fewshot.transfer.planning import plan_phase
 from fewshot.transfer.settings import Settings
@@ -53,8 +53,8 @@ def adapt_to(
     """A copy of a tuned encoder that serves another domain; its head is the same.
 
     Batch norms use statistics of target batches while they train, and take their running ones from all target rows in
-    the end, so that the result answers each row by itself, like any encoder. A run that was killed resumes, to the same
-    weights (on a CPU).
+    the end, so that the result answers each row by itself, like any encoder. Those that were folded into the weights
+    (means 0, variances 1) stay as they are. A run that was killed resumes, to the same weights (on a CPU).
 
     Args:
         tuned: what `fine_tune` or `load_tuned` gave; it is not changed.
@@ -73,7 +73,7 @@ def adapt_to(
         progress: show bars on a terminal.
 
     Raises:
-        ValueError: the network has no batch norm to adapt, too few rows, or an argument out of range.
+        ValueError: the network has no batch norm to adapt, or folded ones, too few rows, or an argument out of range.
 
     Warns:
         fewshot.adaptation.AdaptationWarning: the answers about the target look worse afterwards, by what can be seen
@@ -86,27 +86,13 @@ def adapt_to(
             f"target {items.name!r} has {len(items)} rows, batch_size={batch_size}; statistics need at least 2 of each."
         )
     body = Body(tuned, tower_of(items)).to(place)
-    model = body.encoder
-    norms = [part for part in body.network.modules() if keeps_statistics(part)]
-    if how_to.statistics and not norms:
-        raise ValueError(
-            f"{how_to!r} adapts batch norms, but {type(body.network).__name__} of {tuned.name!r} has none; use 'shot', "
-            "which trains the whole network, or an encoder with batch norms."
-        )
-    top = linear(tuned.head.weight, tuned.head.bias)
-    top.unit = tuned.head.unit
-    top.to(place).requires_grad_(False)
+    mode, top, model = _batch_norm(how_to, tuned, body), _fixed_head(tuned).to(place), body.encoder
     assert tuned.module is not None and model.module is not None
     learned = [value.requires_grad for value in tuned.module.parameters()]
     before = clones(model.module)
     inputs = Inputs(items, model, progress)
     anatomy = examine(body, inputs.first(2, place))
-    how = Settings(
-        epochs=None, batch_size=batch_size, lr=None, head_lr=None, optimizer=optimizer, weight_decay=0.0,
-        schedule=how_to.schedule, warm_up=0.0, clip=None, head="zero", batch_norm="train", layer_decay=1.0, l2_sp=None,
-        label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False,
-        precision=training_precision(precision, tuned.module, place), seed=seed,
-    )  # fmt: skip
+    how = _settings(how_to, batch_size, optimizer, mode, training_precision(precision, tuned.module, place), seed)
     how.check([how_to])
     part = plan_phase(
         how_to, body, anatomy, how, len(items), top.in_features, top.out_features, True, model
@@ -135,13 +121,53 @@ def adapt_to(
     if found:
         warnings.warn(f"{how_to!r} may have done harm: {found}", AdaptationWarning, stacklevel=2)
     model.module.eval()
-    for value, mode in zip(model.module.parameters(), learned, strict=True):
-        value.requires_grad_(mode)
+    for value, learns in zip(model.module.parameters(), learned, strict=True):
+        value.requires_grad_(learns)
     changed = [name for name, value in model.module.state_dict().items() if not torch.equal(value, before[name])]
     return TunedEncoder(
         model, top, tuned.class_names, base=tuned.base, changed=[*{*tuned.changed, *changed}],
         strategy=f"{tuned.strategy} | {how_to!r}", plan=TuningPlan((part,)), history=[history] if history else [],
         setting=how_to.setting,
+    )  # fmt: skip
+
+
+def _batch_norm(how_to: SourceFree, tuned: TunedEncoder, body: Body) -> str:
+    """``"train"``, or ``"frozen"`` where the norms hold no statistics that could be renewed.
+
+    Raises:
+        ValueError: the method needs norms that do.
+    """
+    bare = folded(body.network)
+    if how_to.statistics and not any(map(keeps_statistics, body.network.modules())):
+        raise ValueError(
+            f"{how_to!r} adapts batch norms, but {type(body.network).__name__} of {tuned.name!r} has none; use 'shot', "
+            "which trains the whole network, or an encoder with batch norms."
+        )
+    if how_to.statistics and bare:
+        raise ValueError(
+            f"{how_to!r} renews statistics of batch norms, but {tuned.name!r} has none that were taken from data "
+            "(means 0, variances 1: folded into the weights, or never taken), and would compute something else with "
+            "others; use 'shot', which leaves such norms as they are."
+        )
+    return "frozen" if bare else "train"
+
+
+def _fixed_head(tuned: TunedEncoder) -> Head:
+    """A copy of the encoder's head, which does not train."""
+    top = linear(tuned.head.weight, tuned.head.bias)
+    top.unit = tuned.head.unit
+    return top.requires_grad_(False)
+
+
+def _settings(
+    how_to: SourceFree, batch_size: int, optimizer: str, batch_norm: str, precision: str, seed: int
+) -> Settings:
+    """Those of a training without labels: no decay, no changes of pictures, nothing kept of frozen stages."""
+    return Settings(
+        epochs=None, batch_size=batch_size, lr=None, head_lr=None, optimizer=optimizer, weight_decay=0.0,
+        schedule=how_to.schedule, warm_up=0.0, clip=None, head="zero", batch_norm=batch_norm, layer_decay=1.0,
+        l2_sp=None, label_smoothing=0.0, mixup=0.0, augment=None, wise=None, swa=None, prefix=False,
+        precision=precision, seed=seed,
     )  # fmt: skip
 
 

@@ -15,12 +15,12 @@ from episodes import EpisodeSampler, Result, Results, TensorSource, compare, eva
 from episodes.report import to_html, to_latex, to_text
 from episodes.report.charts import bar, differences, reliability, shots
 from episodes.report.forest import Bar, forest
+from episodes.report.grid import grids
 from episodes.report.line_chart import line_chart
 from episodes.report.map_chart import map_chart
 from episodes.report.overview import best_of_tasks, same_episodes, standings, summary
 from episodes.report.queries import Budget, confusion, shown_episodes
 from episodes.report.svg import picture, shortened, text, ticks
-from episodes.report.tables import grids
 
 
 def cell(learner: str, level: float, dataset: str = "toy", shot: int = 1, encoder: str = "") -> Result:

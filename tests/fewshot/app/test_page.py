@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from episodes import load_dataset
 from fewshot.cli import main
 
 BROWSER = shutil.which("chromium")
@@ -25,19 +23,11 @@ def test_gradio_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert 'pip install "fewshot[app]"' in capsys.readouterr().err
 
 
-def test_in_a_browser(tmp_path: Path) -> None:
+def test_in_a_browser(pictures: dict[str, list[str]], tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     playwright = pytest.importorskip("playwright.sync_api")
     if BROWSER is None:
         pytest.skip("needs Debian's chromium")
-    source = load_dataset("scenes:background", count=120)
-    wanted = {source.class_names[label]: [] for label in source.labels.tolist()[:2]}
-    for row, label in zip(source.features.permute(0, 2, 3, 1).numpy(), source.labels.tolist(), strict=True):
-        name = source.class_names[label]
-        if name in wanted and len(wanted[name]) < 4:
-            file = tmp_path / f"{name}{len(wanted[name])}.png"
-            Image.fromarray(row).save(file)
-            wanted[name].append(str(file))
     script = "import sys; from fewshot.cli import main; sys.exit(main(sys.argv[1:]))"
     with subprocess.Popen(
         [sys.executable, "-c", script, "app", "--port", "0", "--no-browser", "--cache", str(tmp_path / "cache")],
@@ -52,7 +42,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
                 asked: list[str] = []
                 page.on("request", lambda request: asked.append(request.url))
                 page.goto(address)
-                for name, files in wanted.items():
+                for name, files in pictures.items():
                     page.get_by_label("Class", exact=True).fill(name)
                     page.locator("input[type=file]").first.set_input_files(files[:3])
                     page.get_by_text(Path(files[0]).stem).first.wait_for()
@@ -60,8 +50,8 @@ def test_in_a_browser(tmp_path: Path) -> None:
                     page.locator("#said", has_text=f"{name} 3").wait_for()
                 page.get_by_role("button", name="Learn").click()
                 page.locator("#said", has_text="right (95 % interval").wait_for()
-                first, _ = wanted
-                page.locator("input[type=file]").last.set_input_files(wanted[first][3])
+                first, _ = pictures
+                page.locator("input[type=file]").last.set_input_files(pictures[first][3])
                 page.locator("#likely", has_text="In 90 of 100 cases").wait_for()
                 page.locator("#answer h2").wait_for()
                 broken = tmp_path / "broken.png"

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from cache_examples import DIM, SPEC, fill, is_right, keys_of, rows_of, segments
 
-from fewshot.cache import EmbeddingCache
-from fewshot.cache.store import SpaceInfo
+from fewshot.cache import EmbeddingCache, SpaceInfo
 
 
 @pytest.fixture

@@ -130,7 +130,9 @@ def test_adapted_to_unlabelled_pictures_and_resumed(photos: Path, capsys: pytest
     assert finetune("tuned", "--quiet") == 0
     line = ["adapt", "tuned", "photos/a", "photos/b/0.png", "--method", "shot(epochs=2)", "--batch-size", "4"]
     assert main([*line, "--out", "adapted"]) == 0
-    assert "--encoder adapted" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--encoder adapted" in said and "mean confidence" in said
+    assert "accuracy" not in said, "nothing is known of labels"
     first = Path("adapted/delta.safetensors").read_bytes()
     assert main([*line, "--out", "adapted"]) == 0
     assert Path("adapted/delta.safetensors").read_bytes() == first

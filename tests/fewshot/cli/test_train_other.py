@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from picture_examples import save
 
 from fewshot import load_encoder, load_tasks
 from fewshot.cli import main
@@ -53,6 +54,18 @@ def test_unlabelled(data: Path, method: str, capsys: pytest.CaptureFixture[str])
     assert "--encoder learned" in capsys.readouterr().err
     assert load_encoder("learned").fingerprint != load_encoder(encoder).fingerprint
     assert load_encoder("learned").dim == (3 if "pca" in method else 4)
+
+
+@pytest.mark.parametrize("method", ["simsiam(8)", "pca(3)"])
+def test_unlabelled_pictures_lie_as_they_like(data: Path, method: str) -> None:
+    for number in range(8):
+        place = data / "pictures" / ("" if number % 2 else "more") / f"{number}.png"
+        save(place)
+    encoder = ["--encoder", "pixels(size=12)"]
+    if "pca" not in method:
+        encoder = ["--encoder", "net:conv4(item_shape=(3, 84, 84), channels=4)", "--epochs", "1", "--batch", "4"]
+    assert main(["train", "--unlabelled", "folder:pictures/", "--method", method, *encoder, "--out", "learned"]) == 0
+    assert load_encoder("learned").dim
 
 
 TASKS = ["--task", "a=arrays:one.npz", "--task", "b=arrays:two.npz"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from alignment_examples import Hidden, perceptron, rows, tune
+from picture_examples import save
 from PIL import Image
 from torch import nn
 
@@ -16,6 +17,7 @@ from episodes import ImageSource, TensorSource, TextSource
 from fewshot import fine_tune
 from fewshot.encoders import ModuleEncoder, Preprocess, load_encoder
 from fewshot.nets import make_net
+from fewshot.transfer.alignment.target import without_labels
 
 
 def test_target_rows_go_through_a_frozen_prefix_once(tmp_path: Path) -> None:
@@ -108,3 +110,10 @@ def test_texts_as_target() -> None:
     tuned = fine_tune(encoder, source, "last(1)", target=TextSource(["a fine meal", "a dull one", "cold"], [0, 1, 1]),
                       alignment="mmd", epochs=1, cache=False, progress=False)  # fmt: skip
     assert np.isfinite(tuned.history[0][0]["loss"])
+
+
+def test_pictures_of_a_target_folder_need_no_classes(tmp_path: Path) -> None:
+    for name in ("a.png", "more/b.png"):
+        save(tmp_path / name)
+    found = without_labels(f"folder:{tmp_path}", load_encoder("pixels(size=4)"))
+    assert len(found) == 2 and found.class_names == ["unlabelled"]

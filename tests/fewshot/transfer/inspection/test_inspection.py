@@ -120,6 +120,8 @@ def test_without_a_tuned_network() -> None:
     assert "after" not in str(one) and "Answers that changed" not in one.html()
     with pytest.raises(ValueError, match="only one network was inspected"):
         one.accuracy("after")
+    with pytest.raises(ValueError, match=r"when=.later.; it must be one of before, after"):
+        one.accuracy("later")
 
 
 def test_the_same_numbers_again_and_as_json(found: Inspection) -> None:
