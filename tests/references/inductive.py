@@ -6,7 +6,7 @@ Each takes ``support [S, D], labels [S] (-1 is padding), query [Q, D], way`` and
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, root
 
 from references.shared import Array, Labels, fill, known, means, softmax, unit
 from references.transductive import differences, scores
@@ -22,6 +22,52 @@ def matching(support: Array, labels: Labels, query: Array, way: int, scale: floa
             votes = [np.exp(scale * unit(query[q]) @ unit(x)) for x in rows[classes == n]]
             logits[q, n] = np.log(sum(votes))
     return logits
+
+
+def matching_beside_means(
+    support: Array, labels: Labels, query: Array, way: int, scale: float = 5.0, before: float = 0.5
+) -> Array:
+    """Every row left out in turn; as often as there are others of its class, they vote for it."""
+    rows, classes = known(support, labels)
+    names = sorted(set(classes.tolist()))
+    size = float(((rows - rows.mean(0)) ** 2).sum() / max(1, len(rows) - 1)) or 1.0
+    sharp = 10 * len(rows) / (len(rows) + len(names)) / size
+
+    def both(kept: Array, asked: Array) -> tuple[Array, Array]:
+        votes = matching(rows[kept], classes[kept], asked, way, scale)[:, names]
+        return votes, -sharp * distances(means(rows[kept], classes[kept], way), asked, way)[:, names]
+
+    seen = []
+    for s in range(len(rows)):
+        kept, shots = np.arange(len(rows)) != s, (classes == classes[s]).sum()
+        if shots > 1:
+            votes, by_means = (part[0] for part in both(kept, rows[s][None]))
+            own = names.index(int(classes[s]))
+            votes[own] += np.log(shots / (shots - 1))
+            seen.append((votes, by_means, own))
+    weights = product_of_experts(seen, [1.0, before])
+    votes, by_means = both(np.full(len(rows), True), query)
+    logits = np.full((len(query), way), -np.inf)
+    logits[:, names] = weights[0] * votes + weights[1] * by_means
+    return logits
+
+
+def product_of_experts(seen: list[tuple[Array, Array, int]], before: list[float]) -> Array:
+    """Weights of two experts, of what they say of rows and which class that is."""
+
+    def slope(weights: Array) -> Array:
+        total = 10 * (weights - before)
+        for *experts, own in seen:
+            chances = softmax(weights @ np.array(experts))
+            total = total + np.array(experts) @ (chances - np.eye(len(chances))[own])
+        return total
+
+    return np.maximum(root(slope, before, tol=1e-13).x, 0)  # a convex loss has no other stationary point
+
+
+def distances(prototypes: dict[int, Array], query: Array, way: int) -> Array:
+    """Squared, to class means."""
+    return fill({n: ((query - mean) ** 2).sum(1) for n, mean in prototypes.items()}, way, len(query))
 
 
 def fine_tune(
