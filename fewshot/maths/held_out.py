@@ -22,6 +22,20 @@ def folds_by_value(episode: Support, folds: int) -> Tensor:
     return before.sum(-1) % folds
 
 
+def rows_where(episode: Support, chosen: Tensor) -> Support:
+    """The support of some of its rows ``[E, R, D]``, in order; an episode that has fewer of them has padding.
+
+    Args:
+        episode: its rows are chosen from; their weights go.
+        chosen: True for rows that are kept ``[E, S]``.
+    """
+    most = max(1, int(chosen.sum(1).max()))
+    place = chosen.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # [E, R]
+    labels = torch.where(chosen, episode.labels, -1).gather(1, place)
+    rows = episode.support.gather(1, place.unsqueeze(-1).expand(-1, -1, episode.support.shape[-1]))
+    return episode.replace(support=rows, labels=labels, weights=None)
+
+
 def some_rows(episode: Support, most: int) -> Tensor:
     """So many of the support rows ``[E, R]``, about equally many of each class; all, in order, where there are no more.
 

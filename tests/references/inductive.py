@@ -111,6 +111,38 @@ def fine_tune(
     return fill({n: found[:, i] for i, n in enumerate(names)}, way, len(query))
 
 
+def fine_tune_beside_means(
+    support: Array, labels: Labels, query: Array, way: int, steps: int, rate: float, before: float = 0.1
+) -> Array:
+    """Folds of rows held out, a third of each class at a time, in the order of what they hold."""
+    rows, classes = known(support, labels)
+    value = rows @ np.linspace(1, 2, rows.shape[1])
+    fold = np.array([sum(value[classes == c] < v) % 3 for v, c in zip(value, classes, strict=True)])
+    size = float(((rows - rows.mean(0)) ** 2).sum() / max(1, len(rows) - 1))
+    sharp = 10 * len(rows) / (len(rows) + len(set(classes.tolist()))) / size
+
+    def both(kept: Array, asked: Array) -> tuple[Array, Array]:
+        tuned = fine_tune(rows[kept], classes[kept], asked, way, steps=steps, rate=rate)
+        return 0.5 * tuned, -sharp * distances(means(rows[kept], classes[kept], way), asked, way)
+
+    seen = []
+    for number in range(3):
+        held = fold == number
+        if held.any() and not held.all():
+            remain = sorted(set(classes[~held].tolist()))
+            tuned, by_means = both(~held, rows[held])
+            for s, n in enumerate(classes[held]):
+                if n in remain:
+                    seen.append((tuned[s, remain], by_means[s, remain], remain.index(int(n))))
+    weights = product_of_experts(seen, [1.0, before])
+    tuned, by_means = both(np.full(len(rows), True), query)
+    present = sorted(set(classes.tolist()))
+    logits = np.full((len(query), way), -np.inf)
+    far = sharp * (query**2).sum(1, keepdims=True)  # which is left out
+    logits[:, present] = weights[0] * tuned[:, present] + weights[1] * (by_means[:, present] + far)
+    return logits
+
+
 def baseline_plus_plus(
     support: Array, labels: Labels, query: Array, way: int, steps: int = 100, rate: float = 0.01, scale: float = 10.0
 ) -> Array:
