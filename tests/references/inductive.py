@@ -70,6 +70,20 @@ def distances(prototypes: dict[int, Array], query: Array, way: int) -> Array:
     return fill({n: ((query - mean) ** 2).sum(1) for n, mean in prototypes.items()}, way, len(query))
 
 
+def scaled_prototypes(
+    support: Array, labels: Labels, query: Array, way: int, scale: float = 10.0, centred: float = 0.3
+) -> Array:
+    rows, classes = known(support, labels)
+    centre, units = rows.mean(0), np.array([unit(x) for x in rows])
+    square = ((units - units.mean(0)) ** 2).sum() / (len(rows) - 1)
+    found = {}
+    for n in set(classes.tolist()):
+        around = unit(np.mean([unit(x - centre) for x in rows[classes == n]], axis=0))
+        mean = unit(units[classes == n].mean(0))
+        found[n] = np.array([scale * (unit(q) @ mean + centred * square * unit(q - centre) @ around) for q in query])
+    return fill(found, way, len(query))
+
+
 def fine_tune(
     support: Array,
     labels: Labels,
