@@ -214,6 +214,10 @@ class Ridge(Learner):
         prototypes = class_sums(episode, rows) / torch.where(shots > 0, shots, 1)  # [E, N, D]
         shots, square = shots.squeeze(-1), system.square.unsqueeze(-1)
         sharp = sharpness_of_means(shots, square) / _SHARP  # [E, 1, 1]
+        before = (1.0, self._before())
+        if int(episode.shots.max()) < 2 and not (share > 1).any():  # nothing can be left out
+            weights = weight.new_tensor(before).expand(len(weight), -1)
+            return beside_means(weight, bias, prototypes, weights, sharp)
         once = share.clamp(max=1)  # of a row that is there twice, one is left out
         lever = system.leverage(rows * share.sqrt().unsqueeze(-1)) / share.clamp(min=1)  # [E, S]
         if self.fit_intercept:
@@ -227,7 +231,7 @@ class Ridge(Learner):
         by_means = -sharp * squared_distances(asked, prototypes) * left_out(one_hot, shots, once).square()
         absent = (shots == 0).view(len(shots), 1, -1, 1)
         seen = (_SHARP * torch.stack([by_ridge, by_means], -1)).masked_fill(absent, -torch.inf)  # [E, R, N, 2]
-        weights = weigh_experts(seen, share * one_hot * (remain > 0), (1.0, self._before()), follow=True)
+        weights = weigh_experts(seen, share * one_hot * (remain > 0), before, follow=True)
         return beside_means(weight, bias, prototypes, weights, sharp)
 
 
