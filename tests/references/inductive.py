@@ -11,7 +11,6 @@ from scipy.optimize import minimize, root
 from references.shared import Array, Labels, fill, known, means, softmax, unit
 from references.transductive import differences, scores
 from references.transductive import rescaled as rescaled
-from references.transductive import towards_means as towards_means
 
 
 def matching(support: Array, labels: Labels, query: Array, way: int, scale: float = 10.0) -> Array:
