@@ -30,7 +30,7 @@ BEFORE = {
     "lda": "lda(shrinkage='ledoit-wolf')",
     "logistic": "logistic(C=1.0)",
     "mahalanobis": "mahalanobis(regularisation=1.0)",
-    "matching": "matching(scale=10.0, centred=False, shrinkage=0.0)",
+    "matching": "matching(scale=10.0, centred=False, means=0.0)",
     "proker": "proker(beta=5.0, strength=1.0, scale=100.0)",
     "ridge": "ridge(alpha=1.0)",
     "soft-kmeans": "soft-kmeans(scale=1.0, validated=False, limit=None)",
@@ -62,12 +62,14 @@ CANDIDATES = {
     "logistic": _grid("l2 | rescale | logistic(C={})", 1.0, 3.0, 10.0),
     "mahalanobis": _grid("l2 | rescale | mahalanobis(regularisation={})", 0.1, 0.3, 1.0),
     "matching": [
-        "l2 | matching",
-        *_grid("l2 | matching(shrinkage={})", 0.0, 0.5, 0.65, 0.8, 1.0),
-        *_grid("l2 | matching(scale={}, shrinkage=0.8)", 3.0, 10.0),
-        "l2 | matching(scale=10.0, centred=False, shrinkage=0.0)",
+        *_grid("l2 | matching(means={})", 0.0, 0.25, 0.5, 1.0),
+        "l2 | matching(scale=10.0)",
+        "l2 | matching(scale=10.0, centred=False, means=0.0)",
     ],
-    "ridge": ["l2 | ridge", *_grid("l2 | rescale | ridge(alpha={})", 0.3, 1.0, 3.0)],
+    "ridge": [
+        *_grid("l2 | ridge(means={})", 0.0, 0.1, 0.3, 1.0),
+        *_grid("l2 | rescale | ridge(alpha={})", 0.3, 1.0, 3.0),
+    ],
     "soft-kmeans": [
         *_grid("l2 | soft-kmeans(limit={})", None, 0.5, 1.0, 2.0),
         *_grid("l2 | rescale | soft-kmeans(scale={}, limit=None)", 1.0, 5.0, 20.0),

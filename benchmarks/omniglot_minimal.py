@@ -44,7 +44,7 @@ SETTINGS = {  # learner, way and shot of training, rate
     "maml-20": (f"maml({_NET}, way=20, steps=3, lr=0.4)", 20, 1, 1e-3),
     "anil-20": (f"anil({_NET}, way=20, steps=5, lr=0.1)", 20, 1, 1e-3),
     "baseline": ("conv4 | prototypes(distance='cosine')", 20, 1, 1e-3),  # trained by plain classification
-    "matching": ("conv4 | matching(scale=10.0, centred=False)", 20, 1, 1e-3),
+    "matching": ("conv4 | matching(scale=10.0, centred=False, means=0.0)", 20, 1, 1e-3),
     "metaoptnet": ("conv4 | metaoptnet", 20, 1, 1e-3),
     "feat": ("conv4 | feat(scale=0.1)", 20, 1, 1e-3),
 }  # fmt: skip

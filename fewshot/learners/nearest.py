@@ -36,7 +36,7 @@ class Nearest(Learner):
     lowest label, and picks by row order among rows as far away as the k-th, all of which vote here.
 
     Single rows are noisier than means of several: where classes overlap, this stays behind `Prototypes` by 5 to 13
-    points at five shots and more, whatever k is.
+    points at five shots and more, whatever k is. `Matching`, in which all rows vote beside class means, does not.
 
     Args:
         k: number of neighbours that vote; all rows vote in an episode that has fewer.

@@ -16,11 +16,49 @@ _LITTLE = 1e-6  # share of a scatter below which a difference of scatters tells 
 
 def folds_by_value(episode: Support, folds: int) -> Tensor:
     """A fold for each support row ``[E, S]``, classes spread evenly; what a row holds decides, not its place."""
-    weights = torch.linspace(1, 2, episode.support.shape[-1], dtype=torch.float64, device=episode.support.device)
-    value = (episode.support.double() * weights).sum(-1)  # [E, S]
+    value = _values(episode)  # [E, S]
     same = episode.labels.unsqueeze(1) == episode.labels.unsqueeze(2)
     before = (value.unsqueeze(1) < value.unsqueeze(2)) & same  # [E, S, S]
     return before.sum(-1) % folds
+
+
+def rows_where(episode: Support, chosen: Tensor) -> Support:
+    """The support of some of its rows ``[E, R, D]``, in order; an episode that has fewer of them has padding.
+
+    Args:
+        episode: its rows are chosen from; their weights go.
+        chosen: True for rows that are kept ``[E, S]``.
+    """
+    most = max(1, int(chosen.sum(1).max()))
+    place = chosen.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # [E, R]
+    labels = torch.where(chosen, episode.labels, -1).gather(1, place)
+    rows = episode.support.gather(1, place.unsqueeze(-1).expand(-1, -1, episode.support.shape[-1]))
+    return episode.replace(support=rows, labels=labels, weights=None)
+
+
+def some_rows(episode: Support, most: int) -> Tensor:
+    """So many of the support rows ``[E, R]``, about equally many of each class; all, in order, where there are no more.
+
+    What a row holds decides, not its place; padding comes last.
+    """
+    count, rows = episode.labels.shape
+    if rows <= most:
+        return torch.arange(rows, device=episode.labels.device).expand(count, -1)
+    labels = torch.where(episode.labels < 0, episode.way, episode.labels)
+    by_value = _values(episode).argsort(dim=1)  # [E, S]
+    by_class = by_value.gather(1, labels.gather(1, by_value).argsort(dim=1, stable=True))
+    shots = torch.nn.functional.pad(episode.shots, (1, 0))  # [E, 1 + N]
+    first = shots.cumsum(1).gather(1, labels.gather(1, by_class))  # [E, S]
+    rank = torch.arange(rows, device=labels.device) - first
+    rank = torch.empty_like(rank).scatter(1, by_class, rank).masked_fill(episode.labels < 0, rows)
+    order: Tensor = by_value.gather(1, rank.gather(1, by_value).argsort(dim=1, stable=True))
+    return order[:, :most]
+
+
+def _values(episode: Support) -> Tensor:
+    """A number for each support row by which rows are put in order ``[E, S]``."""
+    weights = torch.linspace(1, 2, episode.support.shape[-1], dtype=torch.float64, device=episode.support.device)
+    return (episode.support.double() * weights).sum(-1)
 
 
 def without_rows(support: Support, left: Tensor) -> Support:

@@ -20,9 +20,9 @@ from fewshot.maths.spread import spread
 
 AUTO = {
     "logistic": "logistic(C=3.0)",
-    "ridge": "ridge(alpha=3.0)",  # three shots
+    "ridge": "ridge(alpha=3.0, means=0.1)",  # three shots
     "svm": "svm(C=1.0)",
-    "fine-tune": "fine-tune(lr=3.0)",
+    "fine-tune": "fine-tune(lr=3.0, means=0.1)",
     "fine-tune(head='cosine')": "fine-tune(head='cosine', lr=0.1)",
     "mahalanobis": "mahalanobis(regularisation=0.3)",
     "soft-kmeans": "soft-kmeans(scale=10.0)",

@@ -26,16 +26,6 @@ def rescaled(
     return method((support - centre) / root, labels, (query - centre) / root, way, **more)
 
 
-def towards_means(
-    method: Callable[..., Array], share: float, support: Array, labels: Labels, query: Array, way: int, **more: Any
-) -> Array:
-    """What a method answers where each labelled row has gone a share of the way to the mean of its class."""
-    moved = support.copy()
-    for n in set(labels[labels >= 0].tolist()):
-        moved[labels == n] += share * (support[labels == n].mean(0) - support[labels == n])
-    return method(moved, labels, query, way, **more)
-
-
 def rectified(rows: Array, classes: Labels, query: Array, way: int, sharpness: float) -> tuple[dict[int, Array], Array]:
     shifted = query + rows.mean(0) - query.mean(0)
     first = means(rows, classes, way)

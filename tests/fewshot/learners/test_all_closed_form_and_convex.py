@@ -27,7 +27,12 @@ LEARNERS: dict[str, tuple[Callable[[], torch.nn.Module], Callable[..., Any]]] = 
         lambda *a: references.nearest(*a, k=3, weights="distance"),
     ),
     "ridge": (lambda: Ridge(alpha=1.0), references.ridge),
-    "ridge-auto": (Ridge, lambda *a: references.ridge(*a, alpha=references.scatter(*a[:2], per_class=True))),
+    "ridge-auto": (Ridge, references.ridge_beside_means),
+    "ridge-means": (lambda: Ridge(means=2.0), lambda *a: references.ridge_beside_means(*a, before=2.0)),
+    "ridge-alone": (
+        lambda: Ridge(means=0.0),
+        lambda *a: references.ridge(*a, alpha=references.scatter(*a[:2], per_class=True)),
+    ),
     "ridge-no-intercept": (
         lambda: Ridge(alpha=0.1, scale=3.0, fit_intercept=False),
         lambda *a: references.ridge(*a, alpha=0.1, scale=3.0, fit_intercept=False),
@@ -88,7 +93,7 @@ def test_support_order_and_class_names_do_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize(
     "learner",
-    [Prototypes(), Prototypes(distance="cosine"), Ridge(), Ridge(fit_intercept=False), Logistic(C=0.5),
+    [Prototypes(), Prototypes(distance="cosine"), Ridge(), Ridge(fit_intercept=False), Ridge(alpha=1.0), Logistic(C=0.5),
      Nearest()],
     ids=repr,
 )  # fmt: skip
@@ -115,6 +120,7 @@ def test_gradients(learner: torch.nn.Module, dim: int) -> None:
         (lambda: Nearest(distance="manhattan"), "'euclidean' or 'cosine'"),
         (lambda: Nearest(weights="inverse"), "'uniform' or 'distance'"),
         (lambda: Ridge(alpha=0), "alpha=0; it must be 'auto' \\(relative to the features\\) or positive"),
+        (lambda: Ridge(means=-1.0), "means=-1.0; it must be 'auto', or at least 0 and finite"),
         (lambda: Logistic(C=-1), "C=-1; it must be positive"),
         (lambda: Logistic(C=float("nan")), "C=nan; it must be positive"),
         (lambda: SklearnLearner("RidgeClasifier"), "did you mean 'RidgeClassifier'"),

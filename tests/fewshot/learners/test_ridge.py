@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from learner_episodes import make
+from learner_episodes import make, padded
 
-from fewshot.learners import Ridge
+from fewshot.learners import Ridge, ridge
 
 
 @pytest.mark.parametrize("shots", [[1, 1, 1, 1, 1], [5, 5, 5, 5, 5], [1, 7, 2, 3, 1], [2, 3]])
@@ -41,3 +41,26 @@ def test_ridge_stands_badly_scaled_rows() -> None:
         peer = Peer(alpha=1e-3, solver="svd")
         peer.fit(large.support[e].double().numpy(), np.eye(3)[large.labels[e]])
         np.testing.assert_allclose(logits[e], peer.predict(large.query[e].double().numpy()), atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [4, 40])
+def test_of_many_rows_some_are_left_out_whatever_their_order(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    episode, _ = make([9, 6, 12, 7], dim=dim, episodes=3)
+    everything = Ridge()(episode)
+    monkeypatch.setattr(ridge, "_ASKED", 8)
+    found, order = Ridge()(episode), torch.randperm(34, generator=torch.Generator().manual_seed(0))
+    shuffled = episode.replace(support=episode.support[:, order], labels=episode.labels[:, order])
+    torch.testing.assert_close(Ridge()(shuffled), found)
+    torch.testing.assert_close(Ridge()(padded(episode)), found)
+    assert not torch.equal(found, everything)
+
+
+@pytest.mark.parametrize("dim", [4, 40])
+def test_a_row_of_weight_two_is_two_rows_also_where_one_is_left_out(dim: int) -> None:
+    episode, _ = make([3, 1, 4], dim=dim, episodes=3)
+    weights = torch.tensor([1.0, 2.0, 1.0, 2.0, 1.0, 1.0, 3.0, 1.0], dtype=torch.float64).expand(3, -1)
+    times = weights[0].long()
+    support, labels = (part.repeat_interleave(times, 1) for part in (episode.support, episode.labels))
+    torch.testing.assert_close(
+        Ridge()(episode.replace(weights=weights)), Ridge()(episode.replace(support=support, labels=labels))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
@@ -53,3 +54,23 @@ def test_classes_that_cannot_be_the_answer_change_nothing() -> None:
     more = torch.cat([experts, torch.full_like(experts[:, :, :1], -torch.inf)], 2)
     padded = torch.nn.functional.pad(target, (0, 1))
     torch.testing.assert_close(weigh_experts(more, padded, (1.0, 1.0)), weigh_experts(experts, target, (1.0, 1.0)))
+
+
+def test_an_example_that_counts_twice_is_two() -> None:
+    experts, target = told([0.5, 2.0])
+    times = torch.arange(40) % 3 + 1
+    twice = (part.repeat_interleave(times, 1) for part in (experts, target))
+    torch.testing.assert_close(
+        weigh_experts(experts, target * times.view(1, -1, 1), (1.0, 0.5)), weigh_experts(*twice, (1.0, 0.5))
+    )
+
+
+@pytest.mark.parametrize("quality", [[0.5, 2.0], [-3.0, 1.0]])
+def test_gradients_go_through_weights_that_follow(quality: list[float]) -> None:
+    experts, target = told(quality, rows=12)
+
+    def weights(experts: Tensor) -> Tensor:
+        return weigh_experts(experts, target, (1.0, 0.5), follow=True)
+
+    assert not weigh_experts(experts.requires_grad_(), target, (1.0, 0.5)).requires_grad
+    assert torch.autograd.gradcheck(weights, (experts,))

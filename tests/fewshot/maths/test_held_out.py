@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from episodes.episode import Support
-from fewshot.maths.held_out import remaining, without_rows
+from fewshot.maths.held_out import remaining, some_rows, without_rows
 
 
 def drawn(*, weighted: bool) -> tuple[torch.Tensor, ...]:
@@ -57,3 +57,18 @@ def test_copies_lack_their_rows_and_share_the_rest() -> None:
     assert torch.equal(copies.labels == -1, left) and torch.equal(copies.labels[2], labels[0])
     assert copies.support.shape == (3, 13, 4) and copies.support.data_ptr() == rows.data_ptr()
     assert copies.text is not None and copies.text.shape == (3, 4, 2) and copies.weights is not None
+
+
+def test_some_rows_are_spread_over_classes_whatever_their_order() -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.tensor([2, -1, 0, 0, 2, 0, 0, 1, 0, 2, 0, 0]).expand(2, -1)
+    rows = torch.randn(2, 12, 3, generator=random)
+    support = Support(rows, labels, way=4, ids=torch.arange(2))
+    assert torch.equal(some_rows(support, 12), torch.arange(12).expand(2, -1))
+    place = some_rows(support, 7)
+    chosen = labels.gather(1, place)
+    assert chosen.sort(1).values.tolist() == [[0, 0, 0, 1, 2, 2, 2]] * 2
+    order = torch.randperm(12, generator=random)
+    again = some_rows(support.replace(support=rows[:, order], labels=labels[:, order]), 7)
+    assert torch.equal(order[again], place)
+    assert (labels.gather(1, some_rows(support, 11)) >= 0).all()
