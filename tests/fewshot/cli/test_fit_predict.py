@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,53 @@ def test_an_interrupted_table_is_resumed_and_no_other_one(photos: Path, capsys: 
     assert "files were added or removed" in capsys.readouterr().err
 
 
+def swap(one: Path, other: Path) -> None:
+    """Two files change names: times and sizes stay with them."""
+    one.rename("held")
+    other.rename(one)
+    Path("held").rename(other)
+
+
+def edit_in_place(picture: Path, _: Path) -> None:
+    """One byte, and the time of the file is as before."""
+    times = picture.stat()
+    content = bytearray(picture.read_bytes())
+    content[-5] ^= 255
+    picture.write_bytes(content)
+    os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [shutil.copyfile, swap, edit_in_place])
 def test_a_picture_that_changed_is_not_answered_from_the_table(
-    photos: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path, Path], Any]
 ) -> None:
     fit()
-    main(["predict", "model", "new", "--csv", "answers.csv"])
-    shutil.copyfile("new/star.png", "new/circle.png")
-    os.utime("new/circle.png", (2e9, 2e9))
+    line = ["predict", "model", "new", "--csv", "answers.csv"]
+    main(line)
+    os.utime("new/circle.png")
+    assert main(line) == 0, "only its time is another"
+    change(Path("new/circle.png"), Path("new/star.png"))
     capsys.readouterr()
-    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 2
-    assert "'circle.png' was changed after" in capsys.readouterr().err
+    assert main(line) == 2
+    assert ".png' holds something else than when" in capsys.readouterr().err
+    assert main([*line, "--overwrite"]) == 0
+
+
+def test_answers_without_what_they_are_about_are_not_resumed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit()
+    line = ["predict", "model", "new", "--csv", "answers.csv"]
+    main(line)
+    whole, keys = Path("answers.csv").read_bytes(), Path(".answers.csv.keys").read_bytes()
+    rows = whole.splitlines(keepends=True)
+    Path("answers.csv").write_bytes(b"".join(rows[:-1]))  # killed between the two files
+    assert main(line) == 0
+    assert (Path("answers.csv").read_bytes(), Path(".answers.csv.keys").read_bytes()) == (whole, keys)
+    Path(".answers.csv.keys").write_bytes(keys[:-3])
+    capsys.readouterr()
+    assert main(line) == 2
+    Path(".answers.csv.keys").unlink()
+    assert main(line) == 2
+    assert "does not say what its answers are about" in capsys.readouterr().err
 
 
 def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
