@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from shlex import quote
@@ -21,6 +22,7 @@ from fewshot.cli.options import (
 from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
 _SHOWN = 10  # suspects
+TRAINING = "training"  # beside the classifier, until it is saved: what --strategy resumes from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  fewshot fit messages.csv --encoder text:minilm --out intents/        # columns text, label\n"
         "  fewshot fit more/ --add --out birds/                                 # further photos or classes\n"
         '  fewshot fit --classes owl crow --task "night pictures" --out zero/   # no example at all\n'
-        "  fewshot predict birds/ new/ --csv answers.csv"
+        "  fewshot predict birds/ new/ --csv answers.csv\n\n"
+        "Interrupted while --strategy trains, the same command resumes after the last whole epoch."
     )
     parser.add_argument("data", nargs="?", metavar="DATA", help="folder with a sub-folder per class, or a table")
     parser.add_argument("--out", required=True, metavar="MODEL", help="folder of the classifier")
@@ -86,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
                 "class, or two labels in the table)."
             )
         classifier = _new(options, examples.kind)
+        if options.strategy:
+            classifier._training_at = out / TRAINING
         given: dict[str, Any] = {"class_names": options.classes} if options.classes else {}
         try:
             classifier.fit(examples.items, examples.labels, **given)
@@ -97,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
     estimate = classifier.estimate()
     _say(options, estimate, names)
     _save(options, classifier, out, names)
+    shutil.rmtree(out / TRAINING, ignore_errors=True)
     return 0
 
 
