@@ -184,6 +184,8 @@ class FewShotClassifier(TuningEstimator):
             if y is not None or reset:
                 y = as_labels(y)
                 check_consistent_length(items, y)
+            if not reset:
+                self._check_encoder(len(items))
             asked, labels = y is None and not reset, None if y is None else y.tolist()
             rows = embed_items(items, self.encoder_, self.cache, self.device, asked=asked, labels=labels)
             self._seen = seen_as(items) if reset else self._seen
@@ -251,6 +253,7 @@ class FewShotClassifier(TuningEstimator):
         adapted = Adapted(self.learner_, task(rows, labels, len(classes), self._chosen_device(), weights=weights))
         self.classes_, self.support_, self.support_labels_ = classes, rows, labels
         self._names, self._adapted, self.weights_ = names, adapted, weights
+        self._note_encoder()
         if temperature is None:
             temperature = self._own_temperature() if self.calibrated else 1.0
         self.temperature_ = temperature

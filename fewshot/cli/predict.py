@@ -120,7 +120,7 @@ def _answers(
             if stop or len(items) == 1:
                 if stop:
                     raise
-                problems[0] = str(error)
+                problems[0] = _why(error)
                 break
             problems |= _unreadable(classifier, items, problems)
     place_of = {place: row for row, place in enumerate(p for p in range(len(items)) if p not in problems)}
@@ -145,8 +145,13 @@ def _unreadable(classifier: Any, items: list[Any], known: dict[int, str]) -> dic
         try:
             _features(classifier, [item])
         except (ValueError, OSError) as error:
-            found[place] = str(error)
+            found[place] = _why(error)
     return found or {place: "could not be read" for place in range(len(items))}
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with an item, without what could be done about it in Python."""
+    return str(getattr(error.__cause__, "reason", error))
 
 
 def _read(classifier: Any, rows: Any, kept: list[str]) -> list[dict[str, Any]]:

@@ -135,6 +135,51 @@ def test_answers_without_what_they_are_about_are_not_resumed(photos: Path, capsy
     assert "does not say what its answers are about" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--strategy", "last(1, epochs=1)"]])
+def test_damaged_examples_are_left_out_if_asked_for(
+    photos: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    fit(*more)
+    whole = (photos / "model" / "model.safetensors").read_bytes()
+    (photos / "photos" / "star" / "broken.png").write_bytes(b"no picture")
+    (photos / "photos" / "heart" / "empty.png").touch()
+    capsys.readouterr()
+    line = ["fit", "photos", "--encoder", "fewshot:tiny-clip", "--out", "model", *more]
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    assert "broken.png" in said or "empty.png" in said
+    assert "--skip-damaged leaves out what is damaged" in said and "of X" not in said
+    assert main([*line, "--skip-damaged"]) == 0
+    said = capsys.readouterr().err
+    assert "left out" in said and "broken.png" in said and "empty.png" in said
+    assert (photos / "model" / "model.safetensors").read_bytes() == whole
+    names = json.loads((photos / "model" / "examples.json").read_text())
+    assert len(names) == len(list((photos / "photos").glob("*/*"))) - 2 and "star/broken.png" not in names
+
+
+def test_damaged_examples_that_are_added(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit()
+    before = len(json.loads((photos / "model" / "examples.json").read_text()))
+    (photos / "more" / "tree").mkdir(parents=True)
+    shutil.copyfile("new/star.png", "more/tree/1.png")
+    (photos / "more" / "tree" / "2.png").write_bytes(b"no picture")
+    line = ["fit", "more", "--add", "--out", "model"]
+    assert main(line) == 2 and "--skip-damaged" in capsys.readouterr().err
+    assert main([*line, "--skip-damaged", "--quiet"]) == 0
+    names = json.loads((photos / "model" / "examples.json").read_text())
+    assert len(names) == before + 1 and names[-1] == "tree/1.png"
+
+
+def test_the_classifier_is_saved_before_a_reader_closes_the_pipe(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*given: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("fewshot.cli.fit._say", closed)
+    monkeypatch.setattr(os, "dup2", lambda *given: None)
+    assert main(["fit", "photos", "--encoder", "fewshot:tiny-clip", "--out", "model"]) == 1
+    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 0
+
+
 def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit()
     (photos / "new" / "broken.png").write_bytes(b"no picture")
@@ -143,6 +188,7 @@ def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.Captur
     assert "4 classified; 1 could not be read" in capsys.readouterr().err
     first = table("answers.csv")[0]
     assert first["item"] == "broken.png" and first["label"] == "" and "no picture" in first["problem"]
+    assert "of X" not in first["problem"]
     assert main(["predict", "model", "new", "--bad", "stop"]) == 2
     assert "broken.png" in capsys.readouterr().err
 
