@@ -33,7 +33,8 @@ class FewShotClassifier(TuningEstimator):
     Args:
         encoder: turns items into features: a spec string (``"timm:mobilenetv2_100"``) or an encoder. X is
             then a sequence of image files, PIL images, 8-bit arrays or texts. None: X is features ``[n, D]``
-            (or, for learners on pixels, images ``[n, C, H, W]``, 8-bit ones read as 0..1).
+            (or, for learners on pixels, images ``[n, C, H, W]``, 8-bit ones read as 0..1). An encoder is not copied,
+            and one whose weights or preprocessing are changed after `fit` is refused until the next.
         learner: a spec string (``"l2 | ridge(alpha=0.1)"``) or a `Learner`. The default held best over many sets
             of features that it was not chosen on (``benchmarks/defaults.py``). Its hyper-parameters are
             parameters here: ``learner__C``, and ``learner__power__beta`` for a transform before it.
