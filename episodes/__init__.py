@@ -6,7 +6,10 @@ Useful alone: `evaluate` takes any callable from an `Episode` to logits.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # `typing` takes long to import, and a command cannot answer Ctrl-C until then
+if TYPE_CHECKING:
+    from typing import Any
 
 _MODULES = {
     "Episode": "episodes.episode",

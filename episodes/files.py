@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
 _PIECE = 1 << 20  # read at a time
+_SETTLED_NANOSECONDS = 2 * 10**9  # the coarsest clock in use, that of FAT, goes by two seconds
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -48,6 +50,20 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def file_state(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Numbers that stay the same as long as nobody writes to a file, whatever is done to its time of modification.
+
+    A file that was written to a moment ago has another state each time, since clocks of file systems are coarse.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    found = os.stat(path)
+    state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    settled = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NANOSECONDS
+    return state if settled else (*state, time.perf_counter_ns())
 
 
 def open_regular(path: str | os.PathLike[str]) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from episodes.device import processors
+from episodes.files import file_state
 from episodes.identity import UnknownIdentityError, digest, digest_array
 from episodes.inputs import check_whole, read_file, rows_of
 from episodes.labelled_files import IMAGES, Kind, files_by_folder
@@ -216,8 +217,7 @@ class ImageSource:
             return hashlib.blake2b(self.read(row), digest_size=16).digest()
         file = os.fspath(item)
         try:
-            found = os.stat(file)
-            state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            state = file_state(file)
         except OSError:
             state = None  # reading it raises the error
         kept = self._digests.get(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from episodes.files import file_state
 from episodes.identity import digest, digest_array
 from episodes.labels import label_array, name_list
 from episodes.precision import as_float as as_float
@@ -234,8 +234,7 @@ class TensorSource:
         if mapped is None or self.features.data_ptr() != mapped.ctypes.data:
             return digest_array(self.features)
         try:
-            found = os.stat(str(mapped.filename))
-            state = (found.st_ino, found.st_size, found.st_mtime_ns, tuple(self.features.shape))
+            state = (*file_state(str(mapped.filename)), *self.features.shape)
         except OSError:  # removed since, so what the map still shows cannot be written to
             state = None
         if self._seen is None or self._seen[0] != state:

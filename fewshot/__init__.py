@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+import episodes as _episodes
+
+TYPE_CHECKING = False  # as in `episodes`
+if TYPE_CHECKING:
+    from typing import Any
+
+if "EpisodeSampler" not in getattr(_episodes, "__all__", ()):
+    from fewshot.foreign import explain_package
+
+    raise explain_package(_episodes)
 
 __version__ = "0.1.0"
 

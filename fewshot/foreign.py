@@ -1,4 +1,4 @@
-"""Another distribution called `episodes` writes into this one's package of that name; what to say where that shows."""
+"""Another package called `episodes` stands in the place of this one's; what to say where that shows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 from base64 import urlsafe_b64encode
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from types import ModuleType
 
 ADDRESS = "git+https://github.com/fewshot/fewshot"  # there is no release in a package index
 REPAIR = f'pip uninstall -y episodes && pip install --force-reinstall --no-deps "fewshot @ {ADDRESS}"'
@@ -50,17 +51,37 @@ def explain(error: ImportError) -> ImportError:
     """The error, with the cause named where files of `episodes` are not this distribution's."""
     if (error.name or "").partition(".")[0] != "episodes":
         return error
+    cause = overwritten()
+    if cause is None:
+        return error
+    return ImportError(f"{cause} ({error}). Repair: {REPAIR}", name=error.name, path=error.path)
+
+
+def explain_package(found: ModuleType) -> ImportError:
+    """An error that says why the package `episodes` that Python found is not the one that fewshot brings."""
+    cause = overwritten()
+    if cause is not None:
+        return ImportError(f"{cause}. Repair: {REPAIR}", name="episodes")
+    file = getattr(found, "__file__", None)  # a folder without __init__.py has none
+    place = file or next(iter(found.__path__), "an unknown place")
+    return ImportError(
+        f"fewshot brings a package called 'episodes', but Python finds another first: {place}. Rename that one, or run "
+        "Python where it is not on sys.path.", name="episodes", path=file,
+    )  # fmt: skip
+
+
+def overwritten() -> str | None:
+    """Who overwrote installed files of `episodes`; None where nobody did."""
     found = foreign_episodes()
     if found is not None:
-        cause = (
+        return (
             f"another distribution, episodes {found}, has overwritten files of the package 'episodes' that fewshot "
             "brings"
         )
-    elif altered := altered_files():
-        cause = f"files of fewshot are missing or were overwritten by another distribution: {few(altered)}"
-    else:
-        return error
-    return ImportError(f"{cause} ({error}). Repair: {REPAIR}", name=error.name, path=error.path)
+    altered = altered_files()
+    if altered:
+        return f"files of fewshot are missing or were overwritten by another distribution: {few(altered)}"
+    return None
 
 
 def few(names: list[str]) -> str:

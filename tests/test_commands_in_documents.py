@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.cli import VERBS, _parser
+from fewshot.cli.command import VERBS, _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [

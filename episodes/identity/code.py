@@ -7,23 +7,30 @@ import dis
 import functools
 import importlib
 import importlib.util
+import os
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from episodes.identity.content import xxh3
+from episodes.identity.generated import fields_of, is_generated
 
 OURS = ("episodes", "fewshot")
-# What learners and networks of this library compute is known by its code; all around it by the version alone.
-_BY_CODE = ("fewshot.learner", "fewshot.learners", "fewshot.maths", "fewshot.nets", "fewshot.transforms", "fewshot.zsl")
+# What learners, adapters and networks of this library compute is known by its code; all around it by the version alone.
+_BY_CODE = (
+    "fewshot.adaptation", "fewshot.learner", "fewshot.learners", "fewshot.maths", "fewshot.nets",
+    "fewshot.transfer.learner", "fewshot.transfer.pmf", "fewshot.transforms", "fewshot.zsl",
+)  # fmt: skip
+_STANDARD = tuple({os.path.dirname(os.__file__), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 _BOOKKEEPING = {
     "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__annotations__", "__annotate__",
     "__annotate_func__", "__annotations_cache__", "__static_attributes__", "__firstlineno__", "__abstractmethods__",
     "__dataclass_params__", "__match_args__", "__orig_bases__", "__parameters__", "__type_params__", "_abc_impl",
     "_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "__non_callable_proto_members__", "__hash__",
-    "__subclasshook__", "__class_getitem__", "__slotnames__", "__dataclass_fields__", "__getnewargs__",
+    "__subclasshook__", "__class_getitem__", "__slotnames__", "__getnewargs__",
     "_sklearn_output_config", "_sklearn_auto_wrap_output_keys",
 }  # fmt: skip
 # What torch keeps from its compiler computes as before; it wraps its own functions so once the compiler is imported.
@@ -40,9 +47,10 @@ def is_library(module: str) -> bool:
         return not f"{module}.".startswith(tuple(f"{name}." for name in _BY_CODE))
     if top in ("__main__", "__mp_main__"):
         return False
-    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        return True
-    file = getattr(sys.modules.get(top), "__file__", None) or _origin(top)
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    if top in sys.stdlib_module_names and (loaded is None or loaded.startswith(_STANDARD)):
+        return True  # but a project's own file may have the name of one: profile.py, statistics.py
+    file = loaded or _origin(top)
     return file is not None and not {"site-packages", "dist-packages"}.isdisjoint(PurePath(file).parts)
 
 
@@ -111,7 +119,7 @@ def describe_class(kind: type, describe: Describe, *, versions: bool = True) -> 
         return {**described, "version": version_of(kind.__module__)} if versions else described
     members = {
         name: describe(value)
-        for name, value in ((name, _member(name, value)) for name, value in vars(kind).items())
+        for name, value in ((name, _member(kind, name, value)) for name, value in vars(kind).items())
         if value is not _MISSING
     }
     bases = [describe(base) for base in kind.__mro__[1:] if base is not object]
@@ -147,21 +155,20 @@ def _constants(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"
 
 
-def _member(name: str, value: Any) -> Any:
+def _member(kind: type, name: str, value: Any) -> Any:
     """What a class member adds to behaviour, or `_MISSING`."""
     if isinstance(value, (MemberDescriptorType, GetSetDescriptorType)) or type(value).__name__ == "_tuplegetter":
         return _MISSING  # a slot; its name is in __slots__ or _fields
     if name == "__dataclass_fields__":
-        return _MISSING
+        return fields_of(value)
     if isinstance(value, (staticmethod, classmethod)):
         return [type(value).__name__, value.__func__]
     if isinstance(value, property):
         return ["property", value.fget, value.fset, value.fdel]
     if isinstance(value, functools.cached_property):
         return ["cached_property", value.func]
-    if isinstance(value, FunctionType) and value.__code__.co_filename.startswith("<"):
-        # Written by dataclass and the like from what else the class holds; but one made by `exec` counts.
-        return _MISSING if name.startswith("__") else value
+    if isinstance(value, FunctionType) and is_generated(kind, name, value):
+        return _MISSING
     return _MISSING if name in _BOOKKEEPING else value
 
 

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from episodes.device import choose_device
 from fewshot.classifier.adapted import Adapted
+from fewshot.classifier.fitted_encoder import FittedEncoder
 from fewshot.classifier.parameters import nested_parameters, with_parameters
+from fewshot.classifier.rows import FEW
 from fewshot.learner import Learner
 from fewshot.learners import load_learner
 
@@ -44,6 +46,8 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
     reject_label: Any
 
     _adapted: Adapted  # what `fit` makes; its presence says that the classifier is fitted
+    _fitted_encoder: FittedEncoder | None = None  # what the encoder was then
+    encoder_: Any
 
     def save(self, path: str | os.PathLike[str], *, weights: bool = True) -> Path:
         """Write the fitted classifier into a folder: ``config.json`` and ``model.safetensors``, no pickle.
@@ -219,11 +223,26 @@ class LearnerEstimator(ClassifierMixin, BaseEstimator):
         return copy.deepcopy(load_learner(self.learner))
 
     def _own_encoder(self) -> Any:
+        self._fitted_encoder = None
         if self.encoder is None:
             return None
         from fewshot.encoders import load_encoder
 
         return load_encoder(self.encoder)
+
+    def _note_encoder(self) -> None:
+        """At the end of `fit`: what the encoder is."""
+        encoder = getattr(self, "encoder_", None)
+        self._fitted_encoder = None if encoder is None else FittedEncoder(encoder)
+
+    def _check_encoder(self, count: int | None = None) -> None:
+        """Refuse an encoder that was changed after `fit`.
+
+        Args:
+            count: of the rows that are asked about: a few are asked about often, and are checked quickly.
+        """
+        if self._fitted_encoder is not None:
+            self._fitted_encoder.check(self.encoder_, quickly=count is not None and count <= FEW)
 
     def _chosen_device(self) -> torch.device:
         return choose_device(self.device)

@@ -33,7 +33,8 @@ class FewShotClassifier(UnlabelledEstimator):
     Args:
         encoder: turns items into features: a spec string (``"timm:mobilenetv2_100"``) or an encoder. X is
             then a sequence of image files, PIL images, 8-bit arrays or texts. None: X is features ``[n, D]``
-            (or, for learners on pixels, images ``[n, C, H, W]``, 8-bit ones read as 0..1).
+            (or, for learners on pixels, images ``[n, C, H, W]``, 8-bit ones read as 0..1). An encoder is not copied,
+            and one whose weights or preprocessing are changed after `fit` is refused until the next.
         learner: a spec string (``"l2 | ridge(alpha=0.1)"``) or a `Learner`. The default held best over many sets
             of features that it was not chosen on (``benchmarks/defaults.py``). Its hyper-parameters are
             parameters here: ``learner__C``, and ``learner__power__beta`` for a transform before it.
@@ -193,6 +194,8 @@ class FewShotClassifier(UnlabelledEstimator):
             if y is not None or reset:
                 y = as_labels(y)
                 check_consistent_length(items, y)
+            if not reset:
+                self._check_encoder(len(items))
             asked, labels = y is None and not reset, None if y is None else y.tolist()
             rows = embed_items(items, self.encoder_, self.cache, self.device, asked=asked, labels=labels)
             self._seen = seen_as(items) if reset else self._seen
@@ -260,6 +263,7 @@ class FewShotClassifier(UnlabelledEstimator):
         adapted = Adapted(self.learner_, task(rows, labels, len(classes), self._chosen_device(), weights=weights))
         self.classes_, self.support_, self.support_labels_ = classes, rows, labels
         self._names, self._adapted, self.weights_ = names, adapted, weights
+        self._note_encoder()
         if temperature is None:
             temperature = self._own_temperature() if self.calibrated else 1.0
         self.temperature_ = temperature

@@ -7,12 +7,14 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.identity import digest
 from episodes.inputs import rows_of
 from fewshot.classifier.adapted import Adapted, HeldOut, task
 from fewshot.classifier.calibration import expected_temperature
@@ -28,8 +30,9 @@ _LOG = logging.getLogger("fewshot")
 
 
 def fine_tuned(
-    encoder: Any, X: Any, labels: np.ndarray, names: list[str], how: Mapping[str, Any], cache: Any, device: Any
-) -> TunedEncoder:
+    encoder: Any, X: Any, labels: np.ndarray, names: list[str], how: Mapping[str, Any], cache: Any, device: Any,
+    out: Path | None = None,
+) -> TunedEncoder:  # fmt: skip
     """A copy of the encoder, fine-tuned on all examples.
 
     Args:
@@ -40,6 +43,7 @@ def fine_tuned(
         how: strategy and options, as `fewshot.fine_tune` takes them.
         cache: of embeddings and activations.
         device: as in `fewshot.fine_tune`.
+        out: folder for the state of the training, which is resumed from there.
 
     Raises:
         ValueError: nothing can be trained that way.
@@ -54,7 +58,17 @@ def fine_tuned(
             "classifier learns; take fewshot.fine_tune(encoder, source, strategy) and its logits, or 'clip-lora'."
         )
     items = as_source(X, encoder, labels, names, what="X")
-    return fine_tune(encoder, items, **how, cache=cache, device=device, progress=False)
+    return fine_tune(encoder, items, **how, cache=cache, device=device, out=out, progress=False)
+
+
+def place_of_training(
+    folder: Path, encoder: Any, X: Any, labels: np.ndarray, names: list[str], how: Mapping[str, Any]
+) -> Path:
+    """A folder of its own for each encoder, strategy and set of examples: another training is never resumed."""
+    from episodes.any_source import as_source
+
+    items = as_source(X, encoder, labels, names, what="X")
+    return folder / digest([encoder.fingerprint, items.fingerprint(), dict(how)])
 
 
 def check_tuning(tuning: Any, strategy: str | None) -> None:
@@ -82,7 +96,7 @@ def check_tuning(tuning: Any, strategy: str | None) -> None:
 
 def held_out_of_tuning(
     encoder: Any, X: Any, labels: np.ndarray, names: list[str], how: Mapping[str, Any], learner: Learner, cache: Any,
-    device: torch.device,
+    device: torch.device, out: Path | None = None,
 ) -> HeldOut:  # fmt: skip
     """Answers about examples that neither the encoder was fine-tuned on nor the learner adapted to: 3 folds.
 
@@ -98,7 +112,8 @@ def held_out_of_tuning(
         _LOG.info("fine-tuning once more without fold %d of %d, to be asked about it", number + 1, len(folds))
         kept = np.setdiff1d(np.arange(len(labels)), asked.numpy())
         with _without_plans():
-            tuned = fine_tuned(encoder, _some(X, kept), labels[kept], names, how, cache, device)
+            place = None if out is None else out / f"without-fold-{number + 1}"
+            tuned = fine_tuned(encoder, _some(X, kept), labels[kept], names, how, cache, device, place)
         # Encoders of folds are thrown away, and so are their features.
         seen = embed_items(as_source(_some(X, kept), tuned, what="X"), tuned, False, device)
         rows = embed_items(as_source(_some(X, asked.numpy()), tuned, what="X"), tuned, False, device)

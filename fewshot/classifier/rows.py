@@ -22,7 +22,7 @@ from episodes.source import StoredSource, as_float, tower_of
 from fewshot.learner import Learner
 
 _LOG = logging.getLogger("fewshot")
-_FEW = 4  # items: to look them up, and to write them down, would take longer than to compute them
+FEW = 4  # items: to look them up, and to write them down, would take longer than to compute them
 _warned: WeakSet[Any] = WeakSet()  # encoders that were said to be asked about what they do not know
 _OUTSIDE = 0.05  # of the pictures: one in a hundred that an encoder does know is taken for a stranger
 
@@ -130,7 +130,7 @@ def embed_items(
     from fewshot.embedding.embed_dataset import embed_few
     from fewshot.embedding.plan import UnreadableItemError
 
-    few = asked and len(items) <= _FEW
+    few = asked and len(items) <= FEW
     try:
         if few:
             features = embed_few(items, encoder, device)

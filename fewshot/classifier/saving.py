@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from episodes.files import write_atomically
+from fewshot.classifier.fitted_encoder import same_features
 from fewshot.classifier.saved_files import FORMAT, KINDS, read_config, read_model
 from fewshot.encoders.named_files import refuse_local
 from fewshot.learner import Learner
@@ -40,13 +41,14 @@ def save(classifier: LearnerEstimator, folder: Path, *, weights: bool = True) ->
         weights: a file of weights that the encoder's spec names is copied into the folder.
 
     Raises:
-        ValueError: the learner's spec string does not make it again.
+        ValueError: the learner's spec string does not make it again, or the encoder was changed after `fit`.
         fewshot.cache.UnfingerprintableError: nothing would tell the encoder from another one.
     """
     from safetensors.torch import save as to_bytes
 
     from fewshot import __version__
 
+    classifier._check_encoder()
     learner, encoder = classifier.learner_, classifier.encoder
     encoder = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
     tensors = {f"learner.{name}": value.cpu().contiguous() for name, value in learner.state_dict().items()}
@@ -148,7 +150,7 @@ def _check_encoder(encoder: Any, config: Mapping[str, Any], folder: Path) -> Non
                 stacklevel=4,
             )
             return
-        if was is not None and {**was, "architecture": None} == {**now, "architecture": None}:
+        if was is not None and same_features(was, now):
             warnings.warn(
                 f"the encoder of {str(folder)!r} has the same weights and preprocessing as in fit, but other code or "
                 "settings around them (another version?); check its answers.",

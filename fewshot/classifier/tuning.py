@@ -29,10 +29,11 @@ class TuningEstimator(AnsweringEstimator):
 
     _held_out: HeldOut | None = None  # answers of encoders that were tuned without the rows
     _tuned_at: Path | None = None  # where `load` finds the tuned encoder
+    _training_at: Path | None = None  # where the state of trainings is kept, so that `fit` resumes an interrupted one
 
     def _tune(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
         """Put a copy of the encoder in its place that was fine-tuned on the examples, and ask others held out."""
-        from fewshot.classifier.fine_tuned import fine_tuned, held_out_of_tuning
+        from fewshot.classifier.fine_tuned import fine_tuned, held_out_of_tuning, place_of_training
 
         if sample_weight is not None:
             raise ValueError("strategy fine-tunes on examples that all count the same; leave sample_weight or it out.")
@@ -43,10 +44,14 @@ class TuningEstimator(AnsweringEstimator):
             raise ValueError(f"y holds one class, {classes.tolist()[0]!r}; fine-tuning needs at least two.")
         frozen, names, device = self.encoder_, [str(name) for name in classes.tolist()], self._chosen_device()
         how = {"strategy": str(self.strategy), **(self.tuning or {})}
-        self.encoder_ = fine_tuned(frozen, X, labels, names, how, self.cache, device)
+        out = self._training_at
+        if out is not None:
+            out = place_of_training(out, frozen, X, labels, names, how)
+        whole = None if out is None else out / "whole"
+        self.encoder_ = fine_tuned(frozen, X, labels, names, how, self.cache, device, whole)
         if self.calibrated:
             learner = self._own_learner()
-            self._held_out = held_out_of_tuning(frozen, X, labels, names, how, learner, self.cache, device)
+            self._held_out = held_out_of_tuning(frozen, X, labels, names, how, learner, self.cache, device, out)
 
     def _answers_held_out(self) -> HeldOut:
         if self.strategy is None:

@@ -146,6 +146,8 @@ class WordedEstimator(AnsweringEstimator):
         if not are_features(X):
             items = as_items(X, self.encoder_, None if reset else self._seen)
             self._seen = seen_as(items) if reset else self._seen
+            if not reset:
+                self._check_encoder(len(items))
             if self.encoder_.pairs:
                 return self._pair_scores(items)
             labels = None if y is None or self.multi_label else as_labels(y).tolist()

@@ -259,6 +259,7 @@ class ZeroShotClassifier(WordedEstimator):
             episode = task(support, labels, len(text), device, text=text)
         self._class_text, self._nothing_text = text, nothing
         self._adapted = Adapted(self.learner_, episode)
+        self._note_encoder()
 
     def _own_temperature(self) -> float:
         if self.multi_label or not self._adapted.episode.labels.numel():

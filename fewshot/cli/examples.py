@@ -128,6 +128,27 @@ def takes(encoder: Any, kind: str) -> bool:
     return bool(encoder.encodes(kind) or (kind == "sounds" and encoder.encodes("images")))
 
 
+def readable(examples: Examples, encoder: Any, cache: Any, device: Any, *, quiet: bool) -> Examples:
+    """The examples without those that are damaged, which are named on standard error.
+
+    They are embedded for it; what uses the same cache afterwards finds them there.
+    """
+    from episodes.any_source import as_source
+    from episodes.printable import printable
+    from fewshot.embedding import embed
+
+    items = as_source(examples.items, encoder, what=examples.kind)
+    skipped = embed(items, encoder, cache=cache, device=device, on_error="skip", progress=not quiet).report["skipped"]
+    for damaged in skipped:
+        print(f"left out: {printable(damaged['error'])}", file=sys.stderr)
+    left_out = {damaged["row"] for damaged in skipped}
+    kept = [row for row in range(len(examples.items)) if row not in left_out]
+    return examples._replace(
+        items=[examples.items[row] for row in kept], labels=[examples.labels[row] for row in kept],
+        names=[examples.names[row] for row in kept],
+    )  # fmt: skip
+
+
 def content_digest(item: Any) -> str:
     """Tells the content of a file or a text from any other."""
     from episodes.identity import digest

@@ -8,8 +8,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from fewshot.cli.examples import Examples, content_digest, read_examples, read_target, takes
-from fewshot.cli.options import add_cache, add_columns, add_device, add_seed, check_folder
+from fewshot.cli.examples import Examples, content_digest, read_examples, read_target, readable, takes
+from fewshot.cli.options import add_cache, add_columns, add_device, add_seed, add_skipping, check_folder
 from fewshot.cli.training_reports import show_epoch
 from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "mmd(weight)",
     )  # fmt: skip
     add_columns(parser)
+    add_skipping(parser)
     add_cache(parser)
     add_seed(parser)
     add_device(parser)
@@ -88,6 +89,8 @@ def _examples(place: str, options: argparse.Namespace, encoder: Any) -> Examples
     examples = read_examples(place, options.path_column, options.text_column, options.label_column)
     if not takes(encoder, examples.kind):
         raise ValueError(f"{place!r} holds {examples.kind}, which {encoder.name!r} does not encode.")
+    if options.skip_damaged:
+        return readable(examples, encoder, options.cache, options.device, quiet=options.quiet)
     return examples
 
 

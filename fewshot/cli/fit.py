@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from shlex import quote
@@ -15,12 +16,14 @@ from fewshot.cli.options import (
     add_columns,
     add_device,
     add_prompts,
+    add_skipping,
     check_folder,
     read_templates,
 )
 from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
 _SHOWN = 10  # suspects
+TRAINING = "training"  # beside the classifier, until it is saved: what --strategy resumes from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  fewshot fit messages.csv --encoder text:minilm --out intents/        # columns text, label\n"
         "  fewshot fit more/ --add --out birds/                                 # further photos or classes\n"
         '  fewshot fit --classes owl crow --task "night pictures" --out zero/   # no example at all\n'
-        "  fewshot predict birds/ new/ --csv answers.csv"
+        "  fewshot predict birds/ new/ --csv answers.csv\n\n"
+        "Interrupted while --strategy trains, the same command resumes after the last whole epoch."
     )
     parser.add_argument("data", nargs="?", metavar="DATA", help="folder with a sub-folder per class, or a table")
     parser.add_argument("--out", required=True, metavar="MODEL", help="folder of the classifier")
@@ -50,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names, in place of examples or besides")
     add_prompts(parser)
     add_columns(parser)
+    add_skipping(parser)
     parser.add_argument("--reject", type=float, metavar="P", help="answer 'unknown' below this probability")
     parser.add_argument("--no-names", action="store_true", help="keep no file names or texts of examples in MODEL")
     parser.add_argument("--no-weights", action="store_true", help="do not copy the encoder's file of weights to MODEL")
@@ -86,17 +91,23 @@ def run(options: argparse.Namespace) -> int:
                 "class, or two labels in the table)."
             )
         classifier = _new(options, examples.kind)
+        if options.strategy:
+            classifier._training_at = out / TRAINING
         given: dict[str, Any] = {"class_names": options.classes} if options.classes else {}
         try:
+            examples = _readable(options, examples, classifier.encoder)
             classifier.fit(examples.items, examples.labels, **given)
         except ValueError as error:
             _say_what_is_read(options, classifier, examples.kind, error)
+            _name_skipping(error)
             raise
         names = examples.names
     warn_of_tuned_rows(examples, classifier.encoder_)
     estimate = classifier.estimate()
+    _save(options, classifier, out, names)  # before anything is printed: who reads it may close the pipe
+    shutil.rmtree(out / TRAINING, ignore_errors=True)
     _say(options, estimate, names)
-    _save(options, classifier, out, names)
+    _say_where(options, classifier, out)
     return 0
 
 
@@ -140,6 +151,24 @@ def _say_what_is_read(options: argparse.Namespace, classifier: Any, kind: str, e
         ) from error
 
 
+def _readable(options: argparse.Namespace, examples: Any, encoder: Any) -> Any:
+    if not options.skip_damaged:
+        return examples
+    from fewshot.cli.examples import readable
+    from fewshot.encoders import load_encoder
+
+    return readable(examples, load_encoder(encoder), options.cache, options.device, quiet=options.quiet)
+
+
+def _name_skipping(error: ValueError) -> None:
+    """Of an item that cannot be read, say what this command can do about it."""
+    from fewshot.embedding.plan import UnreadableItemError
+
+    cause = error.__cause__ or error
+    if isinstance(cause, UnreadableItemError):
+        raise ValueError(f"{cause.reason} Repair or remove it; --skip-damaged leaves out what is damaged.") from error
+
+
 def _without_examples(options: argparse.Namespace, out: Path) -> int:
     from fewshot import ZeroShotClassifier
 
@@ -158,6 +187,7 @@ def _without_examples(options: argparse.Namespace, out: Path) -> int:
     if not options.quiet:
         print("no examples, so no estimate: try it on rows whose classes you know", file=sys.stderr)
     _save(options, classifier, out, [])
+    _say_where(options, classifier, out)
     return 0
 
 
@@ -172,7 +202,12 @@ def _more(options: argparse.Namespace, out: Path, examples: Any) -> tuple[Any, l
     if not isinstance(classifier, FewShotClassifier):
         raise ValueError(f"{options.out!r} was fitted with class names; fit it anew with all examples.")
     names = read_names(out, len(classifier.support_))
-    classifier.partial_fit(examples.items, examples.labels)
+    try:
+        examples = _readable(options, examples, classifier.encoder_)
+        classifier.partial_fit(examples.items, examples.labels)
+    except ValueError as error:
+        _name_skipping(error)
+        raise
     return classifier, [*names, *examples.names]
 
 
@@ -215,6 +250,9 @@ def _save(options: argparse.Namespace, classifier: Any, out: Path, names: list[s
     write_card(classifier, out)
     kept = [] if options.no_names else names
     write_atomically(out / NAMES, (json.dumps(kept, ensure_ascii=False, indent=0) + "\n").encode())
+
+
+def _say_where(options: argparse.Namespace, classifier: Any, out: Path) -> None:
     if not options.quiet:
         seen = classifier._seen or ("images" if classifier.encoder_.encodes("images") else "texts")
         new = "--texts NEW.txt" if seen == "texts" else "NEW/"

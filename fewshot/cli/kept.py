@@ -29,6 +29,8 @@ def kept(options: argparse.Namespace | None, since: float) -> str:
     found = ""
     if verb in ("train", "finetune", "adapt"):
         found = _trained(Path(out))
+    elif verb == "fit" and getattr(options, "strategy", None):
+        found = _trained(Path(out), *_folders(Path(out) / "training"))
     elif verb == "evaluate" and out is None:
         hint = "with --out FILE results would be kept, too"
         return f"{embedded}; {hint}." if rows else f"nothing was kept; {hint}."
@@ -38,16 +40,18 @@ def kept(options: argparse.Namespace | None, since: float) -> str:
         found = _answered(Path(options.csv))
     parts = [part for part in (found, embedded) if part]
     if not parts:
-        tunes = verb == "fit" and getattr(options, "strategy", None)
-        return "nothing was kept" + ("; fewshot finetune keeps every epoch." if tunes else ".")
+        return "nothing was kept."
     return f"{' and '.join(parts)}; {_RESUMES if found or verb == 'embed' else 'all else starts anew'}."
 
 
-def _trained(out: Path) -> str:
-    """The last step that a training saved, of its last phase."""
-    folders = [out, *sorted(folder for place in (out / "training", out) for folder in _folders(place))]
-    states = [state for folder in folders if (state := _json(folder / "state.json"))]
-    last: dict[str, Any] = next((state for state in reversed(states) if state.get("step")), {})
+def _trained(out: Path, *parts: Path) -> str:
+    """The last step that a training saved, of its last phase; of several trainings, of the one written last."""
+    places = [out / "training", out, *(folder for part in parts for folder in _folders(part))]
+    folders = [out, *sorted(folder for place in places for folder in _folders(place))]
+    states = [(file, state) for folder in folders if (state := _json(file := folder / "state.json")).get("step")]
+    if parts:
+        states.sort(key=lambda found: _modified(found[0]))
+    last: dict[str, Any] = states[-1][1] if states else {}
     return f"step {last['step']:,} of {last.get('steps', 0):,} is kept in {out}" if last else ""
 
 

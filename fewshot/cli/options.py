@@ -23,6 +23,11 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         help="what turns images into features (fewshot list encoders); default pixels",
     )
     add_cache(parser)
+    add_skipping(parser)
+
+
+def add_skipping(parser: argparse.ArgumentParser) -> None:
+    """``--skip-damaged``: what to do with items that cannot be read."""
     parser.add_argument("--skip-damaged", action="store_true", help="leave damaged items out (on_error='skip')")
 
 

@@ -67,8 +67,9 @@ def run(options: argparse.Namespace) -> int:
         with progress_bar(len(items), table.rows, "items", show=not options.quiet and len(items) > _STEP) as bar:
             for start in range(table.rows, len(items), _STEP):
                 part = slice(start, start + _STEP)
+                keys = [_key(item) for item in items[part]]
                 rows = list(_answers(classifier, items[part], names[part], kept, stop=options.bad == "stop"))
-                table.write(rows)
+                table.write(rows, keys)
                 done, bad = done + len(rows), bad + sum(bool(row["problem"]) for row in rows)
                 bar.update(len(rows))
         if not options.quiet:
@@ -119,7 +120,7 @@ def _answers(
             if stop or len(items) == 1:
                 if stop:
                     raise
-                problems[0] = str(error)
+                problems[0] = _why(error)
                 break
             problems |= _unreadable(classifier, items, problems)
     place_of = {place: row for row, place in enumerate(p for p in range(len(items)) if p not in problems)}
@@ -144,8 +145,13 @@ def _unreadable(classifier: Any, items: list[Any], known: dict[int, str]) -> dic
         try:
             _features(classifier, [item])
         except (ValueError, OSError) as error:
-            found[place] = str(error)
+            found[place] = _why(error)
     return found or {place: "could not be read" for place in range(len(items))}
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with an item, without what could be done about it in Python."""
+    return str(getattr(error.__cause__, "reason", error))
 
 
 def _read(classifier: Any, rows: Any, kept: list[str]) -> list[dict[str, Any]]:
@@ -180,12 +186,28 @@ def _identity(model: Path, options: argparse.Namespace) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _key(item: Any) -> str:
+    """Tells the content of an item from any other."""
+    from fewshot.cli.examples import content_digest
+
+    try:
+        return content_digest(item)
+    except OSError:  # its answer will say why
+        return "unreadable"
+
+
 class _Table:
-    """The answers as CSV, on the terminal or in a file that is continued after its last whole line."""
+    """The answers as CSV, on the terminal or in a file that is continued after its last whole line.
+
+    Beside the file ``answers.csv`` are ``.answers.csv.json``, which tells whose answers they are, and
+    ``.answers.csv.keys``, a line for each answer, or some more: the digest of what was asked about.
+    """
 
     def __init__(self, options: argparse.Namespace, identity: str) -> None:
         self.path = Path(options.csv) if options.csv else None
         self.rows = 0
+        self._before: list[str] = []
+        self._answered: list[str] = []  # digests of the items before
         self._identity, self._overwrite = identity, options.overwrite
         self._file: Any = sys.stdout
 
@@ -200,6 +222,7 @@ class _Table:
             from episodes.files import write_atomically
 
             write_atomically(note, json.dumps({"model": self._identity}).encode())
+            write_atomically(self._keys, b"")
             write_atomically(self.path, _line(COLUMNS).encode())
         self._file = open(self.path, "a", encoding="utf-8", newline="")
         return self
@@ -222,29 +245,46 @@ class _Table:
         if not content.endswith(b"\n"):  # killed in the middle of a line
             with open(self.path, "r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
-        self._before, self._begun = [row[0] for row in rows[1:]], note.stat().st_mtime_ns
+        self._before = [row[0] for row in rows[1:]]
         self.rows = len(self._before)
+        keys = self._keys.read_bytes().decode().split("\n")[: self.rows] if self._keys.is_file() else []
+        if len(keys) < self.rows:
+            raise ValueError(
+                f"{str(self.path)!r} does not say what its answers are about; choose another file, or --overwrite."
+            )
+        from episodes.files import write_atomically
+
+        write_atomically(self._keys, "".join(f"{key}\n" for key in keys).encode())  # less those without an answer
+        self._answered = keys
+
+    @property
+    def _keys(self) -> Path:
+        assert self.path is not None
+        return self.path.with_name(f".{self.path.name}.keys")
 
     def check(self, names: list[str], items: list[Any]) -> None:
-        """The items answered before must be the first ones, and files as they were then."""
+        """The items answered before must be the first ones, and what they were then."""
         from episodes.printable import spreadsheet_cell
 
-        for place, before in enumerate(getattr(self, "_before", [])):
+        for place, (before, key) in enumerate(zip(self._before, self._answered, strict=True)):
             if before != spreadsheet_cell(names[place]):
                 raise ValueError(
                     f"{str(self.path)!r} answers {before!r} in line {place + 2}, where now {names[place]!r} is asked; "
                     "files were added or removed since: choose another file, or --overwrite."
                 )
-            if isinstance(items[place], Path) and items[place].stat().st_mtime_ns > self._begun:
+            if _key(items[place]) != key:
                 raise ValueError(
-                    f"{names[place]!r} was changed after {str(self.path)!r} was begun, so its answer there may be of "
-                    "another picture: choose another file, or --overwrite."
+                    f"{names[place]!r} holds something else than when {str(self.path)!r} was written, so its answer "
+                    "there is about another item: choose another file, or --overwrite."
                 )
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        """Append some answers; what was written survives whatever comes."""
+    def write(self, rows: list[dict[str, Any]], keys: list[str]) -> None:
+        """Append some answers, and the digests of what they are about; what was written survives whatever comes."""
         from episodes.printable import spreadsheet_cell
 
+        if self.path is not None:
+            with open(self._keys, "a", encoding="ascii") as file:  # first: an answer without one could not be resumed
+                file.writelines(f"{key}\n" for key in keys)
         text = "".join(_line([spreadsheet_cell(row[name]) for name in COLUMNS]) for row in rows)
         self._file.write(text)
         self._file.flush()

@@ -28,7 +28,7 @@ class UnreadableItemError(ValueError):
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason} Repair or remove it, or skip such rows with on_error='skip'.")
+        super().__init__(f"{reason} Repair or remove it, or skip such rows: on_error='skip', or --skip-damaged.")
         self.reason = reason
 
 

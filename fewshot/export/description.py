@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.classifier.labels import reject_label
 from fewshot.encoders.pixels import Pixels
-from fewshot.encoders.preprocess import Preprocess
+from fewshot.encoders.preprocess import Preprocess, is_plain
 
 if TYPE_CHECKING:
     from fewshot.encoders.encoder import Encoder
@@ -29,6 +29,7 @@ def description(classifier: Any, inputs: str, preprocess: Preprocess | None, ops
     refuses = classifier.reject is not None or getattr(classifier, "none_", None) is not None
     label = reject_label(classifier.reject_label, classifier.classes_) if refuses else None
     many = bool(getattr(classifier, "multi_label", False))
+    prepared = None if preprocess is None else {**asdict(preprocess), "decoding": _decoding(classifier.encoder_)}
     return json.dumps(
         {
             "format": FORMAT,
@@ -40,7 +41,7 @@ def description(classifier: Any, inputs: str, preprocess: Preprocess | None, ops
             "multi_label": many,
             "threshold": classifier.threshold if many else None,
             "inputs": inputs,
-            "preprocess": None if preprocess is None else asdict(preprocess),
+            "preprocess": prepared,
             "learner": repr(classifier.learner_),
             "encoder": None if classifier.encoder_ is None else classifier.encoder_.name,
             "opset": opset,
@@ -48,6 +49,11 @@ def description(classifier: Any, inputs: str, preprocess: Preprocess | None, ops
         ensure_ascii=False,
         allow_nan=False,
     )
+
+
+def _decoding(encoder: Encoder) -> str:
+    """``"reduced"``: large JPEG files are decoded smaller, as `Preprocess.reduction` says; ``"full"``: as they are."""
+    return "reduced" if encoder.decoding == "reduced" and is_plain(encoder.transform) else "full"
 
 
 def preprocess_of(encoder: Encoder) -> Preprocess:

@@ -47,6 +47,7 @@ def export(classifier: Any, path: str | os.PathLike[str], *, inputs: str = "auto
     if inputs not in ("auto", "pixels", "features"):
         raise ValueError(f"inputs={inputs!r}; it must be 'pixels', 'features' or 'auto'.")
     _refuse_what_depends_on_other_rows(classifier)
+    classifier._check_encoder()
     encoder = classifier.encoder_
     if inputs == "auto":
         inputs = "features" if encoder is None else "pixels"

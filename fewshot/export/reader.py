@@ -35,13 +35,36 @@ class ExportedClassifier:
 
     def prepare(self, item: Any) -> np.ndarray:
         """A picture, or its file, as the network sees it: ``[size, size, 3]``, 8-bit."""
-        image = item if isinstance(item, Image.Image) else Image.open(item)
-        image, how = ImageOps.exif_transpose(image).convert("RGB"), self.about["preprocess"]
-        width, height = image.size
-        size, short = how["size"], how["resize"]
+        (image, box), how = self.decode(item), self.about["preprocess"]
+        width, height = image.size if box is None else (box[2] - box[0], box[3] - box[1])
+        size, short, method = how["size"], how["resize"], Image.Resampling[how["interpolation"].upper()]
         target = (size, size)
         if short is not None:  # int() as the library has it: sides are rounded down
             target = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
-        image = image.resize(target, Image.Resampling[how["interpolation"].upper()])
         left, top = round((target[0] - size) / 2), round((target[1] - size) / 2)
-        return np.asarray(image.crop((left, top, left + size, top + size)))
+        if box is None or min(target) < size:
+            image = image.resize(target, method, box=box)
+            return np.asarray(image.crop((left, top, left + size, top + size)))
+        across, down = width / target[0], height / target[1]  # the crop alone is resized
+        first, second = box[0] + left * across, box[1] + top * down
+        end = min(first + size * across, image.width), min(second + size * down, image.height)
+        return np.asarray(image.resize((size, size), method, box=(max(first, 0), max(second, 0), *end)))
+
+    def decode(self, item: Any) -> tuple[Image.Image, tuple[float, float, float, float] | None]:
+        """A picture, or its file, upright; and which part of it is the picture, None: all.
+
+        A large JPEG is decoded at a half, a quarter or an eighth of its size, as it was when the classifier was fitted.
+        """
+        image, how = item if isinstance(item, Image.Image) else Image.open(item), self.about["preprocess"]
+        (wide, high), least = image.size, 2 * (how["resize"] or how["size"])
+        jpeg = image is not item and image.format in ("JPEG", "MPO") and how.get("decoding") == "reduced"
+        scale = next((scale for scale in (8, 4, 2) if jpeg and min(wide, high) // scale >= least), 1)
+        if scale == 1:
+            return ImageOps.exif_transpose(image).convert("RGB"), None
+        image.draft(None, (wide // scale, high // scale))
+        turn = image.getexif().get(0x0112, 1)  # its orientation: the right may become the left, and below above
+        image = ImageOps.exif_transpose(image).convert("RGB")
+        right, low = (high / scale, wide / scale) if turn >= 5 else (wide / scale, high / scale)
+        left = image.width - right if turn in (2, 3, 6, 7) else 0.0
+        top = image.height - low if turn in (3, 4, 7, 8) else 0.0
+        return image, (left, top, left + right, top + low)

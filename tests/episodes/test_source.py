@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from episodes import Source, TensorSource
+from episodes.identity import digest_array
 
 ROWS = torch.arange(12.0).reshape(6, 2)
 
@@ -208,3 +210,37 @@ def test_arrays_that_torch_refuses() -> None:
     for odd in (rows.astype(">f4"), rows[::-1][::-1], rows.astype(np.longdouble), rows.astype(np.uint16)):
         assert torch.equal(TensorSource(odd, [0, 1])[torch.arange(2)].double(), torch.from_numpy(rows))
     assert torch.equal(TensorSource(rows[::-1], [0, 1])[0], torch.from_numpy(rows[1]))
+
+
+def test_a_mapped_file_that_is_written_to_with_its_times_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npy"
+    np.save(path, ROWS.numpy())
+    times = os.stat(path)
+    source = TensorSource(np.load(path, mmap_mode="r"), [0] * 6)
+    before = source.fingerprint()
+    written = np.lib.format.open_memmap(path, mode="r+")
+    written[0] += 1
+    written.flush()
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert source.fingerprint() == TensorSource(source.features.clone(), [0] * 6).fingerprint() != before
+
+
+def test_a_mapped_file_is_read_once_while_nobody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from episodes import files, source
+
+    path = tmp_path / "rows.npy"
+    np.save(path, ROWS.numpy())
+    mapped, reads = TensorSource(np.load(path, mmap_mode="r"), [0] * 6), []
+
+    def counted(array: torch.Tensor) -> str:
+        reads.append(len(array))
+        return digest_array(array)
+
+    monkeypatch.setattr(source, "digest_array", counted)
+    for expected in (1, 2):  # it was written a moment ago, by which no coarse clock could tell
+        mapped.fingerprint()
+        assert len(reads) == expected
+    monkeypatch.setattr(files, "_SETTLED_NANOSECONDS", 0)
+    for _ in range(3):
+        mapped.fingerprint()
+    assert len(reads) == 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,34 @@ def test_overwritten_files_are_explained(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr("fewshot.foreign.altered_files", lambda: ["episodes/__init__.py"])
     with pytest.raises(ImportError, match=r"overwritten by another distribution: episodes/__init__.py .*Repair"):
         fewshot.Learner  # noqa: B018
+
+
+@pytest.mark.parametrize("line", ["import fewshot", "from fewshot.learners import Ridge", "import fewshot.zsl"])
+@pytest.mark.parametrize("name", ["episodes.py", "episodes/__init__.py"])
+def test_another_package_of_that_name_is_explained(line: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", line], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.PIPE,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "but Python finds another first" in last and str(tmp_path / name) in last and "Rename" in last, last
+
+
+def test_a_distribution_in_our_place_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import ModuleType
+
+    from fewshot import foreign
+
+    module = ModuleType("episodes")
+    module.__path__ = ["/of/a/folder"]
+    assert "/of/a/folder" in str(foreign.explain_package(module))
+    monkeypatch.setattr(foreign, "foreign_episodes", lambda: "0.0.3")
+    assert "another distribution, episodes 0.0.3" in (said := str(foreign.explain_package(module)))
+    assert "Repair: pip uninstall -y episodes" in said
 
 
 def test_altered_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

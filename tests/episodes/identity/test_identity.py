@@ -94,6 +94,13 @@ def source_of(tmp_path: Path, text: str) -> ModuleType:
     return module
 
 
+def typed(text: str, file: str) -> ModuleType:
+    """A module whose code has no file, or one that is not there."""
+    module = ModuleType("__main__")
+    exec(compile(text, file, "exec"), module.__dict__)
+    return module
+
+
 class TestFunctions:
     def test_partials_closures_methods_and_instances(self) -> None:
         one, other = ex.Slotted(0.1), ex.Slotted(0.2)
@@ -155,6 +162,35 @@ class TestFunctions:
         assert digest(v2.functional.resize) != before[0]
         assert digest(functools.partial(v2.functional.resize, size=3)) != before[1]
 
+    def test_a_file_of_the_project_that_is_called_as_one_of_python(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from episodes.identity.code import is_library
+
+        is_library.cache_clear()
+        assert is_library("profile") and is_library("sys") and is_library("json.decoder")
+        (tmp_path / "profile.py").write_text("def f(x): return x\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "profile", raising=False)
+        is_library.cache_clear()
+        own = importlib.import_module("profile")
+        try:
+            before = digest(own.f)
+            monkeypatch.setattr(own, "f", typed("def f(x): return -x\n", "profile.py").f)
+            assert digest(own.f) != before and not is_library("profile")
+        finally:
+            del sys.modules["profile"]
+            is_library.cache_clear()
+
+    def test_adapters_are_known_by_their_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from fewshot import load_learner
+        from fewshot.adaptation import moments
+
+        before = digest(load_learner("coral | logistic"))
+        assert digest(load_learner("coral | logistic")) == before
+        monkeypatch.setattr(moments, "_centred", lambda rows, known: rows)
+        assert digest(load_learner("coral | logistic")) != before
+
     def test_a_function_that_calls_itself(self, tmp_path: Path) -> None:
         text = "def f(n): return g(n - 1) if n else {0}\ndef g(n): return f(n)\n"
         assert digest(source_of(tmp_path, text.format(0)).f) == digest(source_of(tmp_path, text.format(0)).f)
@@ -195,6 +231,27 @@ class TestClasses:
         make = lambda text: source_of(tmp_path, text).Kind()  # noqa: E731
         assert digest(make(self.BASE)) == digest(make(self.BASE))
         assert digest(make(self.BASE)) != digest(make(self.BASE.replace(old, new)))
+
+    @pytest.mark.parametrize("file", ["<stdin>", "<ipython-input-3-0a>", "<string>", "typed.py"])
+    @pytest.mark.parametrize("name", ["__call__", "__init__", "__getitem__"])
+    @pytest.mark.parametrize("kind", ["class Kind:", "@dataclass(init=False)\nclass Kind:\n    size: int = 1"])
+    def test_methods_typed_at_a_prompt_count(self, file: str, name: str, kind: str) -> None:
+        text = f"from dataclasses import dataclass\n{kind}\n    def {name}(self, x=0): self.size = x * 2\n"
+        assert digest(typed(text, file).Kind()) == digest(typed(text, file).Kind())
+        assert digest(typed(text, file).Kind()) != digest(typed(text.replace("x * 2", "x * 3"), file).Kind)
+        assert digest(typed(text, file).Kind) != digest(typed(text.replace("x * 2", "x * 3"), file).Kind)
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [("lambda: [1]", "lambda: [2]"), ("init=True", "init=False"), ("size: int = 1", "size: int = 2")],
+    )
+    def test_fields_of_data_classes_count(self, old: str, new: str) -> None:
+        text = (
+            "from dataclasses import dataclass, field\n@dataclass\nclass Kind:\n    size: int = 1\n"
+            "    shown: list = field(default_factory=lambda: [1], init=True)\ndef make(): return Kind()\n"
+        )
+        assert digest(typed(text, "<stdin>").make) == digest(typed(text, "<stdin>").make)
+        assert digest(typed(text, "<stdin>").make) != digest(typed(text.replace(old, new), "<stdin>").make)
 
     def test_what_a_cached_property_keeps_does_not_count(self) -> None:
         class Lazy:

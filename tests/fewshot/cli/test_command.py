@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fewshot.cli import VERBS, main
+from fewshot.cli import main
+from fewshot.cli.command import VERBS
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,98 @@ def test_an_interrupted_table_is_resumed_and_no_other_one(photos: Path, capsys: 
     assert "files were added or removed" in capsys.readouterr().err
 
 
+def swap(one: Path, other: Path) -> None:
+    """Two files change names: times and sizes stay with them."""
+    one.rename("held")
+    other.rename(one)
+    Path("held").rename(other)
+
+
+def edit_in_place(picture: Path, _: Path) -> None:
+    """One byte, and the time of the file is as before."""
+    times = picture.stat()
+    content = bytearray(picture.read_bytes())
+    content[-5] ^= 255
+    picture.write_bytes(content)
+    os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [shutil.copyfile, swap, edit_in_place])
 def test_a_picture_that_changed_is_not_answered_from_the_table(
-    photos: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path, Path], Any]
 ) -> None:
     fit()
-    main(["predict", "model", "new", "--csv", "answers.csv"])
-    shutil.copyfile("new/star.png", "new/circle.png")
-    os.utime("new/circle.png", (2e9, 2e9))
+    line = ["predict", "model", "new", "--csv", "answers.csv"]
+    main(line)
+    os.utime("new/circle.png")
+    assert main(line) == 0, "only its time is another"
+    change(Path("new/circle.png"), Path("new/star.png"))
     capsys.readouterr()
-    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 2
-    assert "'circle.png' was changed after" in capsys.readouterr().err
+    assert main(line) == 2
+    assert ".png' holds something else than when" in capsys.readouterr().err
+    assert main([*line, "--overwrite"]) == 0
+
+
+def test_answers_without_what_they_are_about_are_not_resumed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit()
+    line = ["predict", "model", "new", "--csv", "answers.csv"]
+    main(line)
+    whole, keys = Path("answers.csv").read_bytes(), Path(".answers.csv.keys").read_bytes()
+    rows = whole.splitlines(keepends=True)
+    Path("answers.csv").write_bytes(b"".join(rows[:-1]))  # killed between the two files
+    assert main(line) == 0
+    assert (Path("answers.csv").read_bytes(), Path(".answers.csv.keys").read_bytes()) == (whole, keys)
+    Path(".answers.csv.keys").write_bytes(keys[:-3])
+    capsys.readouterr()
+    assert main(line) == 2
+    Path(".answers.csv.keys").unlink()
+    assert main(line) == 2
+    assert "does not say what its answers are about" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--strategy", "last(1, epochs=1)"]])
+def test_damaged_examples_are_left_out_if_asked_for(
+    photos: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    fit(*more)
+    whole = (photos / "model" / "model.safetensors").read_bytes()
+    (photos / "photos" / "star" / "broken.png").write_bytes(b"no picture")
+    (photos / "photos" / "heart" / "empty.png").touch()
+    capsys.readouterr()
+    line = ["fit", "photos", "--encoder", "fewshot:tiny-clip", "--out", "model", *more]
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    assert "broken.png" in said or "empty.png" in said
+    assert "--skip-damaged leaves out what is damaged" in said and "of X" not in said
+    assert main([*line, "--skip-damaged"]) == 0
+    said = capsys.readouterr().err
+    assert "left out" in said and "broken.png" in said and "empty.png" in said
+    assert (photos / "model" / "model.safetensors").read_bytes() == whole
+    names = json.loads((photos / "model" / "examples.json").read_text())
+    assert len(names) == len(list((photos / "photos").glob("*/*"))) - 2 and "star/broken.png" not in names
+
+
+def test_damaged_examples_that_are_added(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit()
+    before = len(json.loads((photos / "model" / "examples.json").read_text()))
+    (photos / "more" / "tree").mkdir(parents=True)
+    shutil.copyfile("new/star.png", "more/tree/1.png")
+    (photos / "more" / "tree" / "2.png").write_bytes(b"no picture")
+    line = ["fit", "more", "--add", "--out", "model"]
+    assert main(line) == 2 and "--skip-damaged" in capsys.readouterr().err
+    assert main([*line, "--skip-damaged", "--quiet"]) == 0
+    names = json.loads((photos / "model" / "examples.json").read_text())
+    assert len(names) == before + 1 and names[-1] == "tree/1.png"
+
+
+def test_the_classifier_is_saved_before_a_reader_closes_the_pipe(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*given: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("fewshot.cli.fit._say", closed)
+    monkeypatch.setattr(os, "dup2", lambda *given: None)
+    assert main(["fit", "photos", "--encoder", "fewshot:tiny-clip", "--out", "model"]) == 1
+    assert main(["predict", "model", "new", "--csv", "answers.csv"]) == 0
 
 
 def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +188,7 @@ def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.Captur
     assert "4 classified; 1 could not be read" in capsys.readouterr().err
     first = table("answers.csv")[0]
     assert first["item"] == "broken.png" and first["label"] == "" and "no picture" in first["problem"]
+    assert "of X" not in first["problem"]
     assert main(["predict", "model", "new", "--bad", "stop"]) == 2
     assert "broken.png" in capsys.readouterr().err
 

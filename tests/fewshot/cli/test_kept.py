@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fewshot.cli import main
+from fewshot.meta import loop
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +106,41 @@ def test_finetune(interrupted: Callable[..., str]) -> None:
             "--epochs", "4", "--out", "tuned"]  # fmt: skip
     said = interrupted("fewshot.meta.loop.seed_layers", 7, *line)
     assert "step 2 of 4 is kept in tuned" in said
+
+
+@pytest.mark.parametrize("call", [4, 9, 30])  # in the encoder of all photos, and in those of folds
+def test_fit_with_a_strategy_resumes_to_the_same_model(
+    call: int, interrupted: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["fit", "photos", "--encoder", "net:conv4(item_shape=(3, 8, 8))", "--strategy", "linear-probe | full",
+            "--epochs", "4"]  # fmt: skip
+    assert main([*line, "--out", "whole", "--quiet"]) == 0
+    said = interrupted("fewshot.meta.loop.seed_layers", call, *line, "--out", "model")
+    assert "of 4 is kept in model" in said and "the same command resumes there" in said
+    steps = 0
+    seed_layers = loop.seed_layers
+
+    def counted(*given: Any, **named: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return seed_layers(*given, **named)
+
+    monkeypatch.setattr(loop, "seed_layers", counted)
+    assert main([*line, "--out", "model", "--quiet"]) == 0
+    assert steps < 32  # updates of an uninterrupted one: 4 encoders, 2 phases, 4 epochs
+    for name in ("model.safetensors", "tuned/delta.safetensors", "config.json"):
+        assert Path("model", name).read_bytes() == Path("whole", name).read_bytes(), name
+    assert not Path("model/training").exists()
+
+
+def test_fit_with_a_strategy_begins_anew_with_other_photos(interrupted: Callable[..., str], place: Path) -> None:
+    line = ["fit", "photos", "--encoder", "net:conv4(item_shape=(3, 8, 8))", "--strategy", "full", "--epochs", "4"]
+    interrupted("fewshot.meta.loop.seed_layers", 3, *line, "--out", "model")
+    (place / "photos/owl/0.png").write_bytes((place / "photos/owl/1.png").read_bytes())
+    for out in ("model", "whole"):
+        assert main([*line, "--out", out, "--quiet"]) == 0
+    for name in ("model.safetensors", "tuned/delta.safetensors"):
+        assert Path("model", name).read_bytes() == Path("whole", name).read_bytes(), name
 
 
 def test_benchmark(interrupted: Callable[..., str], place: Path) -> None:

@@ -158,6 +158,16 @@ def test_an_inspection_is_a_section_of_the_report(
         ("evaluate --learners knn", "unrecognized option '--learners'; did you mean --learner?"),
         ("evaluate digits", "did you mean --data digits?"),
         ("evaluate knn", "did you mean --learner knn?"),
+        (
+            "evaluate --encoder pixels timm:resnet18",
+            "--encoder takes one value, and has 'pixels': run the command once",
+        ),
+        (
+            "evaluate --encoder=pixels timm:resnet18",
+            "--encoder takes one value, and has 'pixels': run the command once",
+        ),
+        ("fit photos more --out m", "unrecognized word 'more'. `fewshot help fit`"),
+        ("evaluate --quiet knn", "did you mean --learner knn?"),
         ("evaluate --metric f1", "did you mean macro-f1?"),
         ("evaluate --shot one", "invalid int value: 'one'. `fewshot help evaluate` shows all options."),
         ("list learner", "did you mean learners?"),

@@ -7,15 +7,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import fewshot.export
 from episodes import load_dataset
+from episodes.pictures import decode_picture, decode_reduced
 from fewshot import FewShotClassifier, ZeroShotClassifier
+from fewshot.encoders import ModuleEncoder, Preprocess
+from fewshot.export.description import description
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -67,6 +73,59 @@ def test_the_reader_prepares_pictures_as_the_encoder_does(shared_data: Path, tmp
     files = sorted((shared_data / "imagenet_samples" / "short256").glob("*.jpg"))[:9]
     encoder = f"timm:mobilenetv2_100(checkpoint={str(weights)!r}, num_classes=1001, pad_type='same', mean=0.5, std=0.5)"
     classifier = FewShotClassifier(encoder, cache=False).fit(files[:6], list("aabbcc"))
+    read = ExportedClassifier(str(classifier.export(tmp_path / "model.onnx")))
+    np.testing.assert_allclose(read.predict_proba(files)[0], classifier.predict_proba(files), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (301, 417), (1033, 777), (90, 130), (2003, 333)])
+@pytest.mark.parametrize(
+    "how", [Preprocess(48, 56), Preprocess(32, None, interpolation="bilinear"), Preprocess(40, 36)], ids=str
+)
+@pytest.mark.parametrize("decoding", ["reduced", "full"])
+def test_the_reader_decodes_files_as_the_library_does(
+    size: tuple[int, int], how: Preprocess, decoding: str, tmp_path: Path
+) -> None:
+    """Pixel for pixel: JPEG files of several sizes, of each orientation, and the same as PNG."""
+    reader = ExportedClassifier.__new__(ExportedClassifier)
+    encoder = ModuleEncoder(nn.Flatten(), how)
+    encoder.decoding = decoding
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    classifier = SimpleNamespace(encoder_=encoder, classes_=np.array([0, 1]), reject=None, reject_label=None,
+                                 temperature_=1.0, learner_="prototypes")  # fmt: skip
+    reader.about = json.loads(description(classifier, "pixels", how, 18))
+    files = [tmp_path / "a.png"]
+    image.save(files[0])
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        files.append(tmp_path / f"{turn}.jpg")
+        image.save(files[-1], exif=exif)
+    for file in files:
+        scale = encoder.scale_of(file.read_bytes())
+        assert scale == 1 or decoding == "reduced"
+        whole = decode_picture(file.read_bytes()), None
+        expected = how.pixels(*(whole if scale == 1 else decode_reduced(file.read_bytes(), scale)))
+        assert np.array_equal(reader.prepare(file), expected.permute(1, 2, 0).numpy()), (file.name, scale)
+        opened = Image.open(file)
+        assert np.array_equal(reader.prepare(opened), how.pixels(whole[0]).permute(1, 2, 0).numpy()), "not as a file"
+
+
+def test_large_photographs_are_answered_as_by_the_classifier(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    files = []
+    for number in range(8):
+        coarse = Image.fromarray(random.integers(0, 256, (40 + 20 * (number % 2), 40, 3), dtype=np.uint8))
+        noise = random.normal(0, 40, (500, 600, 3))
+        pixels = np.clip(np.array(coarse.resize((600, 500))) + noise, 0, 255).astype(np.uint8)
+        files.append(tmp_path / f"{number}.jpg")
+        Image.fromarray(pixels).save(files[-1])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8))
+    encoder = ModuleEncoder(network, Preprocess(32, 32, (0.5,) * 3, (0.1,) * 3))
+    classifier = FewShotClassifier(encoder, "l2 | logistic(C=100.0)", calibrated=False, cache=False)
+    classifier.fit(files, list("abababab"))
     read = ExportedClassifier(str(classifier.export(tmp_path / "model.onnx")))
     np.testing.assert_allclose(read.predict_proba(files)[0], classifier.predict_proba(files), atol=1e-5)
 
