@@ -123,6 +123,21 @@ def read_target(places: list[str], texts: str | None, column: str | None, encode
     return items
 
 
+def read_unlabelled(places: list[str], column: str | None, kind: str) -> Examples:
+    """Items of the kind of the examples, without labels: files, folders of them, or one file of texts.
+
+    Raises:
+        ValueError: as `read_items`, or items of another kind.
+        FileNotFoundError: a file that is not there.
+    """
+    if kind == "texts" and len(places) > 1:
+        raise ValueError(f"--unlabelled takes one file of texts (a line each, or a table), not {len(places)}.")
+    items, names, found = read_items([], places[0], column) if kind == "texts" else read_items(places, None, None)
+    if found != kind:
+        raise ValueError(f"--unlabelled holds {found}, but the examples are {kind}; give what will be asked about.")
+    return Examples(items, [None] * len(items), names, kind)
+
+
 def takes(encoder: Any, kind: str) -> bool:
     """Whether an encoder takes such items; recordings are pictures for encoders of images."""
     return bool(encoder.encodes(kind) or (kind == "sounds" and encoder.encodes("images")))

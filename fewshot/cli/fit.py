@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names, in place of examples or besides")
     add_prompts(parser)
     add_columns(parser)
+    parser.add_argument(
+        "--unlabelled", nargs="+", metavar="FILE",
+        help="what will be asked about (files, folders, or a file of texts), at least 10: with one or two examples a "
+        "class, probabilities are then judged by how these cluster around them",
+    )  # fmt: skip
     add_skipping(parser)
     parser.add_argument("--reject", type=float, metavar="P", help="answer 'unknown' below this probability")
     parser.add_argument("--no-names", action="store_true", help="keep no file names or texts of examples in MODEL")
@@ -66,13 +71,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fit, say how good it will be, save."""
-    from fewshot.cli.examples import read_examples, warn_of_tuned_rows
+    from fewshot.cli.examples import read_examples, read_unlabelled, warn_of_tuned_rows
 
     out = Path(options.out)
     check_folder(options.out, options.data)
+    if options.unlabelled and (options.data is None or options.strategy):
+        raise ValueError(
+            "--unlabelled is for examples (DATA) and a frozen encoder: without examples there is nothing to cluster "
+            "around, and --strategy holds examples out instead."
+        )
     if options.data is None:
         return _without_examples(options, out)
     examples = read_examples(options.data, options.path_column, options.text_column, options.label_column)
+    others = None
+    if options.unlabelled:
+        others = read_unlabelled(options.unlabelled, options.text_column, examples.kind)
     classes = sorted(set(examples.labels), key=str)
     if not options.quiet:
         counts = sorted(examples.labels.count(name) for name in classes)
@@ -83,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if options.add:
-        classifier, names = _more(options, out, examples)
+        classifier, names = _more(options, out, examples, others)
     else:
         if len(classes) < 2:
             raise ValueError(
@@ -96,6 +109,8 @@ def run(options: argparse.Namespace) -> int:
         given: dict[str, Any] = {"class_names": options.classes} if options.classes else {}
         try:
             examples = _readable(options, examples, classifier.encoder)
+            if others is not None:
+                given["unlabelled"] = _readable(options, others, classifier.encoder).items
             classifier.fit(examples.items, examples.labels, **given)
         except ValueError as error:
             _say_what_is_read(options, classifier, examples.kind, error)
@@ -123,6 +138,8 @@ def _new(options: argparse.Namespace, kind: str) -> Any:
         raise ValueError(f"--strategy fine-tunes for learners on examples alone, and {learner!r} uses words as well.")
     shared = {"cache": options.cache, "device": options.device, "reject": options.reject}
     if "text" in load_learner(learner).needs:
+        if options.unlabelled:
+            raise ValueError(f"--unlabelled is for learners on examples alone, and {learner!r} uses words as well.")
         return ZeroShotClassifier(
             options.encoder or "open_clip:ViT-B-32/laion2b_s34b_b79k", options.task, learner=learner,
             templates=read_templates(options), descriptions=options.descriptions, **shared,
@@ -191,7 +208,7 @@ def _without_examples(options: argparse.Namespace, out: Path) -> int:
     return 0
 
 
-def _more(options: argparse.Namespace, out: Path, examples: Any) -> tuple[Any, list[str]]:
+def _more(options: argparse.Namespace, out: Path, examples: Any, others: Any) -> tuple[Any, list[str]]:
     from fewshot import FewShotClassifier
     from fewshot.cli.predict import load_classifier, read_names
 
@@ -205,6 +222,8 @@ def _more(options: argparse.Namespace, out: Path, examples: Any) -> tuple[Any, l
     try:
         examples = _readable(options, examples, classifier.encoder_)
         classifier.partial_fit(examples.items, examples.labels)
+        if others is not None:
+            classifier.calibrate(unlabelled=_readable(options, others, classifier.encoder_).items)
     except ValueError as error:
         _name_skipping(error)
         raise
