@@ -16,7 +16,7 @@ from fewshot.maths.linalg import product
 from fewshot.maths.text_head import LARGEST, TextState, cosines, read_text, spread_of_rows, without
 
 _FOLDS = 4
-_MANY = 1000  # rows above which every other one is held out, once
+_MANY, _THIRDS = 1000, 3  # rows above which a third is asked about, once, and a third learned from
 _ASKED = 2**20  # logits of the rows of a fold, at most
 
 
@@ -34,12 +34,12 @@ class BesideWords(Learner):
     """A learner with class words that may be no worse than its words, or class means, alone.
 
     ``logits = a f(q) + b 100 cos(q, t_n) - c k |q - p_n|²`` for the logits f of the method, rows of length one, and the
-    k of `sharpness_of_means`. The weights are those under which labelled rows are likeliest that were left out of
-    method and means, in four folds with a quarter of every class each (of more than 1,000 rows every other one, once);
-    where there are few such rows they are near 1, `words` / K and 1 - 1 / K for a mean of K rows a class
-    (`likeliest_weights`). So at one row a class, where nothing can be left out, it is the method with words, and
-    without any row it is the method. Gradients take the weights as they are, and pass words and means by where they
-    pass the method by.
+    k of `sharpness_of_means`. The weights are those under which labelled rows are likeliest that method and means were
+    made without, in four folds with a quarter of every class each (`likeliest_weights`); where there are few such rows
+    they are near 1, `words` / K and 1 - 1 / K for a mean of K rows a class. Of more than 1,000 rows a third of every
+    class is asked about, once, and another third learned from. At one row a class nothing can be left out, and it is
+    the mean of method and words, weighed 1 and `words`; without any row it is the method. Gradients take the weights as
+    they are, and pass words and means by where they pass the method by.
 
     A subclass is the method: `adapt_alone` and `predict_alone`, and an argument `words`, 0 for the method alone.
     """
@@ -87,18 +87,21 @@ class BesideWords(Learner):
         number = folds_by_value(support, max(1, support.labels.shape[1]))  # of a row in its class [E, S]
         several = (known.one_hot * (shots > 1).unsqueeze(1)).any(-1)  # [E, S]
         crowd = (rows > _MANY).unsqueeze(-1)
-        folds = torch.where(crowd, 2, _FOLDS)
-        asked = number < folds * max(1, _ASKED // support.way**2)
+        folds = torch.where(crowd, _THIRDS, _FOLDS)
+        fold, some = number % folds, number < folds * max(1, _ASKED // support.way**2)
         seen, target = [], []
         for turn in range(_FOLDS):
-            out = several & (number % folds == turn) & ((turn == 0) | ~crowd)  # [E, S]
+            out = several & torch.where(crowd, (fold > 0) & (turn == 0), fold == turn)  # [E, S]
+            asked = out & some & (~crowd | (fold == 1))
             if bool(out.any()):
-                logits, labels = self._left_out(support, known, out, out & asked)
+                logits, labels = self._left_out(support, known, out, asked)
                 seen.append(logits)
                 target.append(labels)
+        alone = before / before.sum(-1, keepdim=True)  # a mean: so probabilities stay about as sharp as they were
         if not seen:
-            return before
-        return likeliest_weights(torch.cat(seen, 1), torch.cat(target, 1), before.to(seen[0]))
+            return alone
+        weights = likeliest_weights(torch.cat(seen, 1), torch.cat(target, 1), before.to(seen[0]))
+        return torch.where(several.any(1, keepdim=True), weights, alone)
 
     def _left_out(self, support: Support, known: TextState, out: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
         """What the three say of rows that were left out ``[E, R, N, 3]``, and the labels ``[E, R, N]``."""
@@ -107,11 +110,9 @@ class BesideWords(Learner):
         place = _first(asked, int(most.max()))  # [E, R]
         method = known.text.new_zeros(*place.shape, support.way)
         kept = _first(stays, int(stays.sum(1).max()))
-        rest = support.replace(
-            support=_rows(support.support, kept),
-            labels=torch.where(stays.gather(1, kept), support.labels.gather(1, kept), -1),
-        )
-        for count in most.unique().tolist():  # a transductive method shall see these rows and no others
+        labels = torch.where(stays.gather(1, kept), support.labels.gather(1, kept), -1)
+        rest = Support(_rows(support.support, kept), labels, support.way, support.text, support.ids)
+        for count in most[most > 0].unique().tolist():  # a transductive method shall see these rows and no others
             here = (most == count).nonzero().squeeze(1)
             query = _rows(support.support[here], place[here, :count])
             method[here, :count] = self.predict_alone(self.adapt_alone(_some(rest, here)), query)
@@ -119,8 +120,8 @@ class BesideWords(Learner):
         means = class_means_of(known, left)
         far = _sharpness(known, left) * (2 * product(rows, means.mT) - means.square().sum(-1).unsqueeze(1))
         seen = torch.stack([method, LARGEST * product(rows, known.text.mT), far], -1).double()
-        labels = _rows(known.one_hot, place) * asked.gather(1, place).unsqueeze(-1)
-        return seen.masked_fill(known.absent.view(len(seen), 1, -1, 1), -torch.inf), labels.double()
+        target = _rows(known.one_hot, place) * asked.gather(1, place).unsqueeze(-1)
+        return seen.masked_fill(known.absent.view(len(seen), 1, -1, 1), -torch.inf), target.double()
 
 
 def check_words(words: float) -> None:

@@ -91,14 +91,14 @@ def beside_words(
     value = x @ np.linspace(1, 2, x.shape[1])
     rank = np.array([(value[y == n] < v).sum() for v, n in zip(value, y, strict=True)])
     single = np.array([(y == n).sum() < 2 for n in y])
-    folds, turns = (2, 1) if len(x) > many else (4, 4)
     seen = []
-    for turn in range(turns):
-        out = (rank % folds == turn) & ~single
-        if out.any():
-            kept = ~out
-            rows = x[out]
-            seen.append((alone(x[kept], y[kept], rows, t), zero_shot(x, y, rows, t), far(rows, kept), y[out]))
+    for turn in range(1 if len(x) > many else 4):
+        asked, kept = (rank % 4 == turn) & ~single, (rank % 4 != turn) | single
+        if len(x) > many:
+            asked, kept = (rank % 3 == 1) & ~single, (rank % 3 == 0) | single
+        if asked.any():
+            rows = x[asked]
+            seen.append((alone(x[kept], y[kept], rows, t), zero_shot(x, y, rows, t), far(rows, kept), y[asked]))
     part = 1 / max(len(x) / ways, 1)
     before = np.array([1, words * part, 1 - part])
 
@@ -110,7 +110,7 @@ def beside_words(
 
     starts = [before, np.full(3, 0.1)]
     ends = [minimize(loss, start, bounds=[(0, None)] * 3, method="L-BFGS-B", tol=1e-15) for start in starts]
-    w = min(ends, key=lambda end: end.fun).x
+    w = min(ends, key=lambda end: end.fun).x if seen else before / before.sum()
     return w[0] * alone(x, y, q, t) + w[1] * zero_shot(x, y, q, t) + w[2] * far(q, np.ones(len(x), bool))
 
 
