@@ -12,7 +12,7 @@ from episodes.counter import Stream, uniforms
 from episodes.episode import Support
 from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import normalize, product
-from fewshot.maths.prototype_head import cross_entropy_gradient
+from fewshot.maths.prototype_head import cross_entropy_terms
 from fewshot.maths.text_head import Stepper, TextDescent, read_text, without
 from fewshot.renamed import renamed
 
@@ -95,19 +95,22 @@ class CLIPAdapter(BesideWords):
         how = TextDescent(self.steps, self.lr, "adam")
         steppers = Stepper(down, how), Stepper(up, how)
         tuned = one_hot.any(-1).any(-1)  # [E]
+        terms, shares = cross_entropy_terms(one_hot)
+        text, rest = self.scale * known.text, (1 - self.share) * rows
         for _ in range(self.steps if bool(tuned.any()) else 0):
             first = product(rows, down)
             inside = first.relu()
-            second = product(inside, up)
-            bent = self.share * second.relu() + (1 - self.share) * rows
-            length = bent.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-            unit = bent / length
-            logits = without(self.scale * product(unit, known.text.mT), known.absent)
-            error = cross_entropy_gradient(logits.softmax(-1), one_hot)
-            of_unit = self.scale * product(error, known.text)
-            of_bent = (of_unit - (of_unit * unit).sum(-1, keepdim=True) * unit) / length
-            of_second = self.share * of_bent * (second > 0)
-            of_first = product(of_second, up.mT) * (first > 0)
+            second = product(inside, up).relu_()
+            unit = torch.add(rest, second, alpha=self.share)  # [E, S, D], then in place: the largest there is
+            length = unit.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            unit = unit.div_(length)
+            cosine = product(text, unit.mT)  # [E, N, S]
+            logits = cosine.masked_fill(known.absent.unsqueeze(-1), -torch.inf)
+            error = torch.addcmul(terms, logits.softmax(1), shares)
+            along = (error * cosine).sum(1).unsqueeze(-1)  # of the gradient with respect to unit vectors
+            of_second = product(error.mT, text).addcmul_(along, unit, value=-1).mul_(self.share / length)
+            of_second = of_second.mul_(second > 0)
+            of_first = product(of_second, up.mT).mul_(first > 0)
             steppers[1].step(up, product(inside.mT, of_second))
             steppers[0].step(down, product(rows.mT, of_first))
         return CLIPAdapterState(down, up, known.text, known.absent, tuned)

@@ -11,7 +11,7 @@ from episodes.episode import Support
 from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.precision import refuse_non_finite
-from fewshot.maths.prototype_head import cross_entropy_gradient
+from fewshot.maths.prototype_head import cross_entropy_terms
 from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import cosines, fitted_scale, read_text, without
 
@@ -98,13 +98,16 @@ class LPPlusPlus(BesideWords):
         rate = 4 * count / largest.clamp(min=1e-6).view(-1, 1, 1)
         rate_alpha = count.squeeze(-1) / (4 * cosine.square().sum(1).amax(1, keepdim=True).clamp(min=1e-6))
         velocity = torch.zeros_like(weight)
+        terms, shares = cross_entropy_terms(one_hot)
+        cosine = cosine.mT.contiguous()  # [E, N, S]
         for step in range(self.steps):
-            logits = without(product(rows, weight.mT) + alpha.unsqueeze(1) * cosine, known.absent)
-            error = cross_entropy_gradient(logits.softmax(-1), one_hot)  # [E, S, N]
-            velocity = 0.9 * velocity + product(error.mT, rows)
+            logits = torch.addcmul(product(weight, rows.mT), alpha.unsqueeze(-1), cosine)
+            logits = logits.masked_fill_(known.absent.unsqueeze(-1), -torch.inf)
+            error = torch.addcmul(terms, logits.softmax(1), shares)  # [E, N, S]
+            velocity = 0.9 * velocity + product(error, rows)
             weight = weight - rate * velocity
             if step % _EVERY == _EVERY - 1:
-                alpha = alpha - rate_alpha * (error * cosine).sum(1)
+                alpha = alpha - rate_alpha * (error * cosine).sum(-1)
         return LPPlusPlusState(weight, text, alpha, known.absent)
 
     def predict_alone(self, state: LPPlusPlusState, query: Tensor) -> Tensor:
