@@ -62,7 +62,7 @@ class GDA(BesideWords):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, alpha: float = 1.0, scale: float = 100.0, words: float = 2.0) -> None:
+    def __init__(self, alpha: float = 1.0, scale: float = 100.0, words: float = 1.0) -> None:
         super().__init__()
         check_words(words)
         if alpha < 0 or scale <= 0:

@@ -55,6 +55,7 @@ class ZLaP(BesideWords):
     needs = ("support", "text")
     invariant = ("scale",)
     transductive = True
+    scale_is_of_cosines = False
 
     def __init__(
         self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0, words: float = 0.3

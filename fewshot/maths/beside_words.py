@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from fewshot.learner import Learner, State
 from fewshot.maths.experts import likeliest_weights, sharpness_of_means
 from fewshot.maths.held_out import folds_by_value
 from fewshot.maths.linalg import product
+from fewshot.maths.spread import AUTO
 from fewshot.maths.text_head import LARGEST, TextState, cosines, read_text, spread_of_rows, without
 
 _FOLDS = 4
@@ -33,18 +34,20 @@ class BesideWordsState(NamedTuple):
 class BesideWords(Learner):
     """A learner with class words that may be no worse than its words, or class means, alone.
 
-    ``logits = a f(q) + b 100 cos(q, t_n) - c k |q - p_n|²`` for the logits f of the method, rows of length one, and the
-    k of `sharpness_of_means`. The weights are those under which labelled rows are likeliest that method and means were
-    made without, in four folds with a quarter of every class each (`likeliest_weights`); where there are few such rows
-    they are near 1, `words` / K and 1 - 1 / K for a mean of K rows a class. Of more than 1,000 rows a third of every
-    class is asked about, once, and another third learned from. At one row a class nothing can be left out, and it is
-    the mean of method and words, weighed 1 and `words`; without any row it is the method. Gradients take the weights as
-    they are, and pass words and means by where they pass the method by.
+    ``logits = a f(q) + b s cos(q, t_n) - c k |q - p_n|²`` for the logits f of the method, rows of length one, the factor
+    s on cosines that the method has (100 where its `scale` is another, or ``"auto"``) and the k of `sharpness_of_means`.
+    The weights are those under which labelled rows are likeliest that method and means were made without, in four folds
+    with a quarter of every class each (`likeliest_weights`); where there are few such rows they are near 1, `words` / K
+    and 1 - 1 / K for a mean of K rows a class. Of more than 1,000 rows a third of every class is asked about, once, and
+    another third learned from. At one row a class nothing can be left out, and it is the mean of method and words,
+    weighed 1 and `words`; without any row it is the method. Gradients take the weights as they are, and pass words and
+    means by where they pass the method by.
 
     A subclass is the method: `adapt_alone` and `predict_alone`, and an argument `words`, 0 for the method alone.
     """
 
     words: float
+    scale_is_of_cosines: ClassVar[bool] = True  # what the method calls `scale`
 
     def adapt_alone(self, support: Support) -> State:
         """The method's `Learner.adapt`."""
@@ -62,7 +65,7 @@ class BesideWords(Learner):
         known = read_text(support)
         first, second, third = self._weights(support, known).to(known.text).view(-1, 3, 1, 1).unbind(1)  # [E, 1, 1]
         means, sharpness = class_means_of(known, known.one_hot), _sharpness(known, known.one_hot)
-        direction = LARGEST * second * known.text + 2 * third * sharpness * means
+        direction = self._scale() * second * known.text + 2 * third * sharpness * means
         bias = -(third * sharpness * means.square()).sum(-1)  # |q|² is 1 for all classes
         if not any(leaf.requires_grad for leaf in tree_leaves(alone)):  # a part of a gradient would be a wrong one
             direction, bias = direction.detach(), bias.detach()
@@ -75,6 +78,10 @@ class BesideWords(Learner):
         logits = self.predict_alone(state.alone, query).masked_fill(state.absent.unsqueeze(1), 0)
         logits = state.share * logits + cosines(query, state.direction) + state.bias.unsqueeze(1)
         return without(logits, state.absent)
+
+    def _scale(self) -> float:
+        scale = getattr(self, "scale", AUTO) if self.scale_is_of_cosines else AUTO
+        return LARGEST if isinstance(scale, str) else float(scale)
 
     @torch.no_grad()
     def _weights(self, support: Support, known: TextState) -> Tensor:
@@ -119,7 +126,7 @@ class BesideWords(Learner):
         rows = _rows(known.support, place)
         means = class_means_of(known, left)
         far = _sharpness(known, left) * (2 * product(rows, means.mT) - means.square().sum(-1).unsqueeze(1))
-        seen = torch.stack([method, LARGEST * product(rows, known.text.mT), far], -1).double()
+        seen = torch.stack([method, self._scale() * product(rows, known.text.mT), far], -1).double()
         target = _rows(known.one_hot, place) * asked.gather(1, place).unsqueeze(-1)
         return seen.masked_fill(known.absent.view(len(seen), 1, -1, 1), -torch.inf), target.double()
 

@@ -73,9 +73,10 @@ def tip_adapter(
 
 
 def beside_words(
-    alone: Callable[..., Array], x: Array, y: Labels, q: Array, t: Array, words: float = 1.0, many: int = 1000
-) -> Array:
-    """A method, 100 cosines with words and distances to class means, weighed by rows that were left out."""
+    alone: Callable[..., Array], x: Array, y: Labels, q: Array, t: Array, words: float = 1.0, many: int = 1000,
+    scale: float = 100.0,
+) -> Array:  # fmt: skip
+    """A method, cosines with words times a scale, and distances to class means, weighed by rows that were left out."""
     ways, square = len(t), mean_square(unit(x)) if len(x) else 1.0
 
     def far(rows: Array, kept: Array) -> Array:
@@ -98,7 +99,7 @@ def beside_words(
             asked, kept = (rank % 3 == 1) & ~single, (rank % 3 == 0) | single
         if asked.any():
             rows = x[asked]
-            seen.append((alone(x[kept], y[kept], rows, t), zero_shot(x, y, rows, t), far(rows, kept), y[asked]))
+            seen.append((alone(x[kept], y[kept], rows, t), scale * unit(rows) @ unit(t).T, far(rows, kept), y[asked]))
     part = 1 / max(len(x) / ways, 1)
     before = np.array([1, words * part, 1 - part])
 
@@ -111,7 +112,7 @@ def beside_words(
     starts = [before, np.full(3, 0.1)]
     ends = [minimize(loss, start, bounds=[(0, None)] * 3, method="L-BFGS-B", tol=1e-15) for start in starts]
     w = min(ends, key=lambda end: end.fun).x if seen else before / before.sum()
-    return w[0] * alone(x, y, q, t) + w[1] * zero_shot(x, y, q, t) + w[2] * far(q, np.ones(len(x), bool))
+    return w[0] * alone(x, y, q, t) + w[1] * scale * unit(q) @ unit(t).T + w[2] * far(q, np.ones(len(x), bool))
 
 
 def proker(
@@ -133,7 +134,7 @@ def proker(
     return 10 * (softmax(scale * q @ t.T) + np.exp(-beta * (1 - q @ x.T)) @ correction)
 
 
-def gda(x: Array, y: Labels, q: Array, t: Array) -> Array:
+def gda(x: Array, y: Labels, q: Array, t: Array, scale: float = 100.0) -> Array:
     x, q, t = unit(x), unit(q), unit(t)
     means = np.stack([x[y == n].mean(0) if (y == n).any() else t[n] for n in range(len(t))])
     centred = x - means[y]
@@ -145,8 +146,8 @@ def gda(x: Array, y: Labels, q: Array, t: Array) -> Array:
     def spread(logits: Array) -> float:
         return float(np.sqrt(((logits - logits.mean(1, keepdims=True)) ** 2).mean()))
 
-    ratio = spread(100 * x @ t.T) / spread(x @ weight.T + bias)
-    return 100 * q @ t.T + ratio * (q @ weight.T + bias)
+    ratio = spread(scale * x @ t.T) / spread(x @ weight.T + bias)
+    return scale * q @ t.T + ratio * (q @ weight.T + bias)
 
 
 def cross_modal(x: Array, y: Labels, q: Array, t: Array) -> Array:

@@ -57,6 +57,12 @@ def test_of_many_rows_a_third_is_held_out(method: str, monkeypatch: pytest.Monke
     close(load_learner(f"{method}words=0.7)")(padded(episode)), wanted)
 
 
+def test_words_have_the_scale_of_the_method() -> None:
+    episode = with_text([4, 3, 5, 4])
+    reference = partial(references.beside_words, partial(references.gda, scale=20.0), words=0.7, scale=20.0)
+    close(load_learner("gda(scale=20.0, words=0.7)")(padded(episode)), expected(reference, episode))
+
+
 def test_every_learner_with_words_and_support_is_one() -> None:
     both = {name for name in list_learners() if {"support", "text"} <= set(load_learner(name).needs)}
     assert both - set(NAMES) == {"tip-adapter"}
