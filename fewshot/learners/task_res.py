@@ -55,7 +55,7 @@ class TaskRes(BesideWords):
 
     @renamed(rate="lr")
     def __init__(
-        self, alpha: float = 0.5, steps: int = 100, lr: float = 2e-3, scale: float | str = AUTO, words: float = 0.1
+        self, alpha: float = 0.5, steps: int = 100, lr: float = 2e-3, scale: float | str = AUTO, words: float = 1.0
     ) -> None:
         super().__init__()
         check_words(words)

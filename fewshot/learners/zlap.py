@@ -58,7 +58,7 @@ class ZLaP(BesideWords):
     scale_is_of_cosines = False
 
     def __init__(
-        self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0, words: float = 0.3
+        self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0, words: float = 1.0
     ) -> None:
         super().__init__()
         check_words(words)

@@ -14,7 +14,7 @@ from fewshot.maths.experts import likeliest_weights, sharpness_of_means
 from fewshot.maths.held_out import folds_by_value
 from fewshot.maths.linalg import product
 from fewshot.maths.spread import AUTO
-from fewshot.maths.text_head import LARGEST, TextState, cosines, read_text, spread_of_rows, without
+from fewshot.maths.text_head import TextState, cosines, read_text, scale_of, spread_of_rows, without
 
 _FOLDS = 4
 _MANY, _THIRDS = 1000, 3  # rows above which a third is asked about, once, and a third learned from
@@ -34,14 +34,14 @@ class BesideWordsState(NamedTuple):
 class BesideWords(Learner):
     """A learner with class words that may be no worse than its words, or class means, alone.
 
-    ``logits = a f(q) + b s cos(q, t_n) - c k |q - p_n|²`` for the logits f of the method, rows of length one, the factor
-    s on cosines that the method has (100 where its `scale` is another, or ``"auto"``) and the k of `sharpness_of_means`.
-    The weights are those under which labelled rows are likeliest that method and means were made without, in four folds
-    with a quarter of every class each (`likeliest_weights`); where there are few such rows they are near 1, `words` / K
-    and 1 - 1 / K for a mean of K rows a class. Of more than 1,000 rows a third of every class is asked about, once, and
-    another third learned from. At one row a class nothing can be left out, and it is the mean of method and words,
-    weighed 1 and `words`; without any row it is the method. Gradients take the weights as they are, and pass words and
-    means by where they pass the method by.
+    ``logits = a f(q) + b s cos(q, t_n) - c k |q - p_n|²`` for the logits f of the method, rows of length one, its own
+    factor s on cosines (`fitted_scale` where it has none) and the k of `sharpness_of_means`. The weights are those
+    under which labelled rows are likeliest that method and means were made without, in four folds with a quarter of
+    every class each (`likeliest_weights`); where there are few such rows they are near 1, `words` / K and 1 - 1 / K for
+    a mean of K rows a class. Of more than 1,000 rows a third of every class is asked about, once, and another third
+    learned from. At one row a class nothing can be left out, and it is the mean of method and words, weighed 1 and
+    `words`; without any row it is the method. Gradients take the weights as they are, and pass words and means by where
+    they pass the method by.
 
     A subclass is the method: `adapt_alone` and `predict_alone`, and an argument `words`, 0 for the method alone.
     """
@@ -65,7 +65,7 @@ class BesideWords(Learner):
         known = read_text(support)
         first, second, third = self._weights(support, known).to(known.text).view(-1, 3, 1, 1).unbind(1)  # [E, 1, 1]
         means, sharpness = class_means_of(known, known.one_hot), _sharpness(known, known.one_hot)
-        direction = self._scale() * second * known.text + 2 * third * sharpness * means
+        direction = self._scale(known) * second * known.text + 2 * third * sharpness * means
         bias = -(third * sharpness * means.square()).sum(-1)  # |q|² is 1 for all classes
         if not any(leaf.requires_grad for leaf in tree_leaves(alone)):  # a part of a gradient would be a wrong one
             direction, bias = direction.detach(), bias.detach()
@@ -79,9 +79,9 @@ class BesideWords(Learner):
         logits = state.share * logits + cosines(query, state.direction) + state.bias.unsqueeze(1)
         return without(logits, state.absent)
 
-    def _scale(self) -> float:
+    def _scale(self, known: TextState) -> Tensor:
         scale = getattr(self, "scale", AUTO) if self.scale_is_of_cosines else AUTO
-        return LARGEST if isinstance(scale, str) else float(scale)
+        return scale_of(scale, known)  # [E, 1, 1]
 
     @torch.no_grad()
     def _weights(self, support: Support, known: TextState) -> Tensor:
@@ -126,7 +126,7 @@ class BesideWords(Learner):
         rows = _rows(known.support, place)
         means = class_means_of(known, left)
         far = _sharpness(known, left) * (2 * product(rows, means.mT) - means.square().sum(-1).unsqueeze(1))
-        seen = torch.stack([method, self._scale() * product(rows, known.text.mT), far], -1).double()
+        seen = torch.stack([method, self._scale(known) * product(rows, known.text.mT), far], -1).double()
         target = _rows(known.one_hot, place) * asked.gather(1, place).unsqueeze(-1)
         return seen.masked_fill(known.absent.view(len(seen), 1, -1, 1), -torch.inf), target.double()
 

@@ -72,12 +72,19 @@ def tip_adapter(
     return w[0] * 100 * q @ t.T + w[1] * voted + w[2] * far
 
 
+def likeliest_scale(x: Array, y: Labels, t: Array) -> float:
+    """The factor on cosines under which words make the labels likeliest."""
+    scales = [100 * 2 ** (-k / 2) for k in range(12)]
+    return max(scales, key=lambda s: np.log(softmax(s * unit(x) @ unit(t).T)[np.arange(len(y)), y]).sum())
+
+
 def beside_words(
     alone: Callable[..., Array], x: Array, y: Labels, q: Array, t: Array, words: float = 1.0, many: int = 1000,
-    scale: float = 100.0,
+    scale: float | None = 100.0,
 ) -> Array:  # fmt: skip
     """A method, cosines with words times a scale, and distances to class means, weighed by rows that were left out."""
     ways, square = len(t), mean_square(unit(x)) if len(x) else 1.0
+    scale = likeliest_scale(x, y, t) if scale is None else scale
 
     def far(rows: Array, kept: Array) -> Array:
         of_class = [unit(x)[kept & (y == n)] for n in range(ways)]
@@ -126,9 +133,7 @@ def proker(
 ) -> Array:
     x, q, t = unit(x), unit(q), unit(t)
     beta = 2 / mean_square(x) if beta is None else beta
-    if scale is None:
-        scales = [100 * 2 ** (-k / 2) for k in range(12)]
-        scale = max(scales, key=lambda s: np.log(softmax(s * x @ t.T)[np.arange(len(y)), y]).sum())
+    scale = likeliest_scale(x, y, t) if scale is None else scale
     kernel = np.exp(-beta * (1 - x @ x.T))
     correction = np.linalg.solve(kernel + np.eye(len(x)) / strength, np.eye(len(t))[y] - softmax(scale * x @ t.T))
     return 10 * (softmax(scale * q @ t.T) + np.exp(-beta * (1 - q @ x.T)) @ correction)

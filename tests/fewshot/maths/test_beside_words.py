@@ -19,7 +19,7 @@ from fewshot import load_learner
 from fewshot.learners import list_learners
 from fewshot.maths import beside_words
 from fewshot.maths.beside_words import BesideWords
-from fewshot.maths.text_head import TextState, read_text
+from fewshot.maths.text_head import TextState, fitted_scale, read_text
 
 METHODS: dict[str, Callable[..., Any]] = {
     "gda(": references.gda,
@@ -45,7 +45,8 @@ def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> None:
 @pytest.mark.parametrize("shots", WITH_TEXT, ids=str)
 def test_equals_the_reference(method: str, shots: list[int]) -> None:
     episode = with_text(shots)
-    wanted = expected(partial(references.beside_words, METHODS[method], words=0.7), episode)
+    scale = None if method == "zlap(" else 100.0  # its scale is none of cosines
+    wanted = expected(partial(references.beside_words, METHODS[method], words=0.7, scale=scale), episode)
     close(load_learner(f"{method}words=0.7)")(padded(episode)), wanted)
 
 
@@ -79,8 +80,10 @@ def test_without_support_it_is_the_method(name: str) -> None:
 def test_at_one_row_a_class_it_is_a_mean_with_the_words(name: str) -> None:
     episode = with_text([1, 1, 1])
     assert episode.text is not None
-    words = 100 * cosine_similarity(episode.query.unsqueeze(2), episode.text.unsqueeze(1), dim=-1)
+    words = cosine_similarity(episode.query.unsqueeze(2), episode.text.unsqueeze(1), dim=-1)
     learner = load_learner(name)
+    numbered = learner.scale_is_of_cosines and learner.scale != "auto"
+    words = words * (learner.scale if numbered else fitted_scale(read_text(episode)))
     alone = load_learner(f"{name}(words=0.0)")(episode)
     close(learner(episode), (alone + learner.words * words) / (1 + learner.words))
 
