@@ -75,7 +75,7 @@ class ProKeR(BesideWords):
         strength: float = 10.0,
         scale: float | str = AUTO,
         sharpness: float = 10.0,
-        words: float = 2.0,
+        words: float = 1.0,
     ) -> None:
         super().__init__()
         check_words(words)
