@@ -31,16 +31,18 @@ BEFORE = {
     "logistic": "logistic(C=1.0)",
     "mahalanobis": "mahalanobis(regularisation=1.0)",
     "matching": "matching(scale=10.0, centred=False, means=0.0)",
-    "proker": "proker(beta=5.0, strength=1.0, scale=100.0)",
+    "proker": "proker(beta=5.0, strength=1.0, scale=100.0, words=0.0)",
     "ridge": "ridge(alpha=1.0)",
     "soft-kmeans": "soft-kmeans(scale=1.0, validated=False, limit=None)",
     "svm": "svm(C=0.1, means=0.0)",
     "tim": "tim(scale=15.0)",
     "tim-adm": "tim-adm(scale=15.0)",
-    "taskres": "taskres(scale=100.0)",
+    "taskres": "taskres(scale=100.0, words=0.0)",
     "tip-adapter": "tip-adapter(alpha=1.0, beta=5.5)",
     "transductive-finetune": "transductive-finetune(lr=1e-3, entropy=1.0)",
-}
+    **{name: f"{name}(words=0.0)" for name in ("clap", "clip-adapter", "cross-modal", "gda", "lp++", "stata",
+                                               "tip-adapter-f", "transclip", "zlap", "zs-lp")},
+}  # fmt: skip
 
 CANDIDATES = {
     "alpha-tim": [
@@ -90,21 +92,23 @@ CANDIDATES = {
     ],
 }  # fmt: skip
 
+_WORDS = (0.0, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0)  # weights before rows are held out; 0: the method alone
 WORDED_CANDIDATES = {
-    "proker": [
-        *_grid("proker(strength={})", 3.0, 10.0, 30.0),
-        "proker(scale=100.0)",
-        "proker(beta=5.0, strength=1.0, scale=100.0)",
-    ],
+    **{name: _grid(name + "(words={})", *_WORDS) for name in WORDED if name not in ("zero-shot", "tip-adapter")},
     "tip-adapter": ["tip-adapter", "tip-adapter(scale='auto')", "tip-adapter(alpha=1.0, beta=5.5, scale=100.0)"],
-    "clap": ["clap", "clap(scale='auto')", "clap(scale=50.0)", "clap(scale=20.0)"],
-    "taskres": ["taskres", "taskres(scale=100.0)", "taskres(scale=20.0)"],
-    "zs-lp": ["zs-lp", "zs-lp(scale='auto')", "zs-lp(scale=20.0)"],
-    "lp++": ["lp++", "lp++(start='auto')", "lp++(start=50.0)"],
-    "tip-adapter-f": ["tip-adapter-f", "tip-adapter-f(scale='auto')", "tip-adapter-f(scale=20.0)"],
-    "cross-modal": [
-        *_grid("cross-modal(alpha={})", 3.0, 10.0, 30.0),
-        *_grid("cross-modal(text_weight={})", 1.0, 10.0),
-        "cross-modal(solver='sgd')",
+    "proker alone": [
+        *_grid("proker(strength={}, words=0.0)", 3.0, 10.0, 30.0),
+        "proker(scale=100.0, words=0.0)",
+        "proker(beta=5.0, strength=1.0, scale=100.0, words=0.0)",
+    ],
+    "clap alone": ["clap(words=0.0)", *_grid("clap(scale={}, words=0.0)", "'auto'", 50.0, 20.0)],
+    "taskres alone": ["taskres(words=0.0)", *_grid("taskres(scale={}, words=0.0)", 100.0, 20.0)],
+    "zs-lp alone": ["zs-lp(words=0.0)", *_grid("zs-lp(scale={}, words=0.0)", "'auto'", 20.0)],
+    "lp++ alone": ["lp++(words=0.0)", *_grid("lp++(start={}, words=0.0)", "'auto'", 50.0)],
+    "tip-adapter-f alone": ["tip-adapter-f(words=0.0)", *_grid("tip-adapter-f(scale={}, words=0.0)", "'auto'", 20.0)],
+    "cross-modal alone": [
+        *_grid("cross-modal(alpha={}, words=0.0)", 3.0, 10.0, 30.0),
+        *_grid("cross-modal(text_weight={}, words=0.0)", 1.0, 10.0),
+        "cross-modal(solver='sgd', words=0.0)",
     ],
 }

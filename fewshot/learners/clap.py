@@ -7,23 +7,22 @@ from typing import ClassVar
 from torch import Tensor
 
 from episodes.episode import Support
-from fewshot.learner import Learner
+from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import LENGTH, TextDescent, TextWeights, cosines, read_text, scale_of, tune_text, without
 from fewshot.renamed import renamed
 
 
-class CLAP(Learner):
+class CLAP(BesideWords):
     """Tunes class vectors under a penalty that keeps each near its text, the more the better that text did.
 
     Minimises ``CE(support) + strength mean_n λ_n |w_n - t_n|²`` from ``w = t``; ``λ_n`` is the mean zero-shot
     probability of class n on its own support rows, 1 for a class without any. ``logits = scale cos(q, w_n)``. No
     validation data is needed. Without support it is zero-shot.
 
-    With the words of a sentence encoder it stays up to 8 points below class means (77 intents, 6 kinds of questions),
-    at the scale of 100, and up to 13 at the likeliest one (``"auto"``); there `proker` or `cross-modal` use examples
-    better.
+    On texts the method alone stays up to 8 points below class means or zero-shot, so both are asked as well, and
+    weighed by rows that are held out (`BesideWords`).
 
     Args:
         strength: of the penalty; the paper's is 1.
@@ -31,9 +30,12 @@ class CLAP(Learner):
         lr: of the descent, for class vectors of length 10.
         scale: factor on cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
             the support likeliest under the words, as encoders of sentences have none.
+        words: weight of the words at one row a class, before any is held out; 0: words and class means are not asked.
 
     Raises:
         ValueError: a number out of range.
+
+    The paper's setting: ``clap(words=0.0)``.
 
     Reference: Silva-Rodríguez, Hajimiri, Ben Ayed, Dolz, "A closer look at the few-shot adaptation of large
     vision-language models", CVPR 2024, arXiv:2312.12730.
@@ -53,8 +55,11 @@ class CLAP(Learner):
     invariant = ("scale",)
 
     @renamed(rate="lr")
-    def __init__(self, strength: float = 1.0, steps: int = 300, lr: float = 0.1, scale: float | str = 100.0) -> None:
+    def __init__(
+        self, strength: float = 1.0, steps: int = 300, lr: float = 0.1, scale: float | str = 100.0, words: float = 0.5
+    ) -> None:
         super().__init__()
+        check_words(words)
         check_auto("scale", scale)
         if strength < 0:
             raise ValueError(f"strength={strength}; it must be at least 0.")
@@ -63,8 +68,9 @@ class CLAP(Learner):
         self.steps = steps
         self.lr = lr
         self.scale = scale
+        self.words = words
 
-    def adapt(self, episode: Support) -> TextWeights:
+    def adapt_alone(self, episode: Support) -> TextWeights:
         """Weigh the classes, then descend from the text vectors."""
         known, how = read_text(episode), TextDescent(self.steps, self.lr)
         scale = scale_of(self.scale, known)  # [E, 1, 1]
@@ -76,6 +82,6 @@ class CLAP(Learner):
         weight = tune_text(start, known.support, known.one_hot, known.absent, scale, how, anchor)
         return TextWeights(normalize(weight, dim=-1), known.absent, scale)
 
-    def predict(self, state: TextWeights, query: Tensor) -> Tensor:
+    def predict_alone(self, state: TextWeights, query: Tensor) -> Tensor:
         """Score the queries."""
         return without(state.scale * cosines(query, state.weight), state.absent)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Support
-from fewshot.learner import Learner
+from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import cosines, read_text, without
 
@@ -24,7 +24,7 @@ class GDAState(NamedTuple):
     bias: Tensor  # [E, N]
 
 
-class GDA(Learner):
+class GDA(BesideWords):
     """Adds to the zero-shot logits those of Gaussian classes with a shared covariance; nothing is trained.
 
     ``logits = scale cos(q, t_n) + alpha a (q·P μ_n - ½ μ_nᵀ P μ_n)`` with ``P = D (CᵀC + tr(Σ) I)⁻¹`` of the centred
@@ -32,12 +32,18 @@ class GDA(Learner):
     support, where the paper searches on validation data. With one shot per class there is no covariance and P
     is that of a sphere, so that part becomes the nearest class mean. A class without support keeps its text.
 
+    On texts the method alone stays up to 5 points below class means or zero-shot, so both are asked as well, and
+    weighed by rows that are held out (`BesideWords`).
+
     Args:
         alpha: weight of the Gaussian part, after both are of the same spread.
         scale: factor on text cosines; that of the model.
+        words: weight of the words at one row a class, before any is held out; 0: words and class means are not asked.
 
     Raises:
         ValueError: a number out of range.
+
+    The method alone: ``gda(words=0.0)``.
 
     Reference: Wang et al., "A hard-to-beat baseline for training-free CLIP-based adaptation", ICLR 2024,
     arXiv:2402.04087.
@@ -56,14 +62,16 @@ class GDA(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, alpha: float = 1.0, scale: float = 100.0) -> None:
+    def __init__(self, alpha: float = 1.0, scale: float = 100.0, words: float = 1.0) -> None:
         super().__init__()
+        check_words(words)
         if alpha < 0 or scale <= 0:
             raise ValueError(f"alpha={alpha}, scale={scale}; alpha must be at least 0, the scale positive.")
         self.alpha = alpha
         self.scale = scale
+        self.words = words
 
-    def adapt(self, support: Support) -> GDAState:
+    def adapt_alone(self, support: Support) -> GDAState:
         """Estimate the Gaussians, in the span of the support where that is smaller."""
         known = read_text(support)
         rows, one_hot = known.support, known.one_hot
@@ -83,7 +91,7 @@ class GDA(Learner):
         ratio = self.alpha * first / second.clamp(min=1e-12)  # [E]
         return GDAState(known.text, known.absent, ratio.view(-1, 1, 1) * weight, ratio.view(-1, 1) * bias)
 
-    def predict(self, state: GDAState, query: Tensor) -> Tensor:
+    def predict_alone(self, state: GDAState, query: Tensor) -> Tensor:
         """Both parts."""
         logits = self.scale * cosines(query, state.text) + product(normalize(query, dim=-1), state.weight.mT)
         return without(logits + state.bias.unsqueeze(1), state.absent)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Support
-from fewshot.learner import Learner
+from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.precision import refuse_non_finite
-from fewshot.maths.prototype_head import cross_entropy_gradient
+from fewshot.maths.prototype_head import cross_entropy_terms
 from fewshot.maths.spread import check_auto
 from fewshot.maths.text_head import cosines, fitted_scale, read_text, without
 
@@ -27,7 +27,7 @@ class LPPlusPlusState(NamedTuple):
     absent: Tensor  # [E, N]
 
 
-class LPPlusPlus(Learner):
+class LPPlusPlus(BesideWords):
     """Learns ``logits_n = q·w_n + alpha_n cos(q, t_n)`` on the support, with step sizes that the data give.
 
     W begins as the sum of each class's rows, alpha as ``250 mean cos(x, t_y)`` (see `start`); full-batch descent
@@ -35,17 +35,20 @@ class LPPlusPlus(Learner):
     alpha: bounds of the curvature, so no rate is searched for. The last step is taken. Below four shots the published
     results fall under those of zero-shot away from natural images; without support it is zero-shot.
 
-    With the words of a sentence encoder it stays up to 8 points below class means or zero-shot (moods, questions)
-    at the published `start`, and up to 11 at ``"auto"``; there `proker` or `cross-modal` use examples better.
+    On texts the method alone stays up to 9 points below class means or zero-shot, so both are asked as well, and
+    weighed by rows that are held out (`BesideWords`).
 
     Args:
         steps: of the descent.
         start: alpha's beginning, in units of the mean cosine; ``"auto"``: alpha begins as the factor on text cosines,
             100 or less, that makes the labels of the support likeliest, as encoders of sentences have none.
         scale: factor on text cosines where there is no support; that of the model.
+        words: weight of the words at one row a class, before any is held out; 0: words and class means are not asked.
 
     Raises:
         ValueError: a number out of range.
+
+    The paper's setting: ``lp++(words=0.0)``.
 
     Reference: Huang, Shakeri, Dolz, Boudiaf, Bahig, Ben Ayed, "LP++: a surprisingly strong linear probe for
     few-shot CLIP", CVPR 2024, arXiv:2404.02285.
@@ -64,17 +67,19 @@ class LPPlusPlus(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
 
-    def __init__(self, steps: int = 300, start: float | str = 250.0, scale: float = 100.0) -> None:
+    def __init__(self, steps: int = 300, start: float | str = 250.0, scale: float = 100.0, words: float = 3.0) -> None:
         super().__init__()
+        check_words(words)
         check_auto("start", start)
         if steps < 1 or scale <= 0:
             raise ValueError(f"steps={steps}, scale={scale}; steps must be at least 1, the scale positive.")
         self.steps = steps
         self.start = start
         self.scale = scale
+        self.words = words
 
     @torch.no_grad()
-    def adapt(self, episode: Support) -> LPPlusPlusState:
+    def adapt_alone(self, episode: Support) -> LPPlusPlusState:
         """Descend on W and alpha."""
         refuse_non_finite(episode.support, "support", episode.labels >= 0)  # which eigvalsh would not survive
         known = read_text(episode)
@@ -93,16 +98,19 @@ class LPPlusPlus(Learner):
         rate = 4 * count / largest.clamp(min=1e-6).view(-1, 1, 1)
         rate_alpha = count.squeeze(-1) / (4 * cosine.square().sum(1).amax(1, keepdim=True).clamp(min=1e-6))
         velocity = torch.zeros_like(weight)
+        terms, shares = cross_entropy_terms(one_hot)
+        cosine = cosine.mT.contiguous()  # [E, N, S]
         for step in range(self.steps):
-            logits = without(product(rows, weight.mT) + alpha.unsqueeze(1) * cosine, known.absent)
-            error = cross_entropy_gradient(logits.softmax(-1), one_hot)  # [E, S, N]
-            velocity = 0.9 * velocity + product(error.mT, rows)
+            logits = torch.addcmul(product(weight, rows.mT), alpha.unsqueeze(-1), cosine)
+            logits = logits.masked_fill_(known.absent.unsqueeze(-1), -torch.inf)
+            error = torch.addcmul(terms, logits.softmax(1), shares)  # [E, N, S]
+            velocity = 0.9 * velocity + product(error, rows)
             weight = weight - rate * velocity
             if step % _EVERY == _EVERY - 1:
-                alpha = alpha - rate_alpha * (error * cosine).sum(1)
+                alpha = alpha - rate_alpha * (error * cosine).sum(-1)
         return LPPlusPlusState(weight, text, alpha, known.absent)
 
-    def predict(self, state: LPPlusPlusState, query: Tensor) -> Tensor:
+    def predict_alone(self, state: LPPlusPlusState, query: Tensor) -> Tensor:
         """The probe and the words."""
         words = state.alpha.unsqueeze(1) * cosines(query, state.text)  # [E, Q, N]
         return without(words + product(normalize(query, dim=-1), state.weight.mT), state.absent)

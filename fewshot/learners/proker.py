@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Support
-from fewshot.learner import Learner
+from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import product
 from fewshot.maths.spread import AUTO, check_auto
 from fewshot.maths.text_head import cosines, fitted_scale, read_text, spread_of_rows, without
@@ -27,13 +27,16 @@ class ProKeRState(NamedTuple):
     scale: Tensor  # [E, 1, 1]
 
 
-class ProKeR(Learner):
+class ProKeR(BesideWords):
     """Corrects zero-shot probabilities by kernel ridge regression on the support, in closed form.
 
     ``f(q) = p(q) + Σ_s k(q, x_s) γ_s``, ``γ = (K + I / strength)⁻¹ (Y - p(X))``, with
     ``k(a, b) = exp(-beta (1 - cos(a, b)))`` and p the zero-shot softmax: the zero-shot classifier is the prior
     that the regression falls back on away from the support. ``logits = sharpness f``. The paper's code regresses
     on cosines instead of probabilities; with these no number needs to be found on validation data.
+
+    On texts the method alone stays up to 3 points below class means or zero-shot, so both are asked as well, and
+    weighed by rows that are held out (`BesideWords`).
 
     Args:
         beta: of the kernel; ``"auto"``: 2 divided by the mean square distance of the support rows, of length one, from
@@ -42,11 +45,12 @@ class ProKeR(Learner):
         scale: factor on text cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of the
             support likeliest, as encoders of sentences have none.
         sharpness: of the logits; it changes probabilities, not predictions.
+        words: weight of the words at one row a class, before any is held out; 0: words and class means are not asked.
 
     Raises:
         ValueError: a number that is not positive.
 
-    A setting for CLIP alone: ``proker(beta=5.0, strength=1.0, scale=100.0)``.
+    The method alone: ``proker(words=0.0)``; for CLIP: ``proker(beta=5.0, strength=1.0, scale=100.0, words=0.0)``.
 
     Reference: Bendou, Ouasfi, Gripon, Boukhayma, "ProKeR: a kernel perspective on few-shot adaptation of large
     vision-language models", CVPR 2025, arXiv:2501.11175.
@@ -66,9 +70,15 @@ class ProKeR(Learner):
     invariant = ("scale",)
 
     def __init__(
-        self, beta: float | str = AUTO, strength: float = 10.0, scale: float | str = AUTO, sharpness: float = 10.0
+        self,
+        beta: float | str = AUTO,
+        strength: float = 10.0,
+        scale: float | str = AUTO,
+        sharpness: float = 10.0,
+        words: float = 1.0,
     ) -> None:
         super().__init__()
+        check_words(words)
         check_auto("beta", beta)
         check_auto("scale", scale)
         if min(strength, sharpness) <= 0:
@@ -77,8 +87,9 @@ class ProKeR(Learner):
         self.strength = strength
         self.scale = scale
         self.sharpness = sharpness
+        self.words = words
 
-    def adapt(self, episode: Support) -> ProKeRState:
+    def adapt_alone(self, episode: Support) -> ProKeRState:
         """Solve for the corrections, S equations per episode."""
         known = read_text(episode)
         rows, one_hot = known.support, known.one_hot
@@ -93,7 +104,7 @@ class ProKeR(Learner):
         factor = torch.linalg.cholesky_ex(kernel).L
         return ProKeRState(rows, known.text, known.absent, torch.cholesky_solve(wrong, factor), beta, scale)
 
-    def predict(self, state: ProKeRState, query: Tensor) -> Tensor:
+    def predict_alone(self, state: ProKeRState, query: Tensor) -> Tensor:
         """Prior and correction."""
         prior = without(state.scale * cosines(query, state.text), state.absent).softmax(-1)  # [E, Q, N]
         if state.support.shape[1]:

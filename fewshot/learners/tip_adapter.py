@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.episode import Support
 from fewshot.learner import Learner
 from fewshot.maths.affinity import squared_distances
+from fewshot.maths.beside_words import class_means_of
 from fewshot.maths.experts import sharpness_of_means, weigh_experts
 from fewshot.maths.held_out import folds_by_value
 from fewshot.maths.linalg import product
@@ -104,7 +105,8 @@ class TipAdapter(Learner):
         for number in range(_FOLDS):  # one row of every class at a time, so that no class is the poorer for it
             held = fold == number
             left = known.one_hot * ~held
-            distance = sharpness_of_means(left.sum(1), square) * squared_distances(known.support, _means(known, left))
+            away = squared_distances(known.support, class_means_of(known, left))
+            distance = sharpness_of_means(left.sum(1), square) * away
             voted = torch.where(held, alpha * (near @ left), voted)
             far = torch.where(held, -distance, far)
         seen = torch.stack([words, voted, far], -1).double()  # [E, S, N, 3]
@@ -113,7 +115,7 @@ class TipAdapter(Learner):
         weight = weigh_experts(seen, several, (1.0, 1.0, 0.0)).to(alpha).view(-1, 3, 1, 1)
         scale, alpha = weight[:, 0] * scale, weight[:, 1] * alpha
         sharpness = weight[:, 2] * sharpness_of_means(shots, square)
-        return TipAdapterState(known, _means(known, known.one_hot), alpha, beta, scale, sharpness)
+        return TipAdapterState(known, class_means_of(known, known.one_hot), alpha, beta, scale, sharpness)
 
     def predict(self, state: TipAdapterState, query: Tensor) -> Tensor:
         """Zero-shot logits, votes and distances to class means."""
@@ -125,13 +127,6 @@ class TipAdapter(Learner):
             # |q|² is 1 for all classes
             logits = logits + sharpness * (2 * cosines(query, means) - means.square().sum(-1).unsqueeze(1))
         return without(logits, known.absent)
-
-
-def _means(known: TextState, one_hot: Tensor) -> Tensor:
-    """Class means ``[E, N, D]`` of the rows that count; that of all rows for a class without."""
-    shots = one_hot.sum(1).unsqueeze(-1)  # [E, N, 1]
-    middle = known.support.sum(1, keepdim=True) / known.one_hot.sum((1, 2)).clamp(min=1).view(-1, 1, 1)
-    return torch.where(shots > 0, product(one_hot.mT, known.support) / shots.clamp(min=1), middle)
 
 
 def _spread(logits: Tensor, here: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Support
-from fewshot.learner import Learner
+from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import product
 from fewshot.maths.prototype_head import cross_entropy_gradient
 from fewshot.maths.spread import check_auto
@@ -23,11 +23,14 @@ class TipAdapterFState(NamedTuple):
     scale: Tensor  # [E, 1, 1]
 
 
-class TipAdapterF(Learner):
+class TipAdapterF(BesideWords):
     """`TipAdapter` with keys k_s, which begin as the support rows and minimise its cross-entropy.
 
     ``logits = scale cos(q, t_n) + alpha Σ_s exp(-beta (1 - q·k_s)) [y_s = n]``; Adam, rate falling along a cosine.
     The last keys are taken: choosing the best epoch on test data, as the released script does, is not learning.
+
+    On texts the method alone stays up to 15 points below class means or zero-shot, so both are asked as well, and
+    weighed by rows that are held out (`BesideWords`).
 
     Args:
         alpha: weight of the support.
@@ -36,9 +39,12 @@ class TipAdapterF(Learner):
         lr: of Adam.
         scale: factor on text cosines, that of the model; ``"auto"``: the one, 100 or less, that makes the labels of
             the support likeliest under the words, as encoders of sentences have none.
+        words: weight of the words at one row a class, before any is held out; 0: words and class means are not asked.
 
     Raises:
         ValueError: a number out of range.
+
+    The paper's setting: ``tip-adapter-f(words=0.0)``.
 
     Reference: Zhang et al., "Tip-Adapter: training-free adaption of CLIP for few-shot classification", ECCV 2022,
     arXiv:2207.09519.
@@ -59,9 +65,16 @@ class TipAdapterF(Learner):
 
     @renamed(rate="lr")
     def __init__(
-        self, alpha: float = 1.0, beta: float = 5.5, steps: int = 20, lr: float = 1e-3, scale: float | str = 100.0
+        self,
+        alpha: float = 1.0,
+        beta: float = 5.5,
+        steps: int = 20,
+        lr: float = 1e-3,
+        scale: float | str = 100.0,
+        words: float = 0.1,
     ) -> None:
         super().__init__()
+        check_words(words)
         check_auto("scale", scale)
         if alpha < 0 or beta <= 0:
             raise ValueError(f"alpha={alpha}, beta={beta}; alpha must be at least 0, beta positive.")
@@ -71,9 +84,10 @@ class TipAdapterF(Learner):
         self.steps = steps
         self.lr = lr
         self.scale = scale
+        self.words = words
 
     @torch.no_grad()
-    def adapt(self, episode: Support) -> TipAdapterFState:
+    def adapt_alone(self, episode: Support) -> TipAdapterFState:
         """Tune the keys."""
         known = read_text(episode)
         scale = scale_of(self.scale, known)
@@ -92,7 +106,7 @@ class TipAdapterF(Learner):
             stepper.step(keys, product(of_near.mT, rows))
         return TipAdapterFState(known._replace(support=keys), scale)
 
-    def predict(self, state: TipAdapterFState, query: Tensor) -> Tensor:
+    def predict_alone(self, state: TipAdapterFState, query: Tensor) -> Tensor:
         """Zero-shot logits and votes of the keys."""
         known, scale = state
         logits = scale * cosines(query, known.text)  # [E, Q, N]

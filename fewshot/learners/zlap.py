@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from episodes.episode import Support
-from fewshot.learner import Learner
+from fewshot.maths.beside_words import BesideWords, check_words
 from fewshot.maths.linalg import normalize, product
 from fewshot.maths.text_head import TextState, read_text, without
 
 
-class ZLaP(Learner):
+class ZLaP(BesideWords):
     """Spreads class labels from text (and support) nodes over nearest-neighbour edges among all rows.
 
     An image is joined to its `neighbours` nearest images by ``max(cos, 0)`` and to as many nearest texts by
@@ -23,14 +23,20 @@ class ZLaP(Learner):
     A labelled image is joined to the text of its class alone, as strongly as to all texts together otherwise. (Marked
     in Y, a few images would drown the words: edges among images are some hundred times those to texts.)
 
+    On texts the method alone stays up to 11 points below class means or zero-shot, so both are asked as well, and
+    weighed by rows that are held out (`BesideWords`).
+
     Args:
         neighbours: edges of an image to images, and to texts.
         text_power: sharpens the edges to texts (γ).
         spread: how far labels travel, 0..1 (α).
         scale: of the logits; it changes probabilities, not predictions.
+        words: weight of the words at one row a class, before any is held out; 0: words and class means are not asked.
 
     Raises:
         ValueError: a number out of range.
+
+    The paper's setting: ``zlap(words=0.0)``.
 
     Reference: Stojnić, Kalantidis, Tolias, "Label propagation for zero-shot classification with vision-language
     models", CVPR 2024, arXiv:2404.04072.
@@ -49,9 +55,13 @@ class ZLaP(Learner):
     needs = ("support", "text")
     invariant = ("scale",)
     transductive = True
+    scale_is_of_cosines = False
 
-    def __init__(self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0) -> None:
+    def __init__(
+        self, neighbours: int = 5, text_power: float = 5.0, spread: float = 0.3, scale: float = 1.0, words: float = 1.0
+    ) -> None:
         super().__init__()
+        check_words(words)
         if neighbours < 1 or text_power <= 0 or not 0 < spread < 1 or scale <= 0:
             raise ValueError(
                 f"neighbours={neighbours}, text_power={text_power}, spread={spread}, scale={scale}; neighbours at "
@@ -61,12 +71,13 @@ class ZLaP(Learner):
         self.text_power = text_power
         self.spread = spread
         self.scale = scale
+        self.words = words
 
-    def adapt(self, support: Support) -> TextState:
+    def adapt_alone(self, support: Support) -> TextState:
         """Normalise support and text."""
         return read_text(support)
 
-    def predict(self, state: TextState, query: Tensor) -> Tensor:
+    def predict_alone(self, state: TextState, query: Tensor) -> Tensor:
         """Solve the graph of texts, support and queries."""
         images = torch.cat([state.support, normalize(query, dim=-1)], 1)  # [E, R, D]
         ways, count = state.text.shape[1], images.shape[1]

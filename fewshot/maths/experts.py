@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewshot.maths.linalg import product
 from fewshot.maths.spread import AUTO
 
 _PRIOR = 10.0  # held-out examples that the weights before any are worth; chosen by benchmarks/defaults.py
@@ -121,3 +122,50 @@ def check_before(name: str, value: Any) -> None:
     """
     if value != AUTO and (isinstance(value, str) or not 0 <= value < float("inf")):
         raise ValueError(f"{name}={value!r}; it must be 'auto', or at least 0 and finite.")
+
+
+@torch.no_grad()
+def likeliest_weights(experts: Tensor, target: Tensor, before: Tensor) -> Tensor:
+    """As `weigh_experts`, but the minimum over weights that are not below zero ``[E, J]``.
+
+    Of answers that resemble one another, as those of a method that begins with words and those of the words, one often
+    gets a weight below zero that takes back what the other says. Set to zero afterwards it leaves the other too large.
+    Newton's method from zero: each step goes to the minimum of a parabola over such weights, which is that of one of
+    the 2^J sets of experts, and is halved until it helps.
+
+    Args:
+        experts: as in `weigh_experts` ``[E, S, N, J]``, for a few experts.
+        target: one-hot labels ``[E, S, N]``, zeros for a row that is not asked.
+        before: w_0 of each episode ``[E, J]``.
+    """
+    possible = experts.isfinite().all(-1)  # [E, S, N]
+    experts, target = experts.masked_fill(~possible.unsqueeze(-1), 0), target * possible
+    flat, asked = experts.flatten(1, 2), target.sum(-1, keepdim=True)  # [E, S N, J], [E, S, 1]
+    own = product(flat.mT, target.flatten(1).unsqueeze(-1)).squeeze(-1)  # [E, J]
+    count = experts.shape[-1]
+    numbers = torch.arange(2**count, device=experts.device).unsqueeze(1)
+    chosen = (numbers >> torch.arange(count, device=experts.device)) % 2 > 0  # [2^J, J]
+    both, unit = chosen.unsqueeze(1) & chosen.unsqueeze(2), torch.eye(count, dtype=experts.dtype, device=experts.device)
+    best = weights = step = torch.zeros_like(before)
+    least = torch.full_like(before[:, :1], torch.inf)
+    for _ in range(_STEPS):
+        logits = product(flat, weights.unsqueeze(-1)).view_as(target).masked_fill(~possible, -torch.inf)
+        known = logits.log_softmax(-1)
+        unlikely = -(known.masked_fill(~possible, 0) * target).sum((1, 2)).unsqueeze(-1)
+        loss = unlikely + _PRIOR / 2 * (weights - before).square().sum(-1, keepdim=True)  # [E, 1]
+        chances = known.exp().nan_to_num() * asked  # [E, S, N]
+        weighted = chances.flatten(1).unsqueeze(-1) * flat  # [E, S N, J]
+        mean = weighted.view_as(experts).sum(2)  # [E, S, J]
+        curvature = product(weighted.mT, flat) - product(mean.mT, mean) + _PRIOR * unit  # of one label a row
+        pull = own - mean.sum(1) - _PRIOR * (weights - before) + (curvature @ weights.unsqueeze(-1)).squeeze(-1)
+        pull = pull.unsqueeze(1) * chosen  # [E, 2^J, J]
+        ends = torch.linalg.solve(torch.where(both, curvature.unsqueeze(1), unit), pull)
+        depth = (pull * ends).sum(-1).masked_fill((ends < 0).any(-1), -torch.inf)  # [E, 2^J]
+        end = ends.gather(1, depth.argmax(1).view(-1, 1, 1).expand(-1, 1, count)).squeeze(1)  # [E, J]
+        helped = loss <= least
+        step = torch.where(helped, end - weights, step / 2)
+        best, least = torch.where(helped, weights, best), torch.where(helped, loss, least)
+        weights = best + step
+        if bool((torch.linalg.vector_norm(step, dim=-1) < _CLOSE).all()):
+            break
+    return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -71,6 +72,56 @@ def tip_adapter(
     return w[0] * 100 * q @ t.T + w[1] * voted + w[2] * far
 
 
+def likeliest_scale(x: Array, y: Labels, t: Array) -> float:
+    """The factor on cosines under which words make the labels likeliest."""
+    scales = [100 * 2 ** (-k / 2) for k in range(12)]
+    return max(scales, key=lambda s: np.log(softmax(s * unit(x) @ unit(t).T)[np.arange(len(y)), y]).sum())
+
+
+def beside_words(
+    alone: Callable[..., Array], x: Array, y: Labels, q: Array, t: Array, words: float = 1.0, many: int = 1000,
+    scale: float | None = 100.0,
+) -> Array:  # fmt: skip
+    """A method, cosines with words times a scale, and distances to class means, weighed by rows that were left out."""
+    ways, square = len(t), mean_square(unit(x)) if len(x) else 1.0
+    scale = likeliest_scale(x, y, t) if scale is None else scale
+
+    def far(rows: Array, kept: Array) -> Array:
+        of_class = [unit(x)[kept & (y == n)] for n in range(ways)]
+        shots = kept.sum() / (kept.sum() + len(set(y[kept].tolist())))
+        found = np.zeros((len(rows), ways))
+        for i, row in enumerate(unit(rows)):
+            for n, own in enumerate(of_class):
+                mean = own.mean(0) if len(own) else unit(x).mean(0)
+                found[i, n] = -10 * shots / square * ((row - mean) ** 2).sum()
+        return found
+
+    value = x @ np.linspace(1, 2, x.shape[1])
+    rank = np.array([(value[y == n] < v).sum() for v, n in zip(value, y, strict=True)])
+    single = np.array([(y == n).sum() < 2 for n in y])
+    seen = []
+    for turn in range(1 if len(x) > many else 4):
+        asked, kept = (rank % 4 == turn) & ~single, (rank % 4 != turn) | single
+        if len(x) > many:
+            asked, kept = (rank % 3 == 1) & ~single, (rank % 3 == 0) | single
+        if asked.any():
+            rows = x[asked]
+            seen.append((alone(x[kept], y[kept], rows, t), scale * unit(rows) @ unit(t).T, far(rows, kept), y[asked]))
+    part = 1 / max(len(x) / ways, 1)
+    before = np.array([1, words * part, 1 - part])
+
+    def loss(w: Array) -> float:
+        total = 5 * ((w - before) ** 2).sum()
+        for a, b, c, own in seen:
+            total -= np.log(softmax(w[0] * a + w[1] * b + w[2] * c)[np.arange(len(own)), own]).sum()
+        return float(total)
+
+    starts = [before, np.full(3, 0.1)]
+    ends = [minimize(loss, start, bounds=[(0, None)] * 3, method="L-BFGS-B", tol=1e-15) for start in starts]
+    w = min(ends, key=lambda end: end.fun).x if seen else before / before.sum()
+    return w[0] * alone(x, y, q, t) + w[1] * scale * unit(q) @ unit(t).T + w[2] * far(q, np.ones(len(x), bool))
+
+
 def proker(
     x: Array,
     y: Labels,
@@ -82,15 +133,13 @@ def proker(
 ) -> Array:
     x, q, t = unit(x), unit(q), unit(t)
     beta = 2 / mean_square(x) if beta is None else beta
-    if scale is None:
-        scales = [100 * 2 ** (-k / 2) for k in range(12)]
-        scale = max(scales, key=lambda s: np.log(softmax(s * x @ t.T)[np.arange(len(y)), y]).sum())
+    scale = likeliest_scale(x, y, t) if scale is None else scale
     kernel = np.exp(-beta * (1 - x @ x.T))
     correction = np.linalg.solve(kernel + np.eye(len(x)) / strength, np.eye(len(t))[y] - softmax(scale * x @ t.T))
     return 10 * (softmax(scale * q @ t.T) + np.exp(-beta * (1 - q @ x.T)) @ correction)
 
 
-def gda(x: Array, y: Labels, q: Array, t: Array) -> Array:
+def gda(x: Array, y: Labels, q: Array, t: Array, scale: float = 100.0) -> Array:
     x, q, t = unit(x), unit(q), unit(t)
     means = np.stack([x[y == n].mean(0) if (y == n).any() else t[n] for n in range(len(t))])
     centred = x - means[y]
@@ -102,8 +151,8 @@ def gda(x: Array, y: Labels, q: Array, t: Array) -> Array:
     def spread(logits: Array) -> float:
         return float(np.sqrt(((logits - logits.mean(1, keepdims=True)) ** 2).mean()))
 
-    ratio = spread(100 * x @ t.T) / spread(x @ weight.T + bias)
-    return 100 * q @ t.T + ratio * (q @ weight.T + bias)
+    ratio = spread(scale * x @ t.T) / spread(x @ weight.T + bias)
+    return scale * q @ t.T + ratio * (q @ weight.T + bias)
 
 
 def cross_modal(x: Array, y: Labels, q: Array, t: Array) -> Array:
@@ -215,11 +264,11 @@ def zlap(x: Array, y: Labels, q: Array, t: Array) -> Array:
         words = strongest(np.maximum(t @ row, 0) ** 5, 5)
         edges[ways + i, :ways] = words if i >= len(x) else words.sum() * np.eye(ways)[y[i]]
     edges = edges + edges.T
-    degree = edges.sum(1)
+    degree = np.maximum(edges.sum(1), 1e-12)
     start = np.zeros((size, ways))
     start[:ways] = np.eye(ways)
     answer = np.linalg.solve(np.eye(size) - 0.3 * edges / np.sqrt(np.outer(degree, degree)), start)
-    return np.log(answer[-len(q) :])
+    return np.log(np.maximum(answer[-len(q) :], 1e-30))
 
 
 def neighbours(rows: Array, count: int) -> Array:

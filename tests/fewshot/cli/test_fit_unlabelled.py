@@ -77,7 +77,7 @@ def test_texts() -> None:
     ("more", "words"),
     [
         (["photos", "--unlabelled", "photos/star"], "unlabelled holds 1 rows.*at least 10"),
-        (["photos", "--unlabelled", "nowhere"], "there is no file or folder 'nowhere'"),
+        (["photos", "--unlabelled", "new", "--reject", "2"], "reject=2.0"),
         (["photos", "--unlabelled", "new", "--strategy", "full"], "--strategy holds examples out instead"),
         (["--classes", "a", "b", "--unlabelled", "new"], "without examples there is nothing to cluster around"),
         (["photos", "--unlabelled", "new", "--learner", "proker"], "'proker' uses words as well"),

@@ -21,7 +21,14 @@ DATA = Path(__file__).parents[4] / "shared" / "data" / "clip_vitb32" / "caltech1
 
 
 @pytest.mark.parametrize(
-    "spec", ["tip-adapter(", "tip-adapter-f(", "zs-lp(steps=9, ", "clap(steps=9, ", "taskres(steps=9, "]
+    "spec",
+    [
+        "tip-adapter(",
+        "tip-adapter-f(words=0.0, ",
+        "zs-lp(words=0.0, steps=9, ",
+        "clap(words=0.0, steps=9, ",
+        "taskres(words=0.0, steps=9, ",
+    ],
 )
 def test_an_auto_scale_is_the_likeliest_of_the_support(spec: str) -> None:
     episode = with_text([4, 3, 5, 4])

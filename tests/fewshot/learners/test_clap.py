@@ -11,7 +11,7 @@ import references.text as references
 from learner_checks import WITH_TEXT, equals_with_text
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "clap(steps=25, strength=0.3, scale=100.0)": partial(references.descend, steps=25, rate=0.1, anchor=0.3),
+    "clap(steps=25, strength=0.3, scale=100.0, words=0.0)": partial(references.descend, steps=25, rate=0.1, anchor=0.3),
 }
 
 

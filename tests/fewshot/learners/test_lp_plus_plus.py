@@ -11,7 +11,7 @@ import references.text as references
 from learner_checks import WITH_TEXT, equals_with_text
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "lp++(steps=35, start=250.0)": partial(references.lp_plus_plus, steps=35),
+    "lp++(steps=35, start=250.0, words=0.0)": partial(references.lp_plus_plus, steps=35),
 }
 
 

@@ -11,8 +11,10 @@ import references.text as references
 from learner_checks import WITH_TEXT, equals_with_text
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "proker": references.proker,
-    "proker(beta=5.0, strength=1.0, scale=100.0)": partial(references.proker, beta=5.0, strength=1.0, scale=100.0),
+    "proker(words=0.0)": references.proker,
+    "proker(beta=5.0, strength=1.0, scale=100.0, words=0.0)": partial(
+        references.proker, beta=5.0, strength=1.0, scale=100.0
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import references.text as references
 from learner_checks import WITH_TEXT, equals_with_text
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "stata": references.stata,
+    "stata(words=0.0)": references.stata,
 }
 
 

@@ -11,7 +11,9 @@ import references.text as references
 from learner_checks import WITH_TEXT, equals_with_text
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "taskres(steps=25, lr=0.02, scale=100.0)": partial(references.descend, steps=25, rate=0.02, adam=True, reach=0.5),
+    "taskres(steps=25, lr=0.02, scale=100.0, words=0.0)": partial(
+        references.descend, steps=25, rate=0.02, adam=True, reach=0.5
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import references.text as references
 from learner_checks import WITH_TEXT, equals_with_text
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "tip-adapter-f(scale=100.0)": references.tip_adapter_f,
+    "tip-adapter-f(scale=100.0, words=0.0)": references.tip_adapter_f,
 }
 
 

@@ -11,8 +11,8 @@ import references.text as references
 from learner_checks import WITH_TEXT, equals_with_text
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "zs-lp(steps=25, scale=100.0)": partial(references.descend, steps=25, rate=0.1),
-    "zs-lp(steps=25, wise=0.4, scale=100.0)": partial(references.descend, steps=25, rate=0.1, wise=0.4),
+    "zs-lp(steps=25, scale=100.0, words=0.0)": partial(references.descend, steps=25, rate=0.1),
+    "zs-lp(steps=25, wise=0.4, scale=100.0, words=0.0)": partial(references.descend, steps=25, rate=0.1, wise=0.4),
 }
 
 

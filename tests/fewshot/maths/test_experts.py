@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from fewshot.maths.experts import weigh_experts
+from fewshot.maths.experts import likeliest_weights, weigh_experts
 
 
 def told(quality: list[float], rows: int = 40, ways: int = 3, size: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -74,3 +74,60 @@ def test_gradients_go_through_weights_that_follow(quality: list[float]) -> None:
 
     assert not weigh_experts(experts.requires_grad_(), target, (1.0, 0.5)).requires_grad
     assert torch.autograd.gradcheck(weights, (experts,))
+
+
+def loss_of(weights: np.ndarray, experts: Tensor, target: Tensor, before: list[float]) -> float:
+    logits = experts @ torch.from_numpy(weights)
+    own = (logits * target).sum(-1) - logits.logsumexp(-1) * target.sum(-1)
+    return float(5 * ((weights - before) ** 2).sum() - own.sum())
+
+
+def test_of_answers_alike_none_is_left_too_large() -> None:
+    """Two experts say nearly the same, thirty times too loudly, and the third knows better."""
+    experts, target = told([1.0, 0.7, 2.5], rows=120)
+    alike = 30 * (experts[..., :1] + 0.2 * experts[..., 1:2])
+    experts = torch.cat([alike, 30 * experts[..., :1], experts[..., 2:]], -1)
+    before = [1.0, 0.5, 0.5]
+    found = likeliest_weights(experts, target, torch.tensor([before], dtype=torch.float64))[0].numpy()
+    ends = [
+        minimize(loss_of, start, (experts, target, before), bounds=[(0, None)] * 3, tol=1e-14)
+        for start in (before, [0.01, 0.01, 1.0])
+    ]
+    assert (found >= 0).all()
+    assert loss_of(found, experts, target, before) <= min(end.fun for end in ends) + 1e-6
+    clamped = weigh_experts(experts, target, (1.0, 0.5, 0.5))[0].numpy()
+    assert loss_of(clamped, experts, target, before) > loss_of(found, experts, target, before) + 1
+
+
+def test_the_likeliest_weights_are_found_from_far_away() -> None:
+    """Rows on which a loud expert is nearly always right, where Newton's steps alone would leap to and fro."""
+    experts, target = told([40.0, 1.0, 0.5], rows=300, size=3.0)
+    experts[0, :5] = experts[0, :5].flip(1)
+    before = [1.0, 0.25, 0.75]
+    found = likeliest_weights(experts, target, torch.tensor([before], dtype=torch.float64))[0].numpy()
+    end = minimize(loss_of, [0.1] * 3, (experts, target, before), bounds=[(0, None)] * 3, tol=1e-14)
+    assert loss_of(found, experts, target, before) <= end.fun + 1e-6
+
+
+def test_without_examples_the_likeliest_weights_stay() -> None:
+    experts, target = told([0.0, 3.0])
+    before = torch.tensor([[1.0, 0.5]], dtype=torch.float64)
+    torch.testing.assert_close(likeliest_weights(experts, torch.zeros_like(target), before), before)
+
+
+def test_episodes_are_weighed_alone() -> None:
+    experts, target = told([0.5, 2.0, 1.0], size=3.0)
+    other = experts.flip(1)
+    before = torch.tensor([[1.0, 0.5, 0.0], [1.0, 0.1, 0.9]], dtype=torch.float64)
+    both = likeliest_weights(torch.cat([experts, other]), target.expand(2, -1, -1), before)
+    alone = [likeliest_weights(part, target, before[e : e + 1]) for e, part in enumerate((experts, other))]
+    torch.testing.assert_close(both, torch.cat(alone))
+
+
+def test_classes_that_cannot_be_change_no_likeliest_weight() -> None:
+    experts, target = told([1.0, 2.0])
+    more = torch.cat([experts, torch.full_like(experts[:, :, :1], -torch.inf)], 2)
+    padded = torch.nn.functional.pad(target, (0, 1), value=1.0)  # a label that cannot be is no label
+    before = torch.ones(1, 2, dtype=torch.float64)
+    wanted = likeliest_weights(experts, target, before)
+    torch.testing.assert_close(likeliest_weights(more, padded, before), wanted)
