@@ -31,6 +31,7 @@ BEFORE = {
     "logistic": "logistic(C=1.0)",
     "mahalanobis": "mahalanobis(regularisation=1.0)",
     "matching": "matching(scale=10.0, centred=False, shrinkage=0.0)",
+    "pt-map": "pt-map(steps=20, lr=0.2, tightness=None, means=0.0)",
     "proker": "proker(beta=5.0, strength=1.0, scale=100.0)",
     "ridge": "ridge(alpha=1.0)",
     "soft-kmeans": "soft-kmeans(scale=1.0, validated=False, limit=None)",
@@ -66,6 +67,11 @@ CANDIDATES = {
         *_grid("l2 | matching(shrinkage={})", 0.0, 0.5, 0.65, 0.8, 1.0),
         *_grid("l2 | matching(scale={}, shrinkage=0.8)", 3.0, 10.0),
         "l2 | matching(scale=10.0, centred=False, shrinkage=0.0)",
+    ],
+    "pt-map": [
+        *_grid("l2 | pt-map(means={})", 0.0, 0.5, 1.0, 1.5, 2.0),
+        *_grid("l2 | pt-map(tightness={})", 0.5, 2.0, None),
+        "l2 | pt-map(steps=20, lr=0.2, tightness=None, means=0.0)",
     ],
     "ridge": ["l2 | ridge", *_grid("l2 | rescale | ridge(alpha={})", 0.3, 1.0, 3.0)],
     "soft-kmeans": [
