@@ -22,7 +22,7 @@ WORDED = [
 ]  # fmt: skip
 # What the defaults were; steps of TIM in a tenth of the number and ten times the length.
 BEFORE = {
-    "alpha-tim": "alpha-tim(alpha='auto', scale=15.0)",
+    "alpha-tim": "alpha-tim(alpha='auto', scale=15.0, cross_entropy=1.0)",
     "baseline++": "baseline++(lr=0.01, scale=10.0)",
     "fine-tune": "fine-tune(lr=0.01)",
     "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False, means=0.0)",
@@ -46,7 +46,8 @@ BEFORE = {
 CANDIDATES = {
     "alpha-tim": [
         *_grid("l2 | rescale | alpha-tim(scale={})", 10.0, 15.0, 30.0),
-        "l2 | rescale | alpha-tim(alpha='auto', scale=15.0)",
+        *_grid("l2 | alpha-tim(cross_entropy={})", 1.0, 3.0, 10.0),
+        "l2 | rescale | alpha-tim(alpha='auto', scale=15.0, cross_entropy=1.0)",
     ],
     "baseline++": [*_grid("l2 | baseline++(lr={})", 0.01, 0.1), "l2 | baseline++(scale=10.0)"],
     "fine-tune": _grid("l2 | rescale | fine-tune(lr={})", 0.3, 1.0, 3.0, 10.0),

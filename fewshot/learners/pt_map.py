@@ -41,12 +41,12 @@ class PTMAP(Learner):
     among plans whose rows sum to 1, with columns that sum to s_n, and ``w_n += lr (mean of the support of n and the
     queries, weighted - w_n)``. P is then that of the last means.
 
-    In the paper every class gets Q / N queries exactly. That gains up to 2 points where it is so, and loses 12 to 22
+    In the paper every class gets Q / N queries exactly. That gains up to 2 points where it is so, and loses up to 18
     where it is not. Here it is a prior: a class whose share is half of that is given log(2) `tightness` more in its
     logits. So classes that overlap still get about as much, and where clusters are clear they decide.
 
     Queries are many more than examples, so that the means end where queries are dense. Where that is not in the
-    classes, as of two moods of texts, class means answer better, by up to 4 points. So these are asked as well,
+    classes, as of two moods of texts, class means answer better, by 4 points. So these are asked as well,
     ``logits = a log P_q + b m_q + c m'_q`` with ``m_qn = -10 K / (K + 1) |q - p_n|² / r²`` for K rows a class of root
     mean square distance r from their mean, and m' the same of rows that were not transformed. The weights are those
     under which labelled rows are likeliest when they are held out, near to 1, `means` and 0 where there are few
