@@ -22,7 +22,7 @@ WORDED = [
 ]  # fmt: skip
 # What the defaults were; steps of TIM in a tenth of the number and ten times the length.
 BEFORE = {
-    "alpha-tim": "alpha-tim(alpha='auto', scale=15.0)",
+    "alpha-tim": "alpha-tim(alpha='auto', scale=15.0, cross_entropy=1.0)",
     "baseline++": "baseline++(lr=0.01, scale=10.0)",
     "fine-tune": "fine-tune(lr=0.01)",
     "label-propagation": "label-propagation(neighbours=20, power=3.0, centred=False, means=0.0)",
@@ -31,6 +31,7 @@ BEFORE = {
     "logistic": "logistic(C=1.0)",
     "mahalanobis": "mahalanobis(regularisation=1.0)",
     "matching": "matching(scale=10.0, centred=False, means=0.0)",
+    "pt-map": "pt-map(steps=20, lr=0.2, tightness=None, means=0.0)",
     "proker": "proker(beta=5.0, strength=1.0, scale=100.0, words=0.0)",
     "ridge": "ridge(alpha=1.0)",
     "soft-kmeans": "soft-kmeans(scale=1.0, validated=False, limit=None)",
@@ -47,7 +48,8 @@ BEFORE = {
 CANDIDATES = {
     "alpha-tim": [
         *_grid("l2 | rescale | alpha-tim(scale={})", 10.0, 15.0, 30.0),
-        "l2 | rescale | alpha-tim(alpha='auto', scale=15.0)",
+        *_grid("l2 | alpha-tim(cross_entropy={})", 1.0, 3.0, 10.0),
+        "l2 | rescale | alpha-tim(alpha='auto', scale=15.0, cross_entropy=1.0)",
     ],
     "baseline++": [*_grid("l2 | baseline++(lr={})", 0.01, 0.1), "l2 | baseline++(scale=10.0)"],
     "fine-tune": _grid("l2 | rescale | fine-tune(lr={})", 0.3, 1.0, 3.0, 10.0),
@@ -71,6 +73,11 @@ CANDIDATES = {
     "ridge": [
         *_grid("l2 | ridge(means={})", 0.0, 0.1, 0.3, 1.0),
         *_grid("l2 | rescale | ridge(alpha={})", 0.3, 1.0, 3.0),
+    ],
+    "pt-map": [
+        *_grid("l2 | pt-map(means={})", 0.0, 0.5, 1.0, 1.5, 2.0),
+        *_grid("l2 | pt-map(tightness={})", 0.5, 2.0, None),
+        "l2 | pt-map(steps=20, lr=0.2, tightness=None, means=0.0)",
     ],
     "soft-kmeans": [
         *_grid("l2 | soft-kmeans(limit={})", None, 0.5, 1.0, 2.0),

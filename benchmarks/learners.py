@@ -63,7 +63,7 @@ CONTESTS = [
             {"fine_tuning_steps": 50}, head(50, False), 1000, 30, 10),
     Contest("transductive-finetune(steps=10, lr=5e-5, scale=1.0, entropy=1.0, metric='euclidean')",
             "TransductiveFinetuning", {"fine_tuning_steps": 10}, head(10, True), 1000, 60),
-    *(Contest("pt-map(steps=10, normalise=False)", "PTMAP", {},
+    *(Contest("pt-map(lr=0.2, normalise=False, tightness=None, means=0.0)", "PTMAP", {},
               lambda s, q: 2 * (s + q) ** 2 * D + 10 * 3 * 2 * q * WAY * (s + q), 60, 2, 20, total=total)
       for total in (1.0, 8.0, 12.0)),
 ]  # fmt: skip

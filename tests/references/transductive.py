@@ -291,13 +291,15 @@ def pt_map(
     labels: Labels,
     query: Array,
     way: int,
-    steps: int = 20,
-    rate: float = 0.2,
+    steps: int = 10,
+    rate: float = 0.4,
     sharpness: float = 10.0,
     power: float = 0.5,
     query_prior: str = "uniform",
+    tightness: float = np.inf,
+    believed: float = 0.0,
 ) -> Array:
-    rows, classes = known(support, labels)
+    plain, classes = known(support, labels)
 
     def transform(values: Array) -> Array:
         values = np.array([unit(np.sign(x) * (np.abs(x) + 1e-6) ** power) for x in values])
@@ -305,28 +307,69 @@ def pt_map(
             return values
         return np.array([unit(x - values.mean(0)) for x in values])
 
-    rows, asked = transform(rows), transform(query)
-    prototypes = means(rows, classes, way)
-    names = list(prototypes)
-    weight = np.array([prototypes[n] for n in names])
-    labelled = np.array([rows[classes == n].sum(0) for n in names])
-    shots = np.array([float((classes == n).sum()) for n in names])
+    rows, asked = transform(plain), transform(query)
+    names = sorted(set(classes.tolist()))
+    share = 1 / (1 + 1 / tightness)
 
-    def plan() -> Array:
-        cost = np.array([[((x - w) ** 2).sum() for w in weight] for x in asked])
-        table = np.exp(-sharpness * cost)
-        if query_prior == "free":
-            return table / table.sum(1, keepdims=True)
-        for _ in range(20_000):
-            table = table / table.sum(0) * len(asked) / len(names)
-            if np.abs(table.sum(1) - 1).max() < 1e-12:
-                break
-            table = table / table.sum(1, keepdims=True)
-        return table / table.sum(1, keepdims=True)
+    def moved(kept: Labels) -> tuple[Array, Array]:
+        """Class means after the last step, and what is added to the logits of a class, learned from some rows."""
+        labelled = np.array([rows[kept & (classes == n)].sum(0) for n in names])
+        shots = np.array([float((kept & (classes == n)).sum()) for n in names])
+        weight = labelled / shots[:, None]
+        for step in range(steps + 1):
+            cost = np.array([[((x - w) ** 2).sum() for w in weight] for x in asked])
+            table, added = np.exp(-sharpness * cost), np.zeros(len(names))
+            plan = table / table.sum(1, keepdims=True)
+            if query_prior == "uniform":
+                for _ in range(20_000):  # scale the columns, then the rows
+                    factor = np.exp(added) * len(asked) / len(names) / plan.sum(0)
+                    before, added = added, share * np.log(factor)
+                    plan = table * np.exp(added)
+                    plan = plan / plan.sum(1, keepdims=True)
+                    if np.abs(added - added.mean() - before + before.mean()).max() < 1e-13:
+                        break
+            if step < steps:
+                centres = (labelled + plan.T @ asked) / (shots + plan.sum(0))[:, None]
+                weight = weight + rate * (centres - weight)
+        return weight, added
 
-    for _ in range(steps):
-        table = plan()
-        centres = (labelled + table.T @ asked) / (shots + table.sum(0))[:, None]
-        weight = weight + rate * (centres - weight)
-    table = plan()
-    return fill({n: np.log(table[:, i]) for i, n in enumerate(names)}, way, len(query))
+    def by_plan(row: Array, weight: Array, added: Array) -> Array:
+        return np.log(softmax(added - sharpness * ((row - weight) ** 2).sum(1)))
+
+    def by_means(row: Array, given: Array, kept: Labels) -> Array:
+        """Of a row, from the means of some rows of those that are given."""
+        centres = np.array([given[kept & (classes == n)].mean(0) for n in names])
+        size = ((given - given.mean(0)) ** 2).sum() / max(len(given) - 1, 1)
+        return -10 * (count / (count + 1)) * ((row - centres) ** 2).sum(1) / size
+
+    everything = np.ones(len(rows), dtype=bool)
+    count = len(rows) / len(names)
+    found = moved(everything)
+    logits = np.array([by_plan(q, *found) for q in asked])
+    if believed:
+        value = plain @ np.linspace(1, 2, plain.shape[1])
+        rank = np.array([(value[classes == classes[s]] < value[s]).sum() for s in range(len(rows))])
+        alone = np.array([(classes == classes[s]).sum() == 1 for s in range(len(rows))])
+        held_out = []
+        for fold in (0, 1):
+            kept = (rank % 2 != fold) | alone
+            moved_by_half = moved(kept)
+            for s in np.flatnonzero(~kept):
+                others = np.arange(len(rows)) != s
+                place = names.index(classes[s])
+                experts = (
+                    by_plan(rows[s], *moved_by_half),
+                    by_means(rows[s], rows, others),
+                    by_means(plain[s], plain, others),
+                )
+                held_out.append((np.array(experts), place))
+
+        def loss(weights: Array) -> float:
+            total = 5 * ((weights - [1.0, believed, 0.0]) ** 2).sum()
+            return float(total - sum(np.log(softmax(weights @ experts)[place]) for experts, place in held_out))
+
+        weights = np.maximum(minimize(loss, [1.0, believed, 0.0], tol=1e-13).x, 0)
+        second = np.array([by_means(q, rows, everything) for q in asked])
+        third = np.array([by_means(q, plain, everything) for q in query])
+        logits = weights[0] * logits + weights[1] * second + weights[2] * third
+    return fill({n: logits[:, i] for i, n in enumerate(names)}, way, len(query))

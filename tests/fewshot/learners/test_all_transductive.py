@@ -72,7 +72,7 @@ def test_degenerate_episodes_give_no_nan(spec: str, case: str, shots: list[int])
     "spec",
     ["laplacian-shot(steps=0)", "label-propagation(spread=1.0)", "soft-kmeans(steps=0)", "soft-kmeans(limit=0.0)",
      "tim(metric='l2')", "alpha-tim(alpha=1.0)", "alpha-tim(alpha='few')", "tim-adm(momentum=0.0)", "pt-map(query_prior='balanced')",
-     "pt-map(lr=2.0)", "transductive-finetune(steps=0)", "tim(steps=0)"],
+     "pt-map(lr=2.0)", "pt-map(tightness=0.0)", "pt-map(means=-1.0)", "transductive-finetune(steps=0)", "tim(steps=0)"],
 )  # fmt: skip
 def test_wrong_arguments_are_named(spec: str) -> None:
     with pytest.raises(ValueError, match="must be"):
@@ -124,7 +124,7 @@ def easyfsl(name: str, episode: Episode, **options: Any) -> Tensor:
         ("transductive-finetune(steps=25, lr=0.01, scale=5.0, entropy=1.0, metric='euclidean')", "TransductiveFinetuning",
          {"fine_tuning_lr": 0.01, "temperature": 5.0}, True),
         # At its sharpness of 10, exp(-10 d²) of these features is below what its float32 can hold.
-        ("pt-map(steps=10, normalise=False, sharpness=1.0)", "PTMAP", {"lambda_regularization": 1.0}, True),
+        ("pt-map(lr=0.2, normalise=False, sharpness=1.0, tightness=None, means=0.0)", "PTMAP", {"lambda_regularization": 1.0}, True),
     ],
 )  # fmt: skip
 def test_agrees_with_easyfsl(real: Episode, spec: str, peer: str, options: dict[str, Any], unit: bool) -> None:

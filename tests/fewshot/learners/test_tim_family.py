@@ -35,7 +35,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "tim(steps=3, lr=0.05, scale=2.0, metric='cosine')": partial(TUNED, **TIM, metric="cosine"),
     "tim(steps=3, lr=0.05, scale=2.0, metric='euclidean')": partial(TUNED, **TIM, metric="euclidean"),
     "alpha-tim(steps=3, lr=0.05, scale=2.0, alpha=3.0)": partial(
-        TUNED, weights=(1.0, 1.0, 1.0), alpha=3.0, metric="squared"
+        TUNED, weights=(3.0, 1.0, 1.0), alpha=3.0, metric="squared"
     ),
     "transductive-finetune(steps=3, lr=0.05, scale=2.0, entropy=1.0)": partial(
         TUNED, weights=(1.0, 0.0, 1.0), alpha=None, metric="cosine"

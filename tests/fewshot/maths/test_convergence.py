@@ -13,7 +13,7 @@ import fewshot.maths.transport
 from fewshot import ConvergenceWarning, load_learner
 
 SOLVERS: dict[str, tuple[ModuleType | None, str, str]] = {
-    "pt-map": (fewshot.maths.transport, "_STEPS", "transport plan of pt-map"),
+    "pt-map(means=0.0)": (fewshot.maths.transport, "_STEPS", "transport plan of pt-map"),
     "logistic": (fewshot.maths.newton, "_MOST_STEPS", "logistic regression"),
     "distribution-calibration(samples=5)": (fewshot.maths.newton, "_MOST_STEPS", "logistic regression"),
     "svm(steps=2)": (None, "", "support vector machine"),
