@@ -36,7 +36,7 @@ BEFORE = {
     "ridge": "ridge(alpha=1.0)",
     "soft-kmeans": "soft-kmeans(scale=1.0, validated=False, limit=None)",
     "svm": "svm(C=0.1, means=0.0)",
-    "tim": "tim(scale=15.0)",
+    "tim": "tim(scale=15.0, cross_entropy=0.1)",
     "tim-adm": "tim-adm(scale=15.0)",
     "taskres": "taskres(scale=100.0, words=0.0)",
     "tip-adapter": "tip-adapter(alpha=1.0, beta=5.5)",
@@ -88,7 +88,9 @@ CANDIDATES = {
         *_grid("l2 | svm(means={})", 0.0, 0.3, 1.0, 2.0),
         *_grid("l2 | rescale | svm(C={}, means=0.0)", 0.1, 3.0),
     ],
-    "tim": _grid("l2 | rescale | tim(scale={})", 5.0, 10.0, 15.0),
+    "tim": [
+        *_grid("l2 | rescale | tim(scale={})", 5.0, 10.0, 15.0), *_grid("l2 | tim(cross_entropy={})", 0.1, 0.3, 1.0),
+    ],
     "tim-adm": _grid("l2 | rescale | tim-adm(scale={})", 5.0, 10.0, 15.0),
     "transductive-finetune": [
         *_grid("l2 | rescale | transductive-finetune(lr={})", 1e-4, 3e-4, 1e-3),

@@ -29,7 +29,7 @@ LEARNERS = {
     "PT-MAP": 2 * ("pt-map(steps=20, lr=0.2, tightness=None, means=0.0)",),
     "PT-MAP, default": 2 * ("pt-map",),
     "TIM-ADM": 2 * ("tim-adm(scale=15.0)",),
-    "TIM-GD": 2 * ("tim(steps=1000, lr=1e-4, scale=15.0)",),
+    "TIM-GD": 2 * ("tim(steps=1000, lr=1e-4, scale=15.0, cross_entropy=0.1)",),
     "α-TIM": 2 * ("alpha-tim(alpha='auto', steps=1000, lr=1e-4, scale=15.0, cross_entropy=1.0)",),
 }
 QUERY = 15

@@ -18,6 +18,7 @@ _SHIFTS = 4  # neighbours in the order of examples, whose differences displace
 _DISPLACED = 0.5
 _GAP = 10.0
 _OTHER_UNITS = 4.0  # times the gap of a fold
+_SOFTENED = 50  # held-out rows at which half of a larger gap is believed
 _DISPLACEMENTS = 2**24  # logits of displaced rows, at most
 _TRUSTED = 4  # shots up to which rows that were drawn say more than those that were held out
 _UNLABELLED = 2  # shots up to which unlabelled rows do
@@ -30,8 +31,11 @@ def own_temperature(adapted: Adapted, otherwise: float | None = None, unlabelled
 
     A learner that has seen fewer examples may be surer of itself (class means of few rows lie further apart, a
     covariance is smaller). Where the `own_gap` of the fold exceeds that of all examples, its logits are shrunk by as
-    much, so that the temperature is one for the learner that has seen all. They are stretched where it is a quarter or
-    less: without one of two examples of a class, `lda` has no covariance, and measures in other units.
+    much, so that the temperature is one for the learner that has seen all. One that weighs class means by examples
+    that it leaves out itself is surer after more of them: where the gap of the fold is the smaller one by a factor f,
+    its logits are stretched by ``f^(R / (R + 50))`` for R rows held out (of few rows the softened targets of
+    `fit_temperature` ask for less certainty already), and by f where that is above 4: without one of two examples of a
+    class, `lda` has no covariance, and measures in other units.
 
     A transductive learner knows its queries by one another, and the few examples of a fold tell it less than the many
     rows that it will be asked about. So its temperature is ``T_h^(1-w) T_m^w``, of held-out examples and of rows drawn
@@ -105,7 +109,8 @@ def held_out_logits(adapted: Adapted) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             whole = own_gap(adapted.learner, adapted.state, adapted.episode).cpu()  # [1]
         ratio = (whole / gap).nan_to_num(1.0)  # [R]
-        logits = logits * torch.where(ratio > _OTHER_UNITS, ratio, ratio.clamp(0.01, 1.0)).unsqueeze(1)  # [R, N]
+        more = torch.where(ratio > _OTHER_UNITS, ratio, ratio ** (len(labels) / (len(labels) + _SOFTENED)))
+        logits = logits * torch.where(ratio > 1, more, ratio.clamp(min=0.01)).unsqueeze(1)  # [R, N]
     return logits, labels
 
 

@@ -274,3 +274,11 @@ def test_softened_targets_keep_certainty_away() -> None:
     logits: Tensor = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
     stated = (logits / fit_temperature(logits, torch.tensor([0, 1]))).softmax(1).amax()
     assert float(stated) == pytest.approx(0.75, abs=1e-3)
+
+
+@pytest.mark.parametrize("learner", ["fine-tune", "ridge", "matching"])
+def test_two_examples_of_many_classes_tell_learners_that_weigh_class_means(learner: str) -> None:
+    """Without one of them nothing is left to weigh means by, and the fold is less sure than what answers."""
+    X, y, X_new, y_new = blobs(40, 2, 0, 1.8)
+    chance = FewShotClassifier(learner=learner).fit(X, y).predict_proba(X_new)
+    assert calibration_error(chance, y_new) < 14

@@ -16,7 +16,7 @@ from fewshot import load_learner
 
 GENTLE = {"steps": 3, "rate": 0.05, "scale": 2.0}
 TUNED = partial(references.tuned, **GENTLE)
-TIM = {"weights": (0.1, 1.0, 0.1), "alpha": None}
+TIM = {"weights": (0.3, 1.0, 0.1), "alpha": None}
 REFERENCES: dict[str, Callable[..., Any]] = {
     "tim(steps=3, lr=0.02)": partial(
         references.rescaled, references.tuned, **TIM, steps=3, rate=0.02, scale=10.0, metric="squared"
