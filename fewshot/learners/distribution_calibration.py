@@ -15,12 +15,14 @@ from fewshot.maths.linalg import product
 from fewshot.maths.newton import softmax_regression
 from fewshot.maths.outliers import distance_to_means
 from fewshot.maths.skewness import signed_power, skewness_added
-from fewshot.maths.spread import AUTO, check_auto
+from fewshot.maths.spread import AUTO, check_auto, spread
 
 _BYTES = 256 * 2**20  # of generated rows, in float64, at a time
 _NEAR = 1e-3  # a decision value this near to the optimum for random draws is as good
 _MOST = 4000  # rows drawn in an episode, beyond the first draw of each support row
 _POWER = 0.5
+_AUTO = 3.0  # as in `Logistic`
+_PAPER = 1.0
 _MORE = 0.25  # skewness that the power may add: so little is chance, and rows that differ little decide alike
 
 
@@ -54,7 +56,9 @@ class DistributionCalibration(Learner):
             paper, which draws 750 in all for a class.
         power: of the transform (Tukey's ladder); 1 leaves the rows. ``"auto"``: 0.5, or 1 where 0.5 adds more than 0.25
             to the absolute skewness of all values of the support; of the base classes, on average, if there are any.
-        C: inverse strength of the regularisation.
+        C: inverse strength of the regularisation. ``"auto"``: 1 with base classes. Without them draws say nothing that
+            their row does not: 3 divided by the mean square distance of the support (after the power) from its mean,
+            and by the number of a row and its draws, which count as one row together.
 
     Raises:
         ValueError: an argument out of range.
@@ -76,14 +80,20 @@ class DistributionCalibration(Learner):
     name: ClassVar[str] = "distribution-calibration"
 
     def __init__(
-        self, neighbours: int = 2, alpha: float = 0.21, samples: int = 20, power: float | str = AUTO, C: float = 1.0
+        self,
+        neighbours: int = 2,
+        alpha: float = 0.21,
+        samples: int = 20,
+        power: float | str = AUTO,
+        C: float | str = AUTO,
     ) -> None:
         super().__init__()
         check_auto("power", power)
-        if neighbours < 1 or alpha < 0 or samples < 1 or not 0 < C < float("inf"):
+        check_auto("C", C)
+        if neighbours < 1 or alpha < 0 or samples < 1:
             raise ValueError(
-                f"neighbours={neighbours}, alpha={alpha}, samples={samples}, C={C}; neighbours and samples must be at "
-                "least 1, alpha at least 0, C positive."
+                f"neighbours={neighbours}, alpha={alpha}, samples={samples}; neighbours and samples must be at least "
+                "1, alpha at least 0."
             )
         self.neighbours, self.alpha, self.samples, self.power, self.C = neighbours, alpha, samples, power, C
         self.register_buffer("means", torch.zeros(0, 0))  # [B, D]
@@ -135,10 +145,16 @@ class DistributionCalibration(Learner):
         rows = drawn.flatten(1, 2).to(exact)  # [E, S (1 + samples), D]
         weights = target.sum(1, keepdim=True) / target.sum((1, 2)).view(-1, 1, 1).clamp(min=1)
         mean = product(weights, rows)  # [E, 1, D]
-        strength = torch.full((len(rows), 1, 1), self.C, dtype=exact, device=rows.device)
+        strength = self._strength(support, episode.labels >= 0, drawn.shape[2]).to(rows)  # [E, 1, 1]
         weight, bias = softmax_regression(rows - mean, target.contiguous(), strength, tolerance=_NEAR)
         bias = (bias - product(weight, mean.mT)).squeeze(-1).masked_fill(~present, -torch.inf)
         return CalibratedState(weight.to(support.dtype), bias.to(support.dtype), stay)
+
+    def _strength(self, support: Tensor, known: Tensor, often: int) -> Tensor:
+        """The C of each row and each draw ``[E, 1, 1]``; a row and its draws are so many."""
+        if self.C == AUTO and not len(self.means):
+            return _AUTO / spread(support, known).root.square() / often
+        return torch.full((len(support), 1, 1), _PAPER if isinstance(self.C, str) else self.C)
 
     def _draws(self, support: Tensor, samples: int) -> Tensor:
         """Rows around each support row ``[E, S, samples, D]``."""

@@ -143,3 +143,10 @@ def test_symmetric_rows_take_the_papers_power_whatever_chance_adds() -> None:
     rows = torch.randn(200, 5, 32, generator=torch.Generator().manual_seed(5))
     assert (skewness_added(rows, 0.5) < 0.25).all()
     torch.testing.assert_close(signed_power(torch.tensor([4.0, -9.0, 0.0]), 0.5), torch.tensor([2.0, -3.0, 0.0]))
+
+
+def test_the_draws_of_a_row_count_as_one_row_of_logistic_regression() -> None:
+    episode = make([4, 3, 5], dim=6, episodes=2)[0]
+    learner = DistributionCalibration(alpha=0.0, samples=7, power=1.0)
+    found, wanted = learner(episode), load_learner("logistic")(episode)
+    torch.testing.assert_close(found.log_softmax(-1), wanted.log_softmax(-1), atol=2e-3, rtol=1e-3)
