@@ -44,6 +44,7 @@ def features(dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
         ("l2 | logistic", np.float64), ("cl2n | prototypes", np.float32), ("power | ridge", np.float32),
         ("lda", np.float32), ("svm", np.float32), ("mahalanobis", np.float32), ("nearest", np.float32),
         ("matching", np.float32), ("fine-tune", np.float32), ("scaled-prototypes", np.float32),
+        ("distribution-calibration", np.float32),
     ],
 )  # fmt: skip
 def test_features(learner: str, dtype: Any, tmp_path: Path) -> None:
