@@ -171,7 +171,8 @@ def _ranked(race: Race | None, best: Entry | None, entries: Sequence[Entry]) -> 
         result: Result | None = None
         paired, expected = None, None
         if race is not None and entry.size is not None:
-            result, expected = race.joined(entry, entry.size), race.standings.outlook(entry).mean
+            result = race.joined(entry, entry.size)
+            expected = min(1.0, max(0.0, race.standings.outlook(entry).mean))  # a normal distribution knows no bounds
             common = [size for size in entry.parts if best is not None and best.parts.get(size)]
             if best is not None and entry is not best and common:
                 paired = compare(race.joined(entry, max(common)), race.joined(best, max(common)))
