@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from episodes.comparison import compare
+from episodes.inputs import check_whole
 from episodes.result import Result
 from episodes.results import Results
 from fewshot.encoders.encoder import Encoder
@@ -85,6 +86,8 @@ def advise(
     """
     if not 0 <= minutes < float("inf"):
         raise ValueError(f"minutes={minutes!r}; it must be 0 (scores only) or more, and finite.")
+    if epochs is not None:
+        check_whole("epochs", epochs)
     models = _loaded(encoders)
     clock = Clock(minutes)
     rows = labelled_source(source, models[0], labels)
