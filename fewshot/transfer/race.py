@@ -153,8 +153,8 @@ class Race:
                     entry.parts[size] = parts
             if entry.parts and not tried:
                 size = max(entry.parts)
-                whole = len(entry.parts[size]) == self.store.folds.count
-                entry.status = "in" if whole else f"stopped: no time for another fold of {size} rows a class"
+                open_ = self.interrupted or len(entry.parts[size]) == self.store.folds.count
+                entry.status = "in" if open_ else f"stopped: no time for another fold of {size} rows a class"
 
     def _next(self, size: int) -> Entry | None:
         """Whose next fold is worth most for the time it takes; None where nobody has a fold left, or time for one."""

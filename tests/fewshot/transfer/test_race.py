@@ -139,6 +139,15 @@ def test_what_a_file_has_counts_also_where_no_time_is_left(tmp_path: Path) -> No
         assert (entry.status == "in") == (count == 5) and (not count or "not tried" not in entry.status)
 
 
+def test_an_interruption_is_not_taken_for_a_lack_of_time(tmp_path: Path) -> None:
+    out = tmp_path / "folds.jsonl"
+    raced([Fake("one", 0.7, halt=2), Fake("two", 0.6)], rows=60, out=out)
+    stopped = [Fake("three", 0.5, halt=0), Fake("one", 0.7), Fake("two", 0.6)]
+    race = raced(stopped, rows=60, out=out)
+    assert race.interrupted and race.entries[1].parts and not race.entries[0].parts
+    assert [entry.status for entry in race.entries] == ["in", "in", "in"]
+
+
 @pytest.mark.usefixtures("made_up_time")
 def test_small_episodes_of_a_file_are_found_as_well(tmp_path: Path) -> None:
     def made() -> list[Candidate]:
