@@ -112,10 +112,13 @@ class Cell:
         provenance: dict[str, Any] = {} if self.setting is None else {"setting": self.setting}
         if report := getattr(self.source, "report", None):
             provenance["embedding"] = report
+        if isinstance(self.learner, torch.nn.Module):
+            count = sum(value.numel() for value in self.learner.parameters())
+            provenance |= {"parameters": count} if count else {}
         interval = "disjoint" if self.evaluation.get("sampler") == "disjoint" else "episodes"
-        count, name = self.query_count or 0, str(_unicode(self.name))
+        queries, name = self.query_count or 0, str(_unicode(self.name))
         return Result(
-            name, self.recipe, self.scores, count, seconds, environment, interval, provenance, self.predictions
+            name, self.recipe, self.scores, queries, seconds, environment, interval, provenance, self.predictions
         )
 
 

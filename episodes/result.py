@@ -38,7 +38,8 @@ class Result:
         environment: versions and device: what the scores should not depend on.
         interval: ``"episodes"``: the interval describes the drawing of episodes from this dataset (the
             field's habit); ``"disjoint"``: no two episodes share a row, so it covers the data too.
-        provenance: where the rows came from, such as counts of embedding cache hits.
+        provenance: where the rows came from, such as counts of embedding cache hits, and how many ``parameters`` the
+            learner has.
         kept: the predictions, or the file they are in, where they were kept; `predictions` reads them.
     """
 

@@ -31,6 +31,11 @@ def in_words(cell: Result) -> list[str]:
         f"seed {evaluation.get('seed', 'none')}{_classes(evaluation)}."
     ]
     said.append(f"Learner: {cell.recipe.get('learner', {}).get('spec', cell.learner)}.")
+    if isinstance(parameters := cell.provenance.get("parameters"), int):
+        said.append(
+            f"It has {parameters:,} weights, which its name does not say: where they were trained, a command needs "
+            "--weights FILE for the same scores."
+        )
     if isinstance(embedding, dict):
         rows = embedding.get("rows")
         many = f"{rows:,} rows" if isinstance(rows, int) else "Rows"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from episodes.temporary import temporary_folder
 from fewshot.app.acts import Acts
 from fewshot.app.session import Session
 
+_COPIES = "GRADIO_TEMP_DIR"
 _HINT = """Give a few pictures of each class, or type class names, then learn. Nothing leaves this machine."""
 _DRAWN = """ The encoder that comes along knows drawn scenes only; for photographs start with
 `fewshot app --encoder timm:mobilenetv2_100` (examples) or `open_clip:ViT-B-32/laion2b_s34b_b79k` (names, too)."""
@@ -116,7 +119,7 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
             port = free.getsockname()[1]
     font = ["system-ui", "sans-serif"]  # of the machine: none is fetched
     theme = _gradio().themes.Default(font=font, font_mono=["monospace"])
-    with temporary_folder("fewshot-app-") as folder:
+    with temporary_folder("fewshot-app-") as folder, _kept_in(folder / "pictures"):
         page = build(session, folder)
         try:
             _, address, _ = page.launch(
@@ -132,6 +135,18 @@ def serve(session: Session, *, port: int, browser: bool, ready: Callable[[str], 
             page.close()
 
 
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """Gradio copies what it is given into this folder, unless the user named one; its own would outlast the app."""
+    named = os.environ.get(_COPIES)
+    os.environ[_COPIES] = named or str(folder)
+    try:
+        yield
+    finally:
+        if named is None:
+            del os.environ[_COPIES]
+
+
 def _noted(act: Callable[..., tuple[Any, ...]], otherwise: tuple[Any, ...]) -> Callable[..., tuple[Any, ...]]:
     """An act whose complaint becomes a note: an error would be written over every part of the page that it concerns.
 
@@ -140,6 +155,7 @@ def _noted(act: Callable[..., tuple[Any, ...]], otherwise: tuple[Any, ...]) -> C
         otherwise: what the page shows where it cannot be done.
     """
 
+    @wraps(act)
     def told(*given: Any) -> tuple[Any, ...]:
         try:
             return act(*given)

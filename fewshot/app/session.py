@@ -123,9 +123,10 @@ class Session:
             )
         estimate = self.classifier.estimate()
         low, high = estimate.interval
+        mean = f"; mean over classes: {100 * estimate.balanced_accuracy:.0f} %" if estimate.uneven else ""
         return (
             f"{told} Held out in turn, {100 * estimate.accuracy:.0f} % of {estimate.count} were right (95 % interval "
-            f"{100 * low:.0f} to {100 * high:.0f})."
+            f"{100 * low:.0f} to {100 * high:.0f}){mean}."
         )
 
     def ask(self, picture: Image.Image, alike: int = 4) -> Answer:

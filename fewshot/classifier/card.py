@@ -118,9 +118,13 @@ def _estimate(classifier: Any) -> str:
     if not found.count:
         return "Not known: every class has one example only. Its probabilities rest on an assumption, not on examples."
     low, high = found.interval
+    mean = ""
+    if found.uneven:
+        balanced = 100 * found.balanced_accuracy
+        mean = f"The mean over classes, which differ in how many were held out, is {balanced:.1f} %. "
     return (
         f"{100 * found.accuracy:.1f} % of {found.count} held-out examples were classified right (95 % interval "
-        f"{100 * low:.1f} to {100 * high:.1f}). Each was asked of a classifier that had not seen it."
+        f"{100 * low:.1f} to {100 * high:.1f}). {mean}Each was asked of a classifier that had not seen it."
     )
 
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from episodes.printable import printable
+
 if TYPE_CHECKING:
     from fewshot.classifier.answering import AnsweringEstimator
 
 _SHOWN = 10  # suspects in a notebook
 _WIDE = 12  # classes of which a whole table of confusions can be read
+_COLUMNS = 80  # of a terminal
 
 
 class Suspect(NamedTuple):
@@ -30,7 +33,8 @@ class Estimate:
     """What held-out examples say.
 
     Attributes:
-        right: how many of them were classified right.
+        right: how many of them were classified right; where classes differ in how many were held out, the larger ones
+            decide this, see `balanced_accuracy`.
         count: how many were asked.
         interval: Wilson's 95 % interval of the accuracy, 0..1. It takes examples for independent, and each was asked
             of a learner that had seen fewer examples than the final one.
@@ -56,24 +60,25 @@ class Estimate:
         """Share of right answers, 0..1; NaN where none could be asked."""
         return self.right / self.count if self.count else float("nan")
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean over the classes that could be asked about of their share of right answers; NaN where there are none."""
+        asked = self.confusion.sum(1)
+        known = asked > 0
+        return float((np.diag(self.confusion)[known] / asked[known]).mean()) if known.any() else float("nan")
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some classes had more held-out examples than others, so that the larger ones decide `accuracy`."""
+        asked = self.confusion.sum(1)
+        return len(np.unique(asked[asked > 0])) > 1
+
     def __str__(self) -> str:
-        if not self.count:
-            return "\n".join(
-                ["no estimate: every class has one example only; give at least two of some", *self._doubts()]
-            )
-        low, high = self.interval
-        lines = [
-            f"held out: {100 * self.accuracy:.1f} % of {self.count} right (95 % interval {100 * low:.1f} to "
-            f"{100 * high:.1f})"
-        ]
-        if self.alone:
-            lines.append(f"not asked about, having one example each: {', '.join(map(str, self.alone[:8]))}")
-        return "\n".join([*lines, *self._doubts(), *self._confusions()])
+        return "\n".join([*self._sentences(), *(self._confusions() if self.count else ())])
 
     def _repr_html_(self) -> str:
-        """The sentence, the confusions as a table and the suspects, as notebooks show them."""
-        head, *_ = str(self).splitlines()
-        parts = [f"<p>{escape(head)}</p>", *(f"<p>{escape(doubt)}</p>" for doubt in self._doubts())]
+        """The sentences, the confusions as a table and the suspects, as notebooks show them."""
+        parts = [f"<p>{escape(sentence)}</p>" for sentence in self._sentences()]
         if self.count and len(self.classes) <= _WIDE:
             names = [escape(str(name)) for name in self.classes]
             rows = "".join(
@@ -93,6 +98,24 @@ class Estimate:
             parts.append(f"<p>look mislabelled, or hard (row from 0):</p><ul>{listed}</ul>")
         return "".join(parts)
 
+    def _sentences(self) -> list[str]:
+        if not self.count:
+            return ["no estimate: every class has one example only; give at least two of some", *self._doubts()]
+        low, high = self.interval
+        lines = [
+            f"held out: {100 * self.accuracy:.1f} % of {self.count} right (95 % interval {100 * low:.1f} to "
+            f"{100 * high:.1f})"
+        ]
+        if self.uneven:
+            asked = self.confusion.sum(1)
+            lines.append(
+                f"mean over classes: {100 * self.balanced_accuracy:.1f} % (they have {asked[asked > 0].min()} to "
+                f"{asked.max()} held-out examples)"
+            )
+        if self.alone:
+            lines.append(f"not asked about, having one example each: {', '.join(map(printable, self.alone[:8]))}")
+        return [*lines, *self._doubts()]
+
     def _doubts(self) -> list[str]:
         if not self.assumed:
             return []
@@ -104,21 +127,34 @@ class Estimate:
 
     def _confusions(self) -> list[str]:
         if len(self.classes) <= _WIDE:
-            names = [str(name) for name in self.classes]
-            wide = max(map(len, names))
-            cells = [max(5, min(len(name), 8)) for name in names]
-            head = " ".join(name[:cell].rjust(cell) for name, cell in zip(names, cells, strict=True))
-            rows = [
-                f"{name.ljust(wide)}  " + " ".join(str(n).rjust(cell) for n, cell in zip(line, cells, strict=True))
-                for name, line in zip(names, self.confusion.tolist(), strict=True)
-            ]
-            return ["each line is a class, each column what it was taken for:", f"{' ' * wide}  {head}", *rows]
+            return self._table()
         off = self.confusion - np.diag(np.diag(self.confusion))
         order = np.argsort(-off, axis=None, kind="stable")[:10]
         pairs = [(int(place // len(off)), int(place % len(off))) for place in order if off.flat[place]]
-        return [
-            f"{self.classes[i]} taken for {self.classes[j]}: {off[i, j]} of {self.confusion[i].sum()}" for i, j in pairs
+        names = [printable(name) for name in self.classes]
+        return [f"{names[i]} taken for {names[j]}: {off[i, j]} of {self.confusion[i].sum()}" for i, j in pairs]
+
+    def _table(self) -> list[str]:
+        """All confusions, in lines that fit a terminal: columns are numbered where names would not."""
+        names = [printable(name) for name in self.classes]
+        widest, count = max(map(len, names)), len(str(self.confusion.max()))
+        heads = names
+        cells = [max(2, count, len(name)) for name in names]
+        if widest + 1 + sum(cell + 1 for cell in cells) > _COLUMNS:
+            heads = [f"[{number}]" for number in range(1, len(names) + 1)]
+            cells = [max(count, len(head)) for head in heads]
+            room = _COLUMNS - 1 - sum(cell + 1 for cell in cells) - len(heads[-1]) - 1
+            names = [
+                f"{head.ljust(len(heads[-1]))} {name if len(name) <= room else f'{name[: room - 1]}…'}"
+                for head, name in zip(heads, names, strict=True)
+            ]
+            widest = max(map(len, names))
+        head = " ".join(name.rjust(cell) for name, cell in zip(heads, cells, strict=True))
+        rows = [
+            f"{name.ljust(widest)}  " + " ".join(str(n).rjust(cell) for n, cell in zip(line, cells, strict=True))
+            for name, line in zip(names, self.confusion.tolist(), strict=True)
         ]
+        return ["each line is a class, each column what it was taken for:", f"{' ' * widest}  {head}", *rows]
 
 
 def estimate(classifier: AnsweringEstimator) -> Estimate:

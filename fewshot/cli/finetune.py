@@ -64,9 +64,11 @@ def run(options: argparse.Namespace) -> int:
     from episodes.any_source import as_source
     from fewshot.encoders import load_encoder
     from fewshot.transfer import fine_tune
+    from fewshot.transfer.own_folder import refuse_own_folder
     from fewshot.transfer.tuned_folder import save_with_encoder
 
     check_folder(options.out, options.data)
+    refuse_own_folder(options.encoder, options.out)
     out = Path(options.out)
     encoder = load_encoder(options.encoder)
     examples = _examples(options.data, options, encoder)

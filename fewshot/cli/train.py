@@ -125,7 +125,10 @@ def _add_updates(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, reporting as it goes."""
+    from fewshot.transfer.own_folder import refuse_own_folder
+
     check_folder(options.out)
+    refuse_own_folder(options.encoder, options.out)
     if options.data is None and not options.task and options.unlabelled is None:
         raise ValueError("give rows to train on: --data SPEC; --task NAME=SPEC twice or more; or --unlabelled SPEC.")
     if options.task:

@@ -26,7 +26,10 @@ def run(options: argparse.Namespace) -> int:
     out, encoder, method = Path(options.out), required_encoder(options), options.method or "barlow-twins"
     source = load_unlabelled(options.unlabelled, **({"root": options.root} if options.root else {}))
     if parse_call(method)[0] == "pca":
+        from fewshot.unsupervised.pca import refuse_tuned
+
         refuse_given(options, _OF_TRAINING, "--method pca, which is fitted at once")
+        refuse_tuned(out)
         _fit_pca(encoder, source, method, not options.quiet).save(out)
     else:
         _train(encoder, source, method, options, out)

@@ -70,8 +70,8 @@ def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
         if was != given and not _only_moved(name, was, given):
             place, was, given = _difference(name, was, given)
             raise ValueError(
-                f"{str(folder)!r} holds a training with another {name}: {place} was {_short(was)}, now it is "
-                f"{_short(given)}. Take another folder, or the same arguments."
+                f"{str(folder)!r} holds a training with {'other' if name.endswith('s') else 'another'} {name}: {place} "
+                f"was {_short(was)}, now it is {_short(given)}. Take another folder, or the same arguments."
             )
 
 

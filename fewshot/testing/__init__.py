@@ -24,7 +24,7 @@ import torch
 
 from fewshot.learner import Learner
 from fewshot.testing.checks import CHECKS
-from fewshot.testing.trial import Skip, Trial
+from fewshot.testing.trial import Skip, TooFewRight, Trial
 
 __all__ = ["ContractError", "check_learner", "list_checks", "run_check"]
 
@@ -90,7 +90,13 @@ def run_check(
             return f"expected failure: {reason}"
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
         demand = (CHECKS[name].__doc__ or "").partition("\n")[0]
-        raise ContractError(f"{original!r} fails the check {name!r} ({demand}): {kind}{error}") from error
+        hint = ""
+        if isinstance(error, TooFewRight) and not trained and any(True for _ in original.parameters()):
+            hint = (
+                f"; where random weights are the reason, declare it: untrained = {{{name!r}: reason}}, and check a "
+                "trained learner with trained=True"
+            )
+        raise ContractError(f"{original!r} fails the check {name!r} ({demand}): {kind}{error}{hint}") from error
     if reason is not None:
         raise ContractError(f"{original!r} passes {name!r}, which it declares to fail ({reason}); remove that.")
     return "passed"

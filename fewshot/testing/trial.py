@@ -17,6 +17,10 @@ class Skip(Exception):
     """The check does not apply here."""
 
 
+class TooFewRight(AssertionError):
+    """Queries that the learner should have classified, which random weights may not."""
+
+
 class Trial:
     """A learner with the episodes it is checked on.
 
@@ -118,7 +122,8 @@ class Trial:
         """No logit is NaN or infinite, and enough queries are right."""
         assert logits.isfinite().all(), f"{what}: logits are not finite"
         accuracy = (logits.argmax(-1) == targets).float().mean().item()
-        assert accuracy > least, f"{what}: accuracy {accuracy:.0%}, expected more than {least:.0%}"
+        if not accuracy > least:
+            raise TooFewRight(f"{what}: accuracy {accuracy:.0%}, expected more than {least:.0%}")
 
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:

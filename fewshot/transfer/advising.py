@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from episodes.comparison import compare
+from episodes.inputs import check_whole
 from episodes.result import Result
 from episodes.results import Results
 from fewshot.encoders.encoder import Encoder
@@ -85,6 +86,8 @@ def advise(
     """
     if not 0 <= minutes < float("inf"):
         raise ValueError(f"minutes={minutes!r}; it must be 0 (scores only) or more, and finite.")
+    if epochs is not None:
+        check_whole("epochs", epochs)
     models = _loaded(encoders)
     clock = Clock(minutes)
     rows = labelled_source(source, models[0], labels)
@@ -171,7 +174,8 @@ def _ranked(race: Race | None, best: Entry | None, entries: Sequence[Entry]) -> 
         result: Result | None = None
         paired, expected = None, None
         if race is not None and entry.size is not None:
-            result, expected = race.joined(entry, entry.size), race.standings.outlook(entry).mean
+            result = race.joined(entry, entry.size)
+            expected = min(1.0, max(0.0, race.standings.outlook(entry).mean))  # a normal distribution knows no bounds
             common = [size for size in entry.parts if best is not None and best.parts.get(size)]
             if best is not None and entry is not best and common:
                 paired = compare(race.joined(entry, max(common)), race.joined(best, max(common)))

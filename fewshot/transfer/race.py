@@ -79,6 +79,7 @@ class Race:
             _LOG.warning("interrupted: what is known so far is reported.")
         finally:
             self._bar.close()
+        self._recall()
 
     @property
     def sizes(self) -> list[int]:
@@ -137,6 +138,23 @@ class Race:
             if not entry.parts:
                 expected = self.standings.outlook(entry).mean
                 entry.status = f"not tried: unlikely to lead, expected at about {100 * expected:.0f} %"
+
+    def _recall(self) -> None:
+        """Take what the file has and this run had no time to come to."""
+        for entry in self.entries:
+            tried = bool(entry.parts)
+            for size in _halved_and_doubled(self.store.folds.largest):
+                parts = entry.parts.get(size, [])
+                while len(parts) < self.store.folds.count:
+                    known = self.store.known(entry.candidate, size, len(parts))
+                    if known is None:
+                        break
+                    parts.append(known)
+                    entry.parts[size] = parts
+            if entry.parts and not tried:
+                size = max(entry.parts)
+                open_ = self.interrupted or len(entry.parts[size]) == self.store.folds.count
+                entry.status = "in" if open_ else f"stopped: no time for another fold of {size} rows a class"
 
     def _next(self, size: int) -> Entry | None:
         """Whose next fold is worth most for the time it takes; None where nobody has a fold left, or time for one."""
@@ -273,6 +291,19 @@ class Race:
     def _show(self, text: str) -> None:
         self._bar.set_postfix_str(text)
         self._bar.update(min(self._bar.total, round(self.clock.spent)) - self._bar.n)
+
+
+def _halved_and_doubled(largest: int) -> list[int]:
+    """Sizes that episodes may have had in an earlier run: halved to begin with, and doubled from there."""
+    first = [largest]
+    while first[-1] > _LEAST_SIZE:
+        first.append(max(_LEAST_SIZE, (first[-1] + 1) // 2))
+    found = set(first)
+    for size in first:
+        while size < largest:
+            size = min(2 * size, largest)
+            found.add(size)
+    return sorted(found)
 
 
 def _some_of_each_class(labels: torch.Tensor, count: int) -> torch.Tensor:

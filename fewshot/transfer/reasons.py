@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from fewshot.transfer.advice import Option
 from fewshot.transfer.advice_tables import duration
 from fewshot.transfer.encoder_scores import EncoderScores
@@ -11,6 +13,7 @@ from fewshot.transfer.folds import Folds
 from fewshot.transfer.race import Race
 from fewshot.transfer.verdict import NegativeTransfer
 
+_UNEVEN = 1.5  # times the rows of the smallest class
 _FEW = 30  # held-out rows below which an interval is wider than most differences
 _NEAR = 1.0  # proxy A-distance below which domains count as near: a linear rule errs on a quarter of the rows
 
@@ -103,6 +106,7 @@ def limits(race: Race | None, options: Sequence[Option], parts: Folds) -> list[s
     if rows < _FEW:
         found.append(f"{rows} held-out rows decided; differences of less than {100 / max(rows, 1) ** 0.5:.0f} points "
                      "are chance as likely as not")  # fmt: skip
+    found += _unevenness(race, parts)
     size = tried[0].size or 0
     if size < parts.largest:
         found.append(
@@ -123,3 +127,20 @@ def limits(race: Race | None, options: Sequence[Option], parts: Folds) -> list[s
         "intervals are over held-out rows; other rows to learn from, or rows of another origin, may change more"
     )
     return found
+
+
+def _unevenness(race: Race, parts: Folds) -> list[str]:
+    """Where classes differ in size: accuracy is over rows, so that the larger ones decide it."""
+    choice, labels = race.standings.choice(), parts.source.labels
+    counts = torch.bincount(labels)
+    if choice is None or choice.size is None or int(counts.max()) < _UNEVEN * int(counts.min()):
+        return []
+    asked = torch.cat([labels[parts.rows(fold, choice.size)[1]] for fold in range(len(choice.parts[choice.size]))])
+    right = torch.from_numpy(race.joined(choice, choice.size).scores).double()  # [Q]
+    each = torch.bincount(asked, right) / torch.bincount(asked)  # [C]
+    commonest = float((asked == counts.argmax()).double().mean())
+    return [
+        f"classes have {int(counts.min())} to {int(counts.max())} rows, and accuracy is over rows: the mean over "
+        f"classes of the choice is {100 * float(each.nanmean()):.1f} %, and always the largest class would be right in "
+        f"{100 * commonest:.1f} % of the rows"
+    ]

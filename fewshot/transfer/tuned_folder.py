@@ -25,9 +25,14 @@ def save_with_encoder(
         encoder: the spec string of the encoder that was tuned.
         folder: made where it is not there; it can be moved to another machine.
         rows: digests of the content of the rows that it was tuned on: held-out estimates on them would flatter.
+
+    Raises:
+        ValueError: the encoder that was tuned lies in that folder.
     """
+    from fewshot.transfer.own_folder import refuse_own_folder
     from fewshot.transfer.packing import pack
 
+    refuse_own_folder(encoder, folder)
     place = tuned.save(folder)
     spec, digest = pack(encoder, place)
     note = {"encoder": spec, "sha256": digest, "rows": sorted(set(rows))}

@@ -75,12 +75,19 @@ class PCAEncoder(Encoder):
         return self
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the map and, where the encoder was given as a spec string, that; read it with `load_pca`."""
+        """Write the map and, where the encoder was given as a spec string, that; read it with `load_pca`.
+
+        Raises:
+            ValueError: the folder holds a tuned encoder, which its name would go on to mean, or the encoder itself.
+        """
         from safetensors.torch import save
 
+        from fewshot.transfer.own_folder import refuse_own_folder
         from fewshot.transfer.packing import pack
 
         place = Path(folder)
+        refuse_tuned(place)
+        refuse_own_folder(self.spec, place)
         place.mkdir(parents=True, exist_ok=True)
         spec, packed = (None, None) if self.spec is None else pack(self.spec, place)
         tensors = {"mean": self.mean, "components": self.components, "variance": self.variance}
@@ -96,6 +103,16 @@ class PCAEncoder(Encoder):
     def _projected(self, features: Tensor) -> Tensor:
         mean, components = self.mean.to(features), self.components.to(features)
         return (features - mean) @ components.T
+
+
+def refuse_tuned(folder: Path) -> None:
+    """Refuse a folder where a tuned encoder lies: as an encoder's spec, the folder means that.
+
+    Raises:
+        ValueError: one does.
+    """
+    if (folder / "tuned.json").is_file():
+        raise ValueError(f"{str(folder)!r} holds a tuned encoder (tuned.json); take another folder for the components.")
 
 
 def fit_pca(

@@ -27,6 +27,16 @@ class Ink:
     box: int = 20
     contrast: float = 3.0
 
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """What is subtracted from levels in 0..1: nothing; see `fewshot.augmentation`."""
+        return (0.0,)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """What they are divided by."""
+        return (1.0,)
+
     def __call__(self, image: Any) -> Tensor:
         """Prepare one PIL image."""
         from PIL import Image

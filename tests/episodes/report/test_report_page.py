@@ -288,3 +288,16 @@ def test_in_a_browser(answered: tuple[Results, TensorSource], tmp_path: Path) ->
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert int(re.search(r"<title>wide (\d+)</title>", made.stdout).group(1)) <= 500  # nothing sticks out
+
+
+def test_weights_are_spoken_of_where_a_command_stands_for_them() -> None:
+    """The spec of a trained learner makes one with other, random weights."""
+    from fewshot import load_learner
+
+    source = TensorSource(np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3)
+    net = load_learner("mlp(item_shape=(4,), widths=(5,)) | prototypes")
+    count = sum(value.numel() for value in net.parameters())
+    sampler = EpisodeSampler(source.labels, 3, 1, 5)
+    page = to_html(evaluate({"trained": net}, source, sampler, episodes=4, progress=False))
+    assert f"It has {count:,} weights, which its name does not say" in page and "--weights FILE" in page
+    assert "weights, which" not in to_html(evaluate("prototypes", source, sampler, episodes=4, progress=False))

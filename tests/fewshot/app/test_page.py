@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,35 @@ def test_in_a_browser(pictures: dict[str, list[str]], tmp_path: Path) -> None:
         finally:
             served.terminate()
             served.wait(20)
+
+
+def test_no_picture_outlasts_it(pictures: dict[str, list[str]], tmp_path: Path) -> None:
+    """What is given to the page is copied by Gradio: into a folder of its own that stays, if nobody says otherwise."""
+    client = pytest.importorskip("gradio_client")
+    pytest.importorskip("gradio")
+    script = "import sys; from fewshot.cli import main; sys.exit(main(sys.argv[1:]))"
+    known = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    own = tmp_path / "own"
+    own.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "app", "--port", "0", "--no-browser", "--cache", str(tmp_path / "cache")],
+        stderr=subprocess.PIPE, text=True, env={**known, "TMPDIR": str(own)},
+    ) as served:  # fmt: skip
+        try:
+            assert served.stderr is not None
+            address = next(line for line in served.stderr if line.startswith("http://127.0.0.1")).split()[0]
+            page = client.Client(address, verbose=False, download_files=False)
+            for name, files in pictures.items():
+                given = [client.handle_file(file) for file in files[:3]]
+                said, *_ = page.predict(name, given, api_name="/add")
+                assert f"{name} 3" in said
+            said, *_ = page.predict("", "", api_name="/learn")
+            assert "6 examples of 2 classes" in said
+            assert any(path.suffix in (".png", ".webp") for path in own.rglob("*"))
+        finally:
+            served.send_signal(signal.SIGINT)
+            served.wait(20)
+    assert not [path for path in own.rglob("*") if path.is_file()]
 
 
 def picture(page: object, folder: Path) -> None:

@@ -50,6 +50,16 @@ def test_examples_to_answers_to_a_file(scenes: dict[str, list[Image.Image]], tmp
     assert read.predict_proba([picture])[0].max() == pytest.approx(next(iter(answer.probabilities.values())), abs=1e-6)
 
 
+def test_uneven_classes_are_averaged_as_well(scenes: dict[str, list[Image.Image]]) -> None:
+    session = taught(scenes, 3)
+    assert "mean over classes" not in session.learn()
+    first, *_ = scenes
+    session.add(first, scenes[first][3:5])
+    said = session.learn()
+    assert session.classifier is not None
+    assert f"; mean over classes: {100 * session.classifier.estimate().balanced_accuracy:.0f} %." in said
+
+
 def test_a_correction_is_an_example(scenes: dict[str, list[Image.Image]], tmp_path: Path) -> None:
     session = taught(scenes, 1)
     assert "With two of each" in session.learn()

@@ -100,3 +100,43 @@ def test_without_examples() -> None:
 
     with pytest.raises(ValueError, match="needs fitted examples"):
         ZeroShotClassifier("fewshot:tiny-clip", cache=False).fit(None, ["circle", "heart"]).estimate()
+
+
+def test_uneven_classes_are_also_averaged_over_classes() -> None:
+    """A large class that is always right hides a small one that never is."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(["common", "rare"], [36, 4])
+    X = np.vstack([generator.normal(size=(36, 4)), generator.normal(size=(4, 4))])
+    X[36:] = X[:4] + 1e-3  # each rare row lies on a common one
+    found = FewShotClassifier(learner="nearest").fit(X, labels).estimate()
+    shares = [found.confusion[i, i] / found.confusion[i].sum() for i in range(2)]
+    assert found.balanced_accuracy == pytest.approx(sum(shares) / 2)
+    assert found.accuracy - found.balanced_accuracy > 0.2
+    sentence = f"mean over classes: {100 * found.balanced_accuracy:.1f} % (they have 4 to 36 held-out examples)"
+    assert sentence in str(found).splitlines() and sentence in found._repr_html_()
+    even = FewShotClassifier().fit(*rows(4)).estimate()
+    assert even.balanced_accuracy == pytest.approx(even.accuracy)
+    assert "mean over classes" not in str(even) + even._repr_html_()
+
+
+def test_classes_that_were_not_asked_about_do_not_count_in_the_mean() -> None:
+    X, y = rows(4)
+    X, y = np.vstack([X, X[:1] + 9]), np.append(y, "single")
+    found = FewShotClassifier().fit(X, y).estimate()
+    assert found.alone == ["single"] and found.balanced_accuracy == pytest.approx(found.accuracy)
+    assert "mean over classes" not in str(found)  # those that were asked about have four each
+    assert "not asked about, having one example each: single" in found._repr_html_()
+    single = FewShotClassifier().fit(*rows(1)).estimate()
+    assert np.isnan(single.balanced_accuracy) and "mean over" not in str(single)
+
+
+@pytest.mark.parametrize("name", ["{}", "class {}", "barn swallow, juvenile or adult, number {}", "\x1b[31m{}"])
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_its_table_fits_a_terminal_and_can_be_read_back(name: str, count: int) -> None:
+    labels = np.arange(count * 6) % count
+    X = np.random.default_rng(0).normal(size=(count * 6, 5)) + 2 * np.eye(count, 5)[labels]
+    found = FewShotClassifier().fit(X, [name.format(chr(97 + label)) for label in labels]).estimate()
+    lines = str(found).splitlines()[-count - 1 :]
+    assert max(map(len, lines)) <= 80 and "\x1b" not in str(found)
+    assert [list(map(int, line.split()[-count:])) for line in lines[1:]] == found.confusion.tolist()
+    assert len({line[: len(line) - len(line.lstrip())] for line in lines[1:]}) == 1

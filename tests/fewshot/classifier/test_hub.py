@@ -95,6 +95,13 @@ def test_the_card_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run_its_code(card, tmp_path, monkeypatch)
 
 
+def test_the_card_says_the_mean_over_uneven_classes(tmp_path: Path) -> None:
+    fitted = FewShotClassifier().fit([*X, *X[Y == "ant"]], [*Y, *Y[Y == "ant"]])
+    card = (fitted.save_pretrained(tmp_path / "insects") / "README.md").read_text()
+    mean = f"{100 * fitted.estimate().balanced_accuracy:.1f} %"
+    assert f"The mean over classes, which differ in how many were held out, is {mean}. Each was asked" in card
+
+
 def run_its_code(card: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of a card as it is written, in the folder that holds the model's."""
     monkeypatch.chdir(folder)

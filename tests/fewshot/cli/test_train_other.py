@@ -9,8 +9,10 @@ import pytest
 import torch
 from picture_examples import save
 
-from fewshot import load_encoder, load_tasks
+from episodes import TensorSource
+from fewshot import fit_pca, load_encoder, load_tasks, pretrain_unlabelled, train_tasks
 from fewshot.cli import main
+from fewshot.transfer.tuned_folder import save_with_encoder
 
 NET = "net:conv4(item_shape=(1, 12, 12), channels=4)"
 
@@ -91,3 +93,52 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     assert main(["train", *arguments, "--out", "out"]) == 2
     assert message in capsys.readouterr().err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_encoder_is_not_overwritten_by_what_refers_to_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--epochs", "1", "--batch", "6"]
+    unlabelled = ["train", "--unlabelled", "arrays:one.npz"]
+    assert main([*unlabelled, "--method", "simsiam(8)", "--encoder", NET, *few, "--out", "learned"]) == 0
+    assert main([*unlabelled, "--method", "pca(3)", "--encoder", "pixels", "--out", "parts"]) == 0
+    before = {name: contents(data / name) for name in ("learned", "parts")}
+    own = "holds the encoder that training begins with"
+    for arguments, message in (
+        ([*unlabelled, "--method", "simsiam(8)", "--encoder", "learned/", *few, "--out", "learned"], own),
+        ([*unlabelled, "--method", "pca(2)", "--encoder", "parts", "--out", "./parts"], own),
+        ([*unlabelled, "--method", "pca(2)", "--encoder", "pixels", "--out", "learned"], "holds a tuned encoder"),
+        (["train", *TASKS, "--encoder", "tuned:learned", *few, "--out", "learned"], own),
+        (["finetune", "arrays:one.npz", "--encoder", "learned", "--out", "learned"], own),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+    assert before == {name: contents(data / name) for name in ("learned", "parts")}
+    for encoder, method in (("learned", "pca(2)"), ("parts", "pca(2)")):
+        out = f"{encoder} again"
+        assert main([*unlabelled, "--method", method, "--encoder", encoder, "--out", out]) == 0
+        assert load_encoder(out).dim == 2
+
+
+def test_neither_in_python(data: Path) -> None:
+    rows = np.load("one.npz")["X"]
+    learned = pretrain_unlabelled(NET, rows, "simsiam(8)", epochs=1, batch=6, progress=False)
+    save_with_encoder(learned, NET, "learned")
+    before = contents(data / "learned")
+    further = pretrain_unlabelled("learned", rows, "simsiam(8)", epochs=1, batch=6, progress=False)
+    with pytest.raises(ValueError, match="take another folder"):
+        save_with_encoder(further, "learned", data / "learned")
+    with pytest.raises(ValueError, match="take another folder"):
+        fit_pca("learned", rows, 2, cache=False, progress=False).save("learned")
+    parts = fit_pca("pixels", rows, 3, cache=False, progress=False).save("parts")
+    with pytest.raises(ValueError, match="take another folder"):
+        fit_pca(str(parts), rows, 2, cache=False, progress=False).save("parts")
+    assert contents(data / "learned") == before and load_encoder("parts").dim == 3
+    assert main(["train", *TASKS, "--encoder", NET, "--epochs", "1", "--quiet", "--out", "shared"]) == 0
+    tasks = train_tasks("shared", {"a": TensorSource(rows, torch.arange(12) % 2), "b": TensorSource(rows, torch.arange(12) % 3)},
+                        epochs=1, progress=False)  # fmt: skip
+    with pytest.raises(ValueError, match="take another folder"):
+        tasks.save("shared")
+    assert load_tasks("shared").tasks

@@ -13,7 +13,10 @@ from broken_learners.invariances import AveragesOverTheBatch, PrefersClassZero
 from broken_learners.outputs import WrongShape
 from torch import Tensor
 
+from episodes.episode import Support
+from fewshot import load_learner
 from fewshot.learners import ENTRIES
+from fewshot.learners.prototypes import Prototypes
 from fewshot.testing import ContractError, check_learner, list_checks, run_check
 
 
@@ -128,3 +131,46 @@ def test_checking_leaves_the_learner_alone() -> None:
 def test_unknown_check() -> None:
     with pytest.raises(ValueError, match="did you mean 'one_shot'"):
         run_check("oneshot", Honest())
+
+
+@pytest.mark.parametrize("head", ["prototypes", "prototypes(distance='cosine')", "matching"])
+def test_a_network_with_kinks_has_the_gradients_that_it_should(head: str) -> None:
+    """ReLU and pooling bend within the first step; Euclidean logits are measured from a centre outside the graph."""
+    for seed in range(2):
+        torch.manual_seed(seed)
+        learner = load_learner(f"conv4(channels=8) | {head}")
+        assert run_check("gradients_match_finite_differences", learner) == "passed"
+
+
+def test_a_gradient_that_is_slightly_wrong_is_caught_behind_kinks() -> None:
+    class Leaky(Prototypes):
+        """A share of the means stands outside the graph."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
+
+        def adapt(self, support: Support) -> Any:
+            rows = self.net(support.support)
+            rows = 0.99 * rows + 0.01 * rows.detach()
+            return super().adapt(Support(rows, support.labels, support.way))
+
+        def predict(self, state: Any, query: Tensor) -> Tensor:
+            return super().predict(state, self.net(query))
+
+    torch.manual_seed(0)
+    with pytest.raises(ContractError, match="finite differences give"):
+        run_check("gradients_match_finite_differences", Leaky())
+
+
+def test_random_weights_are_pointed_to_where_they_may_be_the_reason() -> None:
+    torch.manual_seed(0)
+    learner = load_learner("conv4(channels=2) | prototypes")
+    with pytest.raises(ContractError, match=r"untrained = \{'learns_separable_classes': reason\}, and check a trained"):
+        run_check("learns_separable_classes", learner)
+    with pytest.raises(ContractError) as raised:
+        run_check("learns_separable_classes", learner, trained=True)
+    assert "untrained" not in str(raised.value)
+    with pytest.raises(ContractError) as raised:
+        run_check("learns_separable_classes", WrongShape())
+    assert "untrained" not in str(raised.value)

@@ -22,6 +22,7 @@ from fewshot.cli import main
 from fewshot.encoders import Encoder, load_encoder
 from fewshot.transfer import NegativeTransferWarning, negative_transfer
 from fewshot.transfer.candidates import make_candidates
+from fewshot.transfer.folds import Folds
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,24 @@ def test_the_same_call_reads_its_file(advice: Any) -> None:
     )  # fmt: skip
     assert out.read_text() == lines
     assert [option.name for option in again.options if option.result] == [o.name for o in found.options if o.result]
+
+
+def test_classes_of_uneven_size_are_spoken_of() -> None:
+    """A large class decides an accuracy over rows; what its fold answered of each class is found again by hand."""
+    even = pictures(60, noise=0.4)
+    kept = (even.labels == 0) | (torch.arange(60) < 12)
+    source = TensorSource(even.features[kept], even.labels[kept], even.class_names, name="toy")
+    given: dict[str, Any] = {"strategies": ["logistic"], "cache": False, "device": "cpu", "progress": False}
+    found = advise(source, halves(True), minutes=60, **given)
+    (said,) = [limit for limit in found.limits if limit.startswith("classes have 4 to 20 rows")]
+    folds = Folds(source)
+    asked = torch.cat([folds.rows(fold, folds.largest)[1] for fold in range(folds.count)])
+    assert found.choice is not None and found.choice.result is not None
+    right = found.choice.result.scores
+    shares = [right[(source.labels[asked] == label).numpy()].mean() for label in range(3)]
+    assert f"the mean over classes of the choice is {100 * sum(shares) / 3:.1f} %" in said
+    assert f"would be right in {100 * 20 / 28:.1f} % of the rows" in said
+    assert not any("classes have" in limit for limit in advise(even, halves(True), minutes=60, **given).limits)
 
 
 def test_without_minutes_only_scores(advice: Any) -> None:
@@ -165,6 +184,7 @@ def test_spoken_digits_are_a_real_case(shared_data: Path) -> None:
         ({"strategies": ["fulll"]}, "'logistic' is logistic regression on frozen features"),
         ({"baseline": halves(False)}, "baseline='right' is a network; give one without"),
         ({"minutes": -1}, "minutes=-1; it must be 0"),
+        ({"epochs": 0}, "epochs=0; it must be a whole number, at least 1"),
         ({"folds": 1}, "folds=1; there must be at least 2"),
         ({"source": pictures(4)}, "has 1 row of class 'class 1' .and 1 more such classes.; nothing can be held out"),
         ({"source": TensorSource(torch.rand(5, 3, 8, 8), [0] * 5)}, "has 1 class; advice needs at least two"),

@@ -139,7 +139,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(strategy: str, stop: int,
         tune(strategy, batch_norm="train", out=tmp_path, callbacks=[interrupt])
     assert same(tune(strategy, batch_norm="train", out=tmp_path), whole)
     assert same(tune(strategy, batch_norm="train", out=tmp_path), whole)  # nothing is left to do
-    with pytest.raises(ValueError, match="holds a training with another settings"):
+    with pytest.raises(ValueError, match="holds a training with other settings"):
         tune(strategy, batch_norm="train", out=tmp_path, swa=None)
 
 

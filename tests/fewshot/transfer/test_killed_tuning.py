@@ -72,7 +72,7 @@ def test_kill_nine_and_the_same_command_end_with_the_same_weights(name: str, kil
 
 def test_another_tuning_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     tune(conv4(), "last(1)", out=tmp_path)
-    with pytest.raises(ValueError, match="holds a training with another"):
+    with pytest.raises(ValueError, match="holds a training with other settings"):
         tune(conv4(), "last(1)", out=tmp_path, label_smoothing=0.1)
-    with pytest.raises(ValueError, match="holds a training with another rows"):
+    with pytest.raises(ValueError, match="holds a training with other rows"):
         tune(conv4(), "last(1)", pictures(seed=1), out=tmp_path)

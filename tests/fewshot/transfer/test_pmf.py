@@ -240,3 +240,14 @@ def test_an_encoder_without_a_network_is_not_tuned_and_divergence_is_an_error() 
 
     with pytest.raises(FloatingPointError, match="smaller lrs"):
         make(encoder=Broken())(tasks)
+
+
+@pytest.mark.parametrize("encoder", ["fewshot:conv4-omniglot", "net:conv4(channels=8)", "fewshot:tiny-clip", "pixels"])
+def test_the_augmentation_of_its_default_takes_what_comes_along(encoder: str) -> None:
+    """Encoders of drawings and of colours: each says how it normalises."""
+    learner = PMF(encoder, lrs=(0.0, 1e-3), steps=1)
+    shape = (3, 32, 32) if encoder == "fewshot:tiny-clip" else (1, 28, 28)
+    rows = torch.rand(1, 4, *shape, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 0, 1, 1]])
+    logits = learner(Episode(rows, labels, rows, 2))
+    assert logits.shape == (1, 4, 2) and bool(logits.isfinite().all())

@@ -16,6 +16,7 @@ from episodes import TensorSource
 from fewshot.transfer.candidate import Candidate, Cost, Setting
 from fewshot.transfer.candidates import Tunes
 from fewshot.transfer.folds import Folds, Store
+from fewshot.transfer.outlook import Outlook
 from fewshot.transfer.race import Race
 from fewshot.transfer.race_entry import Clock
 
@@ -121,6 +122,55 @@ def test_an_interrupted_race_reports_what_is_known_and_resumes(tmp_path: Path) -
     size = last.sizes[-1]
     assert all(np.array_equal(last.joined(a, size).scores, second.joined(b, size).scores)
                for a, b in zip(last.entries, second.entries, strict=True))  # fmt: skip
+
+
+def test_what_a_file_has_counts_also_where_no_time_is_left(tmp_path: Path) -> None:
+    out = tmp_path / "folds.jsonl"
+    first = raced([Fake("one", 0.7), Fake("two", 0.6, halt=2), Fake("three", 0.5, halt=0)], rows=60, out=out)
+    again = [Fake("one", 0.7), Fake("two", 0.6), Fake("three", 0.5)]
+    race = raced(again, rows=60, minutes=1e-9, out=out)  # even a trial would take too long
+    assert not any(one.asked for one in again)
+    size = race.store.folds.largest
+    held = [len(entry.parts.get(size, [])) for entry in race.entries]
+    assert held == [len(entry.parts.get(size, [])) for entry in first.entries] and held[0] > 0
+    choice = race.standings.choice()
+    assert choice is not None and choice.candidate.encoder == "one"
+    for entry, count in zip(race.entries, held, strict=True):
+        assert (entry.status == "in") == (count == 5) and (not count or "not tried" not in entry.status)
+
+
+def test_an_interruption_is_not_taken_for_a_lack_of_time(tmp_path: Path) -> None:
+    out = tmp_path / "folds.jsonl"
+    raced([Fake("one", 0.7, halt=2), Fake("two", 0.6)], rows=60, out=out)
+    stopped = [Fake("three", 0.5, halt=0), Fake("one", 0.7), Fake("two", 0.6)]
+    race = raced(stopped, rows=60, out=out)
+    assert race.interrupted and race.entries[1].parts and not race.entries[0].parts
+    assert [entry.status for entry in race.entries] == ["in", "in", "in"]
+
+
+@pytest.mark.usefixtures("made_up_time")
+def test_small_episodes_of_a_file_are_found_as_well(tmp_path: Path) -> None:
+    def made() -> list[Candidate]:
+        return [Fake(f"at {right}", right, 1.0) for right in (0.1, 0.55, 0.53, 0.54)]
+
+    first = raced(made(), minutes=1190 / 60, out=tmp_path / "folds.jsonl")
+    second = raced(made(), minutes=0, out=tmp_path / "folds.jsonl")
+    assert len(first.sizes) > 1 and second.sizes == first.sizes
+    for one, other in zip(first.entries, second.entries, strict=True):
+        assert {size: len(parts) for size, parts in one.parts.items()} == {
+            size: len(parts) for size, parts in other.parts.items()
+        }
+
+
+def test_no_more_than_all_is_expected() -> None:
+    """A normal distribution of accuracies knows no bounds, but a table of percentages does."""
+    from fewshot.transfer.advising import _ranked
+
+    race = raced([Fake("frozen", 0.99), Fake("tuned", 1.0)], rows=300)
+    race.entries[0].candidate.anchor = True  # type: ignore[misc]
+    assert race.standings.outlook(race.entries[1]).mean > 0.98
+    race.standings.outlook = lambda entry: Outlook(1.001, 0.1)  # type: ignore[method-assign]
+    assert all(option.expected == 1.0 for option in _ranked(race, race.entries[1], race.entries))
 
 
 def test_predicted_cost_counts_updates() -> None:
