@@ -206,7 +206,11 @@ def main() -> None:
             families = {name: specs for name, specs in families.items() if not options.only or name in options.only}
             choose(families, differences(asked, [s for specs in families.values() for s in specs], worded, options.out))
             continue
-        names = options.only or names
+        names = (
+            [name for name in options.only if ("text" in load_learner(name).needs) == worded] if options.only else names
+        )
+        if not names:
+            continue
         for front in ("",) if worded else options.front:
             old = {} if options.each else BEFORE
             rows = {chained(front, name): (chained(front, old.get(name, name)), chained(front, name)) for name in names}

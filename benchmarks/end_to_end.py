@@ -144,7 +144,7 @@ def sklearn(kind: str) -> Callable[[TensorSource, EpisodeSampler, int], float]:
 CONTENDERS: list[tuple[str, Callable[[TensorSource, EpisodeSampler, int], float], int]] = [
     ("floor", floor, 10_000),
     ("ours, prototypes", ours("prototypes"), 10_000),
-    ("ours, ridge", ours("ridge"), 5_000),
+    ("ours, ridge", ours("ridge(alpha=1.0)"), 5_000),
     ("easyfsl", easyfsl, 300),
     ("learn2learn", learn2learn, 300),
     ("learn2learn, tutorial", learn2learn_tutorial, 60),

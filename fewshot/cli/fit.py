@@ -235,7 +235,8 @@ def _say(options: argparse.Namespace, estimate: Any, names: list[str]) -> None:
 
     if options.json:
         content = {
-            "accuracy": None if not estimate.count else estimate.accuracy, "interval": list(estimate.interval),
+            "accuracy": estimate.accuracy if estimate.count else None, "interval": list(estimate.interval),
+            "balanced_accuracy": estimate.balanced_accuracy if estimate.count else None,
             "held_out": estimate.count, "classes": estimate.classes, "confusion": estimate.confusion.tolist(),
             "suspects": [{"item": names[row.row], **row._asdict()} for row in estimate.suspects],
         }  # fmt: skip
