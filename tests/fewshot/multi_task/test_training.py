@@ -132,7 +132,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     assert [report["step"] for report in resumed.history[0]] == [4, 8, 12]
     with pytest.raises(ValueError, match="another weighting"):
         trained(**{**options, "weighting": "equal"}, out=tmp_path / "run")
-    with pytest.raises(ValueError, match="another tasks"):
+    with pytest.raises(ValueError, match="other tasks"):
         trained(**options, tasks={**TASKS, "large": pictures(4, 40, 3, "d")}, out=tmp_path / "run")
 
 
