@@ -75,10 +75,12 @@ def unlabelled_temperature(adapted: Adapted, rows: Tensor) -> float:
         rows: ``[U, D]``.
     """
     support, labels, way = adapted.episode.support[0], adapted.episode.labels[0], adapted.episode.way
-    classes, place, counts = labels.unique(return_inverse=True, return_counts=True)  # [N], [S], [N]
+    classes, place = labels.unique(return_inverse=True)  # [N], [S]
+    weight = torch.ones_like(support[:, 0]) if adapted.episode.weights is None else adapted.episode.weights[0]  # [S]
+    counts = torch.zeros_like(weight[: len(classes)]).index_add_(0, place, weight)  # [N]
     rows = rows[some_rows(len(rows), max(_LEAST, min(MOST_UNLABELLED, _NUMBERS // len(classes))))].to(support)
     means = torch.zeros(len(classes), rows.shape[1], dtype=rows.dtype, device=rows.device)
-    means = means.index_add_(0, place, support) / counts.unsqueeze(1)  # [N, D]
+    means = means.index_add_(0, place, support * weight.unsqueeze(1)) / counts.unsqueeze(1)  # [N, D]
     logits = torch.cat(list(adapted.logits(rows.cpu().numpy())))  # [U, way]
     found = []
     for chance in likely_classes(means.cpu(), counts.cpu(), rows.cpu()):

@@ -130,9 +130,11 @@ def read_model(folder: Path, config: dict[str, Any], kind: str = KINDS[0]) -> di
         raise ValueError(f"{where} 'labels' does not number the {len(config['classes'])} classes of its examples.")
     named = len(config["feature_names"])
     if any(value.is_floating_point() and not value.isfinite().all() for value in tensors.values()) or (
-        named not in (0, support.shape[1])
+        named not in (0, support.shape[1]) or tensors.get("unlabelled", support).shape[1] != support.shape[1]
     ):
-        raise ValueError(f"{where} 'support' is not finite, or has other columns than config.json names.")
+        raise ValueError(
+            f"{where} 'support' is not finite, or has other columns than config.json names or 'unlabelled' has."
+        )
     return tensors
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from fewshot.cli.kept import FIT_TRAINING as TRAINING
 from fewshot.cli.options import (
     SOUNDS_BY,
     add_cache,
@@ -23,7 +24,6 @@ from fewshot.cli.options import (
 from fewshot.cli.tuning_options import add_tuning, tuning_arguments
 
 _SHOWN = 10  # suspects
-TRAINING = "training"  # beside the classifier, until it is saved: what --strategy resumes from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +120,8 @@ def run(options: argparse.Namespace) -> int:
     warn_of_tuned_rows(examples, classifier.encoder_)
     estimate = classifier.estimate()
     _save(options, classifier, out, names)  # before anything is printed: who reads it may close the pipe
-    shutil.rmtree(out / TRAINING, ignore_errors=True)
+    if options.strategy:
+        shutil.rmtree(out / TRAINING, ignore_errors=True)
     _say(options, estimate, names)
     _say_where(options, classifier, out)
     return 0

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+FIT_TRAINING = ".training"  # in MODEL, until it is saved: what `fit --strategy` resumes from; nobody's name for photos
 _RESUMES = "the same command resumes there"
 
 
@@ -30,7 +31,7 @@ def kept(options: argparse.Namespace | None, since: float) -> str:
     if verb in ("train", "finetune", "adapt"):
         found = _trained(Path(out))
     elif verb == "fit" and getattr(options, "strategy", None):
-        found = _trained(Path(out), *_folders(Path(out) / "training"))
+        found = _trained(Path(out), *_folders(Path(out) / FIT_TRAINING))
     elif verb == "evaluate" and out is None:
         hint = "with --out FILE results would be kept, too"
         return f"{embedded}; {hint}." if rows else f"nothing was kept; {hint}."

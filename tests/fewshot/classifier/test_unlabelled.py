@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fewshot import FewShotClassifier
+from fewshot.classifier.calibration import unlabelled_temperature
 from tests.fewshot.classifier.test_calibration import blobs, calibration_error
 
 LEARNERS = ["prototypes", "l2 | logistic", "ridge", "nearest", "svm", "tim", "label-propagation"]
@@ -62,6 +64,23 @@ def test_further_examples_and_copies_remember_them(tmp_path: Path) -> None:
     X, *_ = blobs(5, 2, 0, 1.0)
     assert read.partial_fit(X[1:2], [9]).temperature_ == told.partial_fit(X[1:2], [9]).temperature_
     assert "assumption" not in str(read.estimate())
+
+
+def test_an_example_of_weight_two_is_two() -> None:
+    X, y, X_new, _ = blobs(5, 3, 0, 1.0)
+    weights, made = np.tile([2, 1, 1], 5), FewShotClassifier(learner="prototypes")
+    weighed = made.fit(X, y, sample_weight=weights)
+    found = unlabelled_temperature(weighed._adapted, torch.from_numpy(X_new))
+    twice = made.fit(X.repeat(weights, 0), y.repeat(weights))
+    assert found == pytest.approx(unlabelled_temperature(twice._adapted, torch.from_numpy(X_new)), rel=1e-4)
+
+
+def test_stored_rows_of_another_width_are_refused(tmp_path: Path) -> None:
+    told, _ = fitted()
+    told._unlabelled = told._unlabelled[:, :3]  # type: ignore[index]
+    told.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="has other columns"):
+        FewShotClassifier.load(tmp_path / "model")
 
 
 def test_the_order_of_rows_does_not_matter() -> None:

@@ -193,6 +193,16 @@ def test_bad_files_are_named_and_passed_over(photos: Path, capsys: pytest.Captur
     assert "broken.png" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--strategy", "linear-probe", "--epochs", "1"]])
+def test_a_folder_beside_the_classifier_is_nobodys_to_remove(photos: Path, more: list[str]) -> None:
+    shutil.move("photos", "training")
+    before = sorted(Path("training").rglob("*.png"))
+    assert (
+        main(["fit", "training", "--encoder", "net:conv4(item_shape=(3, 8, 8))", "--out", ".", *more, "--quiet"]) == 0
+    )
+    assert sorted(Path("training").rglob("*.png")) == before and Path("config.json").exists()
+
+
 def test_further_examples_and_classes(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit()
     found = pictures()

@@ -130,7 +130,7 @@ def test_fit_with_a_strategy_resumes_to_the_same_model(
     assert steps < 32  # updates of an uninterrupted one: 4 encoders, 2 phases, 4 epochs
     for name in ("model.safetensors", "tuned/delta.safetensors", "config.json"):
         assert Path("model", name).read_bytes() == Path("whole", name).read_bytes(), name
-    assert not Path("model/training").exists()
+    assert not Path("model/.training").exists()
 
 
 def test_fit_with_a_strategy_begins_anew_with_other_photos(interrupted: Callable[..., str], place: Path) -> None:
